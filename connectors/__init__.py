@@ -1,0 +1,1 @@
+"""Inputs: datasets that decode bytes to columns, and the sources that bring the bytes."""

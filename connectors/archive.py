@@ -1,0 +1,334 @@
+"""Archive: Logpush files in folders as a bounded source: `DIR/<dataset>/<partition>/*.ndjson[.gz|.zst]`.
+
+A sub-folder is a partition; its files in name order and their lines in order are its log. A record's offset is its line's
+number in the partition (blank lines not counted). Guarantee: a resume reads on from the line of the snapshot.
+"""
+
+import calendar
+import gzip
+import io
+import re
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+import zstandard
+
+from connectors.batch import DONE, Batch, DeadLetter
+from connectors.dataset import Dataset
+from connectors.decoder import EXCERPT, Decoder
+from connectors.hold import Hold
+from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
+from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
+from connectors.source import SourceError
+
+LONGEST_LINE = 64 << 20
+_BLOCK = 1 << 20
+_ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl")
+_UNTIL = re.compile(r"[^_]+_(\d{8}T\d{6}Z)_")
+_HELD_S = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a source is read, whatever it is; times in ms."""
+
+    datasets: Mapping[str, Dataset]
+    fields: Mapping[str, frozenset[str]]
+    pane_ms: int
+    length_ms: int
+    allowed_lateness_ms: int
+    max_ahead_ms: int
+    chunk_records: int
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def last_end(self) -> int | None:
+        """Give the end of the last window that starts before `end`; past it nothing is of use."""
+        if self.end is None:
+            return None
+        return (self.end - 1) // self.pane_ms * self.pane_ms + self.length_ms
+
+
+class ArchiveSource:
+    """The files of a folder, as they were when the run began."""
+
+    def __init__(self, root: Path, reading: Reading, folder: Path) -> None:
+        """Plan the reading, or take the plan in the run's `folder`. Raises SourceError."""
+        self._root = root
+        self._reading = reading
+        self._folder = folder
+        identity = _identity(root, reading)
+        self.plan: Plan = load_or_create(folder / "plan.json", lambda: make_plan(_partitions(root, reading), identity), identity)
+
+    def lanes(self) -> list[str]:
+        """Give the names of the lanes."""
+        return self.plan.lane_names()
+
+    def partitions(self) -> dict[str, list[str]]:
+        """Give dataset -> names of partitions."""
+        return self.plan.by_dataset()
+
+    def open(self, lane: str, state: bytes | None) -> "ArchiveLane":
+        """Open a lane, new or from a snapshot."""
+        names = [partition.name for partition in self.plan.partitions]
+        hold = Hold(self._folder / "hold", names, ahead_ms=4 * self._reading.length_ms)
+        return ArchiveLane(self._root, self.plan.of_lane(lane), self._reading, hold, state)
+
+
+def datasets_in(root: Path, configured: list[str]) -> list[str]:
+    """Give the datasets that a folder holds: those with a sub-folder of their name, else the first configured one."""
+    if not root.is_dir():
+        raise SourceError(f"archive:{root} is not a folder; give the folder that holds <dataset>/<partition>/ folders")
+    return [name for name in configured if (root / name).is_dir()] or configured[:1]
+
+
+def _partitions(root: Path, reading: Reading) -> list[PlannedPartition]:
+    found = datasets_in(root, list(reading.datasets))
+    out = []
+    for dataset in found:
+        base = root / dataset if (root / dataset).is_dir() else root
+        folders = sorted(p for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")) or [base]
+        for folder in folders:
+            files = tuple(sorted(p.name for p in folder.iterdir() if p.is_file() and _readable(p)))
+            out.append(
+                PlannedPartition(
+                    topic=dataset,
+                    partition="." if folder == base else folder.name,
+                    dataset=dataset,
+                    allowed_lateness_ms=reading.allowed_lateness_ms,
+                    files=tuple(name for name in files if not _before(name, reading)),
+                )
+            )
+    if not any(partition.files for partition in out):
+        raise SourceError(f"archive:{root} holds no files that end in {', '.join(_ENDINGS)}")
+    return out
+
+
+def _readable(path: Path) -> bool:
+    return not path.name.startswith(".") and path.name.endswith(_ENDINGS)
+
+
+def _before(name: str, reading: Reading) -> bool:
+    """Tell by its name whether a file can only hold records from before the range."""
+    until = _until(name)
+    return reading.start is not None and until is not None and until + reading.max_ahead_ms < reading.start
+
+
+def _identity(root: Path, reading: Reading) -> dict[str, str]:
+    return {
+        "source": f"archive:{root.absolute()}",
+        "datasets": ", ".join(reading.datasets),
+        "window": f"{reading.length_ms} ms every {reading.pane_ms} ms",
+        "allowed_lateness": f"{reading.allowed_lateness_ms} ms",
+        "range": f"{reading.start} to {reading.end}",
+    }
+
+
+def _until(name: str) -> int | None:
+    match = _UNTIL.match(name)
+    try:
+        return calendar.timegm(time.strptime(match[1], "%Y%m%dT%H%M%SZ")) * 1000 if match else None
+    except ValueError:
+        return None
+
+
+class ArchiveLane:
+    """Reads its partitions in turn, always the one that is furthest behind in event time."""
+
+    def __init__(
+        self, root: Path, partitions: list[PlannedPartition], reading: Reading, hold: Hold, state: bytes | None
+    ) -> None:
+        """Open nothing yet; files are opened as they are reached."""
+        kept = msgspec.json.decode(state, type=dict[str, dict[str, int | str | bool | None]]) if state else {}
+        self._reading = reading
+        self._hold = hold
+        self._parts = [_Part(root, planned, reading, kept.get(planned.name)) for planned in partitions]
+        self._decoders = {p.dataset: Decoder(reading.datasets[p.dataset], reading.fields[p.dataset]) for p in partitions}
+        self._fresh = True
+        for part in self._parts:
+            hold.write(part.progress.name, part.progress.watermark(part.timing))
+
+    @property
+    def done(self) -> bool:
+        """Tell whether every partition was read to its end."""
+        return not self._fresh and all(part.progress.done for part in self._parts)
+
+    def read(self) -> list[Batch]:
+        """Give the next chunk of one partition; nothing while held."""
+        ready = [part for part in self._parts if not part.progress.done]
+        if not ready:
+            return self._last_marks()
+        part = min(ready, key=lambda part: part.progress.watermark(part.timing))
+        if not self._hold.may_read(part.progress.watermark(part.timing)):
+            time.sleep(_HELD_S)
+            return []
+        self._fresh = False
+        batch = part.read(self._decoders[part.planned.dataset])
+        self._hold.write(part.progress.name, part.progress.watermark(part.timing))
+        return [batch]
+
+    def _last_marks(self) -> list[Batch]:
+        """Say once more, after a resume, that all is done: the snapshot may be older than what was heard of it."""
+        if not self._fresh:
+            return []
+        self._fresh = False
+        return [part.nothing(self._decoders[part.planned.dataset]) for part in self._parts]
+
+    def snapshot(self) -> bytes:
+        """Give the state to resume from."""
+        return msgspec.json.encode({part.progress.name: part.progress.to_state() for part in self._parts})
+
+    def close(self) -> None:
+        """Close files; a lane that is gone holds nobody."""
+        for part in self._parts:
+            part.close()
+            self._hold.write(part.progress.name, DONE)
+
+
+class _Part:
+    """One partition: its progress, and the blocks of the file being read."""
+
+    def __init__(
+        self, root: Path, planned: PlannedPartition, reading: Reading, state: Mapping[str, int | str | bool | None] | None
+    ) -> None:
+        self.planned = planned
+        self.timing = Timing(pane_ms=reading.pane_ms, allowed_lateness_ms=planned.allowed_lateness_ms)
+        base = root / planned.topic if (root / planned.topic).is_dir() else root
+        self._folder = base if planned.partition == "." else base / str(planned.partition)
+        self.progress = Progress(topic=planned.topic, partition=planned.partition)
+        if state is not None:
+            self.progress = Progress(**state)  # type: ignore[arg-type]
+        self._reading = reading
+        self._blocks = self._read_files(self.progress.next_offset)
+
+    def read(self, decoder: Decoder) -> Batch:
+        """Read one chunk; at the end of the last file, or past the range, the partition is done."""
+        block = next(self._blocks, None)
+        if block is None:
+            self.progress.done = True
+            return self.nothing(decoder)
+        lines, limit, trouble = block
+        if trouble is not None:
+            return self._refuse(decoder, trouble)
+        chunk = Chunk(
+            self.progress,
+            self.timing,
+            [lines],
+            np.array([self.progress.next_offset]),
+            np.array([NO_LIMIT if limit is None else limit + self._reading.max_ahead_ms]),
+        )
+        before = self.progress.records
+        batch = read_batch(decoder, [chunk], lines=True)
+        self.progress.next_offset += self.progress.records - before
+        last = self._reading.last_end
+        if last is not None and self.progress.watermark(self.timing) >= last:
+            self.progress.done = True
+            self.close()
+            return _with_marks(batch, self.progress, self.timing)
+        return batch
+
+    def nothing(self, decoder: Decoder) -> Batch:
+        """Give an empty batch that carries the mark."""
+        none = np.zeros(0, np.int64)
+        return read_batch(decoder, [Chunk(self.progress, self.timing, [], none, none)], lines=True)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._blocks = iter(())
+
+    def _refuse(self, decoder: Decoder, trouble: tuple[str, bytes]) -> Batch:
+        """Make one dead letter of what could not be read of a file."""
+        progress = self.progress
+        progress.records += 1
+        progress.dead += 1
+        reason, excerpt = trouble
+        name = decoder.dataset.name
+        letter = DeadLetter(name, progress.topic, progress.partition, progress.next_offset, 0, reason, excerpt[:EXCERPT])
+        progress.next_offset += 1
+        batch = self.nothing(decoder)
+        return Batch(*(getattr(batch, field) for field in batch.__slots__[:-1]), dead=(letter,))
+
+    def _read_files(self, skip: int) -> Iterator[tuple[bytes, int | None, tuple[str, bytes] | None]]:
+        """Give (lines, limit, trouble) from line `skip` of the partition on."""
+        for name in self.planned.files:
+            until = _until(name)
+            try:
+                with self._open(name) as stream:
+                    for lines, count, broken in _blocks(stream, self._reading.chunk_records):
+                        if skip >= count:
+                            skip -= count
+                        elif broken:
+                            yield b"", until, (f"{name}: a line longer than {LONGEST_LINE} bytes", lines)
+                        else:
+                            kept = lines if not skip else b"\n".join(_filled(lines)[skip:])
+                            skip = 0
+                            yield kept, until, None
+            except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+                if isinstance(error, FileNotFoundError):
+                    raise SourceError(f"{self._folder / name} was there when the run began and is gone; put it back") from error
+                if skip:
+                    skip -= 1
+                else:
+                    yield b"", until, (f"{name}: cannot be read further: {error}", b"")
+
+    def _open(self, name: str) -> BinaryIO:
+        path = self._folder / name
+        if name.endswith(".gz"):
+            return gzip.open(path, "rb")  # type: ignore[return-value]
+        if name.endswith(".zst"):
+            reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+            return io.BufferedReader(reader, _BLOCK)  # type: ignore[type-var,return-value]
+        return path.open("rb")
+
+
+def _with_marks(batch: Batch, progress: Progress, timing: Timing) -> Batch:
+    values = {name: getattr(batch, name) for name in batch.__slots__}
+    return Batch(**(values | {"marks": (progress.mark(timing),)}))
+
+
+def _filled(lines: bytes) -> list[bytes]:
+    return [line for line in lines.split(b"\n") if line.strip()]
+
+
+def _blocks(stream: BinaryIO, records: int) -> Iterator[tuple[bytes, int, bool]]:
+    """Give (lines, number of lines, too long) of about `records` lines; a line that is too long is cut and stands alone.
+
+    How lines fall into blocks shows nowhere but in the time it takes.
+    """
+    rest: list[bytes] = []
+    held = 0
+    while True:
+        block = stream.read(_BLOCK)
+        if not block:
+            break
+        end = block.rfind(b"\n")
+        if end < 0:
+            rest.append(block)
+            held += len(block)
+            if held > LONGEST_LINE:
+                yield b"".join(rest)[:EXCERPT], 1, True
+                _skip_line(stream)
+                rest, held = [], 0
+            continue
+        yield from _pieces(b"".join([*rest, block[:end]]), records)
+        rest, held = [block[end + 1 :]], len(block) - end - 1
+    yield from _pieces(b"".join(rest), records)
+
+
+def _skip_line(stream: BinaryIO) -> None:
+    while (block := stream.readline(_BLOCK)) and not block.endswith(b"\n"):
+        pass
+
+
+def _pieces(lines: bytes, records: int) -> Iterator[tuple[bytes, int, bool]]:
+    rows = _filled(lines)
+    for start in range(0, len(rows), records):
+        part = rows[start : start + records]
+        yield b"\n".join(part), len(part), False

@@ -1,0 +1,12 @@
+"""Analytics Engine data points: blobs, doubles and indexes by position, named by configuration.
+
+A point arrives as `{"timestamp": ..., "blobs": [...], "doubles": [...], "indexes": [...]}`; a position that is missing,
+null or of the wrong type is an absent value.
+"""
+
+from typing import Literal
+
+EVENT_TIME = ("timestamp",)
+ARRAYS: dict[str, Literal["number", "string", "flag"]] = {"blobs": "string", "doubles": "number", "indexes": "string"}
+IDENTITIES = ("ray_id", "trace_id")  # the index names that tell one point to a person
+PATHS = frozenset({"url", "path", "endpoint"})

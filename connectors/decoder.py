@@ -1,0 +1,411 @@
+"""Decoder: payloads of one dataset to columns, typed, with only the fields in use.
+
+A clean stream is parsed once by msgspec into structs of the fields in use. A payload that does not fit the types is
+read again, alone, by the reference reader (`json`), which makes the one bad value absent or the record a dead letter.
+
+Why two readers: typed decoding is twice as fast as objects, but refuses a record for one wrong value. Both follow the
+same rules (RFC 8259; invalid UTF-8 and lone surrogates matter only in the value in use that holds them).
+"""
+
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NoReturn
+
+import msgspec
+import numpy as np
+import zstandard
+from msgspec.structs import astuple
+from numpy.typing import NDArray
+
+from connectors.batch import Strings
+from connectors.dataset import Dataset, DecodeError, FieldKind
+from connectors.event_time import event_times
+
+MAX_INFLATED = 1 << 30  # bytes; a Logpush upload holds 1 GB at most
+EXCERPT = 512  # bytes of a bad record that its dead letter shows
+
+_INT64 = 2**63
+_LONGEST_INT64 = 20  # characters, with the sign
+_PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
+_FIRST, _LAST, _OPENING, _CLOSING = itemgetter(0), itemgetter(-1), ord("{"), ord("}")
+_FLAG_CODES = {True: 1, False: 0, None: -1}
+_TYPES: dict[str, Any] = {"number": float | None, "string": str | None, "flag": bool | None, "time": int | str | None}
+_ARRAY_TYPES: dict[str, Any] = {"number": list[float | None] | None, "string": list[str | None] | None}
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that is none: the payload's number, the record's place in it, the reason and an excerpt."""
+
+    payload: int
+    index: int
+    reason: str
+    excerpt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """n records as columns, in order of (payload, index); `times` is INVALID where no time field is valid."""
+
+    payload: NDArray[np.int32]
+    index: NDArray[np.int32]
+    times: NDArray[np.int64]
+    numbers: dict[str, NDArray[np.float64]]
+    strings: dict[str, Strings]
+    flags: dict[str, NDArray[np.int8]]
+    identity: list[str | None]
+    refusals: list[Refusal]
+    source: Callable[[int], bytes]  # the bytes of the i-th record
+
+
+@dataclass(slots=True)
+class _Read:
+    """Records of a call as structs, and where each came from."""
+
+    records: list[msgspec.Struct] = field(default_factory=list)
+    payload: list[int] = field(default_factory=list)
+    index: list[int] = field(default_factory=list)
+    sources: Sequence[bytes] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def add(self, record: msgspec.Struct, payload: int, index: int, source: bytes) -> None:
+        self.records.append(record)
+        self.payload.append(payload)
+        self.index.append(index)
+        self.sources.append(source)  # type: ignore[attr-defined]
+
+    def refuse(self, payload: int, index: int, reason: str, excerpt: bytes) -> None:
+        self.refusals.append(Refusal(payload, index, reason, excerpt[:EXCERPT]))
+
+
+def inflate(payload: bytes) -> bytes:
+    """Undo gzip or zstd, told by their first bytes; plain bytes come back as they are. Raises DecodeError."""
+    try:
+        if payload[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=io.BytesIO(payload)) as stream:
+                inflated = stream.read(MAX_INFLATED + 1)
+        elif payload[:4] == b"\x28\xb5\x2f\xfd":
+            with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(payload), read_across_frames=True) as reader:
+                inflated = reader.read(MAX_INFLATED + 1)
+        else:
+            return payload
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise DecodeError(f"compressed value cannot be inflated: {error}") from error
+    if len(inflated) > MAX_INFLATED:
+        raise DecodeError(f"compressed value inflates to more than {MAX_INFLATED} bytes")
+    return inflated
+
+
+class Decoder:
+    """Decodes payloads of one dataset into the columns named at construction."""
+
+    def __init__(self, dataset: Dataset, fields: frozenset[str]) -> None:
+        """Build the typed reader; `fields` are names of the dataset's columns, unknown ones are a KeyError."""
+        self.dataset = dataset
+        self._identity = dataset.identity
+        names = sorted(fields | ({dataset.identity} if dataset.identity else set()))
+        self._columns = {name: dataset.fields[name] for name in names}
+        keys: dict[str, FieldKind | str] = dict.fromkeys(dataset.event_time, "time")
+        arrays: dict[str, str] = {}
+        for column in self._columns.values():
+            for key in column.keys:
+                if column.position is None:
+                    keys.setdefault(key, column.kind)
+                else:
+                    arrays[key] = column.kind
+        self._keys = [*keys, *arrays]
+        self._kinds = {**keys, **arrays}
+        self._arrays = frozenset(arrays)
+        types = [_ARRAY_TYPES[arrays[key]] if key in arrays else _TYPES[keys[key]] for key in self._keys]
+        slots = [f"f{i}" for i in range(len(self._keys))]
+        self._struct = msgspec.defstruct(
+            "Record",
+            [(slot, kind, None) for slot, kind in zip(slots, types, strict=True)],
+            rename=dict(zip(slots, self._keys, strict=True)),
+            gc=False,
+        )
+        self._json = msgspec.json.Decoder(self._struct)
+
+    def decode(self, payloads: Sequence[bytes | None], *, lines: bool = False) -> Decoded:
+        """Decode payloads. With `lines` each one is a part of an NDJSON file; otherwise a message (read whole first)."""
+        read = self._read_clean(payloads) or self._read_each(payloads, lines=lines)
+        return self._to_columns(read)
+
+    def _read_clean(self, payloads: Sequence[bytes | None]) -> "_Read | None":
+        """Read everything in one call where every line is one object and fits the types; None where not.
+
+        That each line starts with `{` and ends with `}`, and that there are as many values as lines, makes sure that
+        no value spans lines (a newline is not allowed inside a JSON string, nor an object right after an object).
+        """
+        if not payloads or not all(payloads):
+            return None
+        pieces: Sequence[bytes] = payloads  # type: ignore[assignment]
+        if b"\n" not in pieces[0]:
+            records = self._objects(b"\n".join(pieces), pieces)
+            return None if records is None else _Read(records, list(range(len(pieces))), [0] * len(pieces), pieces)
+        split = [piece.rstrip(b"\n").split(b"\n") for piece in pieces]
+        rows = [row for piece in split for row in piece]
+        if not all(rows):
+            return None
+        records = self._objects(b"\n".join(pieces), rows)
+        if records is None:
+            return None
+        numbers = [number for number, piece in enumerate(split) for _ in piece]
+        return _Read(records, numbers, [i for piece in split for i in range(len(piece))], rows)
+
+    def _objects(self, blob: bytes, rows: Sequence[bytes]) -> list[msgspec.Struct] | None:
+        """Read `blob`, whose rows are `rows`, where each row is exactly one object; None where not."""
+        if set(map(_FIRST, rows)) != {_OPENING} or set(map(_LAST, rows)) != {_CLOSING}:
+            return None
+        try:
+            records = self._json.decode_lines(blob)
+        except _UNREADABLE:
+            return None
+        return records if len(records) == len(rows) else None
+
+    def _read_each(self, payloads: Sequence[bytes | None], *, lines: bool) -> _Read:
+        read = _Read()
+        decode = self._json.decode
+        for number, payload in enumerate(payloads):
+            if not lines and payload:
+                try:
+                    read.records.append(decode(payload))
+                except _UNREADABLE:
+                    self._read_payload(read, number, payload)
+                else:
+                    read.payload.append(number)
+                    read.index.append(0)
+                    read.sources.append(payload)  # type: ignore[attr-defined]
+            elif payload:
+                self._read_lines(read, number, payload)
+            else:
+                read.refuse(number, 0, "empty value", b"")
+        return read
+
+    def _read_payload(self, read: _Read, number: int, payload: bytes) -> None:
+        """Read a message that is no object of the expected types: compressed, dirty, an array or lines."""
+        try:
+            plain = inflate(payload)
+        except DecodeError as error:
+            read.refuse(number, 0, str(error), payload)
+            return
+        if not self._read_message(read, number, plain):
+            self._read_lines(read, number, plain)
+
+    def _read_message(self, read: _Read, number: int, payload: bytes) -> bool:
+        """Read a message as one object or one array; False where it is neither (then its lines are read)."""
+        try:
+            record = self._json.decode(payload)
+        except _UNREADABLE:
+            value = _lenient_json(payload)
+            if isinstance(value, dict):
+                record = self._from_object(value)
+            elif isinstance(value, list):
+                self._read_array(read, number, value)
+                return True
+            else:
+                return False
+        read.add(record, number, 0, payload)
+        return True
+
+    def _read_array(self, read: _Read, number: int, values: list[Any]) -> None:
+        for index, value in enumerate(values):
+            if isinstance(value, dict):
+                read.add(self._from_object(value), number, index, _to_source(value))
+            else:
+                read.refuse(number, index, f"array element is no JSON object but {_json_name(value)}", _to_source(value))
+
+    def _read_lines(self, read: _Read, number: int, payload: bytes) -> None:
+        rows = list(filter(bytes.strip, payload.split(b"\n")))
+        if not rows:
+            read.refuse(number, 0, "empty value", payload)
+            return
+        decode, records = self._json.decode, []
+        refused = []
+        for row in rows:
+            try:
+                records.append(decode(row))
+            except _UNREADABLE:
+                value = _lenient_json(row)
+                if isinstance(value, dict):
+                    records.append(self._from_object(value))
+                else:
+                    refused.append((len(records) + len(refused), _line_reason(value)))
+        places: Sequence[int] = range(len(rows))
+        if refused:
+            bad = dict(refused)
+            for index, reason in refused:
+                read.refuse(number, index, reason, rows[index])
+            places = [index for index in places if index not in bad]
+            rows = [rows[index] for index in places]
+        read.records.extend(records)
+        read.payload.extend([number] * len(records))
+        read.index.extend(places)
+        read.sources.extend(rows)  # type: ignore[attr-defined]
+
+    def _from_object(self, value: dict[str, Any]) -> msgspec.Struct:
+        """Take the values in use from a parsed object; a value of the wrong type is None."""
+        return self._struct(*(self._take(key, value.get(key)) for key in self._keys))
+
+    def _take(self, key: str, value: Any) -> Any:
+        kind = self._kinds[key]
+        if key in self._arrays:
+            return [_value(item, kind) for item in value] if isinstance(value, list) else None
+        return _value(value, kind)
+
+    def _to_columns(self, read: _Read) -> Decoded:
+        raw = self._raw_columns(read.records)
+        for i in self._suspicious(raw):
+            value = _lenient_json(inflate(read.sources[i]))
+            if isinstance(value, dict):
+                read.records[i] = self._from_object(value)
+                raw = {}
+        raw = raw or self._raw_columns(read.records)
+        columns = {name: self._column(raw, name) for name in self._columns}
+        kinds = {name: column.kind for name, column in self._columns.items()}
+        identity = self._identity
+        return Decoded(
+            payload=np.array(read.payload, np.int32),
+            index=np.array(read.index, np.int32),
+            times=self._times(raw, len(read.records)),
+            numbers={n: _numbers(c) for n, c in columns.items() if kinds[n] == "number"},
+            strings={
+                n: _encode(c, folded=n in self.dataset.folded)
+                for n, c in columns.items()
+                if kinds[n] == "string" and n != identity
+            },
+            flags={n: _flags(c) for n, c in columns.items() if kinds[n] == "flag"},
+            identity=list(columns[identity]) if identity else [None] * len(read.records),
+            refusals=read.refusals,
+            source=read.sources.__getitem__,
+        )
+
+    def _raw_columns(self, records: list[msgspec.Struct]) -> dict[str, Sequence[Any]]:
+        columns = zip(*map(astuple, records), strict=True) if records else [()] * len(self._keys)
+        return dict(zip(self._keys, columns, strict=True))
+
+    def _suspicious(self, raw: dict[str, Sequence[Any]]) -> list[int]:
+        """Find records whose numbers may be integers outside int64: read as floats they look like valid ones."""
+        places: set[int] = set()
+        for key in self._keys:
+            if self._kinds[key] != "number":
+                continue
+            if key in self._arrays:
+                places.update(
+                    i for i, row in enumerate(raw[key]) if row and any(v is not None and abs(v) >= _INT64 for v in row)
+                )
+            else:
+                places.update(np.flatnonzero(np.abs(_numbers(raw[key])) >= _INT64).tolist())
+        return sorted(places)
+
+    def _column(self, raw: dict[str, Sequence[Any]], name: str) -> Sequence[Any]:
+        column = self._columns[name]
+        if column.position is not None:
+            place = column.position
+            return [row[place] if row is not None and len(row) > place else None for row in raw[column.keys[0]]]
+        first, *others = column.keys
+        values = raw[first]
+        for other in others:
+            if any(value is not None for value in raw[other]):
+                values = [b if a is None else a for a, b in zip(values, raw[other], strict=True)]
+        return values
+
+    def _times(self, raw: dict[str, Sequence[Any]], count: int) -> NDArray[np.int64]:
+        first, *others = self.dataset.event_time
+        times = event_times(raw[first]) if count else np.zeros(0, np.int64)
+        for other in others:
+            missing = np.flatnonzero(times == -_INT64)
+            if len(missing):
+                values = raw[other]
+                times[missing] = event_times([values[i] for i in missing.tolist()])
+        return times
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _parse_int(text: str) -> int:
+    # An integer of thousands of digits is as absent as one of twenty, and must not cost quadratic time.
+    return int(text) if len(text) <= _LONGEST_INT64 else _INT64
+
+
+def _lenient_json(payload: bytes) -> Any:
+    """Parse by the reference reader; None where the bytes are not JSON (a JSON null is no record either)."""
+    try:
+        text = payload.decode("utf-8", "surrogateescape")
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _value(value: Any, kind: str) -> Any:
+    if kind == "number":
+        return _number(value)
+    if kind == "string":
+        return _text(value)
+    if kind == "flag":
+        return value if isinstance(value, bool) else None
+    return value if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str) and _PLAIN_NUMBER.fullmatch(value):
+        value = float(value) if "." in value else _parse_int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int):
+        return float(value) if -_INT64 <= value < _INT64 else None
+    return value if np.isfinite(value) else None
+
+
+def _text(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array(values, np.float64) + 0.0  # None becomes NaN, and -0.0 becomes 0.0
+
+
+def _flags(values: Sequence[bool | None]) -> NDArray[np.int8]:
+    return np.fromiter(map(_FLAG_CODES.__getitem__, values), np.int8, len(values))
+
+
+def _encode(values: Sequence[str | None], *, folded: bool) -> Strings:
+    codes: dict[str | None, int] = dict.fromkeys(values)  # type: ignore[arg-type]
+    codes.pop(None, None)
+    vocabulary: list[str] = list(codes)  # type: ignore[arg-type]
+    if folded:
+        vocabulary = list(dict.fromkeys(text.lower() for text in vocabulary))
+        place = {text: i for i, text in enumerate(vocabulary)}
+        codes = {text: place[text.lower()] for text in codes if text is not None}
+    else:
+        codes = {text: i for i, text in enumerate(codes)}
+    codes[None] = -1
+    return Strings(np.fromiter(map(codes.__getitem__, values), np.int32, len(values)), vocabulary)
+
+
+def _to_source(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _json_name(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
+
+
+def _line_reason(value: Any) -> str:
+    return "not JSON" if value is None else f"no JSON object but {_json_name(value)}"

@@ -1,0 +1,376 @@
+"""Kafka lane: one client over a fixed set of partitions: messages to batches, ends, idle advances, alignment.
+
+Guarantee: exactly the messages from the planned start (or the snapshot) on, in order, each once; messages at or beyond a
+fixed end are left alone. Only here does a clock touch the line, and what it decides is written before it takes effect.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from connectors.advances import Advance, Advances
+from connectors.archive import Reading
+from connectors.batch import DONE, UNHEARD, Batch
+from connectors.decoder import Decoder
+from connectors.hold import Hold
+from connectors.plan import PlannedPartition
+from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
+from connectors.source import SourceError
+
+_WAIT_S = 0.05
+_HELD_S = 0.005
+_CHUNK_BYTES = 4 << 20
+_FIRST_MESSAGES = 64
+_SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's without a note
+_COMMIT_S = 5.0
+_ADVANCE_S = 1.0
+_OFFSET_LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+class Watcher(Protocol):
+    """Who listens to the client's errors."""
+
+    fatal: str | None
+
+    def on_message(self) -> None: ...
+
+
+class _Part:
+    """One partition of the lane."""
+
+    def __init__(self, planned: PlannedPartition, progress: Progress, pane_ms: int) -> None:
+        self.planned = planned
+        self.progress = progress
+        self.timing = Timing(pane_ms=pane_ms, allowed_lateness_ms=planned.allowed_lateness_ms)
+        self.at_end = False
+        self.quiet_since = time.monotonic()
+        self.advanced = 0.0
+        self.paused = False
+        self.recorded: dict[int, list[Advance]] = {}
+
+    @property
+    def place(self) -> TopicPartition:
+        return TopicPartition(self.planned.topic, int(self.planned.partition), self.progress.next_offset)
+
+    def watermark(self) -> int:
+        return self.progress.watermark(self.timing)
+
+
+class KafkaLane:
+    """Reads its partitions with one consumer."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        consumer: Consumer,
+        planned: list[PlannedPartition],
+        reading: Reading,
+        hold: Hold,
+        watch: Watcher,
+        state: bytes | None,
+        advances: Path | None,
+        idle_after_ms: int,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Assign the partitions; `advances` is the lane's file where it is live, None where it is bounded."""
+        self._consumer = consumer
+        self._reading = reading
+        self._hold = hold
+        self._watch = watch
+        self._idle_s = idle_after_ms / 1000
+        self._now_ms = now_ms
+        self._parts: dict[tuple[str, int], _Part] = {}
+        kept = msgspec.json.decode(state, type=dict[str, dict[str, int | str | bool | None]]) if state else {}
+        for partition in planned:
+            known = kept.get(partition.name)
+            progress = (
+                Progress(**known)  # type: ignore[arg-type]
+                if known
+                else Progress(topic=partition.topic, partition=partition.partition, next_offset=partition.start)
+            )
+            self._parts[partition.topic, int(partition.partition)] = _Part(partition, progress, reading.pane_ms)
+        self._decoders = {p.dataset: Decoder(reading.datasets[p.dataset], reading.fields[p.dataset]) for p in planned}
+        self._advances = Advances(advances) if advances is not None else None
+        self._take_recorded()
+        self._messages = _FIRST_MESSAGES
+        self._fresh = True
+        self._committed = time.monotonic()
+        self._check_offsets()
+        consumer.assign([part.place for part in self._open()])
+        for part in self._parts.values():
+            hold.write(part.progress.name, part.watermark())
+
+    def _open(self) -> list[_Part]:
+        return [part for part in self._parts.values() if not part.progress.done]
+
+    def _take_recorded(self) -> None:
+        names = {part.progress.name: part for part in self._parts.values()}
+        for advance in self._advances.known if self._advances else ():
+            part = names.get(advance.partition)
+            if part is not None and advance.offset >= part.progress.next_offset:
+                part.recorded.setdefault(advance.offset, []).append(advance)
+
+    def _check_offsets(self) -> None:
+        """Refuse to start where retention has taken what the state wants to read next; never jump silently."""
+        for part in self._open():
+            end = part.planned.end
+            if end is not None and part.progress.next_offset >= end:
+                continue
+            try:
+                low, _ = self._consumer.get_watermark_offsets(part.place, timeout=30.0)
+            except KafkaException as error:
+                raise SourceError(self._watch.fatal or f"{part.progress.name}: {error.args[0].str()}") from error
+            if low > part.progress.next_offset:
+                raise self._lost(part, low)
+
+    def _lost(self, part: _Part, low: int | None) -> SourceError:
+        first = part.progress.next_offset
+        lost = f"offsets {first} to {low - 1} are lost" if low is not None else f"offset {first} is not there any more"
+        return SourceError(
+            f"{part.progress.name}: {lost} (retention or deletion took them before they were read); raise the topic's "
+            "retention, and start in a new state folder to go on with what is left"
+        )
+
+    @property
+    def done(self) -> bool:
+        """Tell whether every partition of a bounded lane was read to its end."""
+        return not self._fresh and not self._open()
+
+    def read(self) -> list[Batch]:
+        """Give what came; at the end of a bounded partition its last mark."""
+        if self._watch.fatal is not None:
+            raise SourceError(self._watch.fatal)
+        if self._fresh:
+            self._fresh = False
+            return self._first_marks()
+        if not self._may_read():
+            time.sleep(_HELD_S)
+            return []
+        messages = self._consumer.consume(self._messages, _WAIT_S)
+        batches = self._take(messages) if messages else []
+        if self._advances is not None:
+            batches += self._idle()
+            self._commit()
+        for part in self._parts.values():
+            self._hold.write(part.progress.name, DONE if part.at_end and self._advances else part.watermark())
+        return batches
+
+    def _first_marks(self) -> list[Batch]:
+        """Say where each partition stands: empty bounded ones are done, and a resume repeats what may not have been heard."""
+        for part in self._open():
+            end = part.planned.end
+            if end is not None and part.progress.next_offset >= end:
+                self._finish(part)
+        for part in self._parts.values():
+            self._apply(part, part.progress.next_offset)
+        return self._batches([[part, [], []] for part in self._parts.values()])
+
+    def _may_read(self) -> bool:
+        """Keep aligned: a lane far ahead of the others waits; a partition far ahead of its own lane is paused."""
+        open_ = self._open()
+        if not open_:
+            return True
+        low = min(part.watermark() for part in open_)
+        if not self._hold.may_read(low):
+            return False
+        if low != UNHEARD and len(open_) > 1:
+            ahead = 4 * self._reading.length_ms
+            for part in open_:
+                if not part.paused and part.watermark() > low + 2 * ahead:
+                    self._consumer.pause([part.place])
+                    part.paused = True
+                elif part.paused and part.watermark() <= low + ahead:
+                    self._consumer.resume([part.place])
+                    part.paused = False
+        return True
+
+    def _take(self, messages: list[Message]) -> list[Batch]:
+        """Sort messages by partition, in order, and decode them."""
+        runs: dict[tuple[str, int], list[Message]] = {}
+        ended: list[_Part] = []
+        places = [(message.topic(), message.partition()) for message in messages]
+        if all(message.error() is None for message in messages):
+            if len(set(places)) == 1:
+                runs[places[0]] = messages  # type: ignore[index]
+            else:
+                for message, place in zip(messages, places, strict=True):
+                    runs.setdefault(place, []).append(message)  # type: ignore[arg-type]
+        else:
+            for message, place in zip(messages, places, strict=True):
+                if message.error() is None:
+                    runs.setdefault(place, []).append(message)  # type: ignore[arg-type]
+                else:
+                    ended += self._event(message)
+        self._watch.on_message()
+        work = [self._columns(self._parts[place], run) for place, run in sorted(runs.items())]
+        for part in ended:
+            if part.planned.end is not None and part.progress.next_offset >= part.planned.end:
+                self._finish(part)
+                work.append([part, [], []])
+        return self._batches(work)
+
+    def _event(self, message: Message) -> list[_Part]:
+        """Take an end of partition; any other event is an error that stops the lane."""
+        error = message.error()
+        place = (message.topic() or "", message.partition() or 0)
+        part = self._parts.get(place)
+        if error is None or part is None:
+            return []
+        if error.code() == KafkaError._PARTITION_EOF:
+            if not part.at_end:
+                part.at_end, part.quiet_since = True, time.monotonic()
+            end, reached = part.planned.end, message.offset()
+            if end is not None and reached is not None and reached >= end:
+                # The last offsets before the end hold no message: transaction markers, or compaction took them.
+                part.progress.next_offset = max(part.progress.next_offset, end)
+            return [part]
+        if error.code() in _OFFSET_LOST:
+            raise self._lost(part, None)
+        if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            return []
+        raise SourceError(f"{part.progress.name}: {error.str()}")
+
+    def _columns(self, part: _Part, messages: list[Message]) -> list[object]:
+        """Take what is needed of each message, once, and leave what lies at or beyond the end."""
+        offsets = [message.offset() for message in messages]
+        end = part.planned.end
+        if part.progress.done or (end is not None and offsets[0] >= end):  # type: ignore[operator]
+            messages, offsets = [], []
+            if not part.progress.done:
+                part.progress.next_offset = max(part.progress.next_offset, end or 0)
+        elif end is not None and offsets[-1] >= end:  # type: ignore[operator]
+            keep = sum(offset < end for offset in offsets)  # type: ignore[operator]
+            messages, offsets = messages[:keep], offsets[:keep]
+            part.progress.next_offset = end
+        part.at_end = False
+        part.quiet_since = time.monotonic()
+        return [part, messages, offsets]
+
+    def _batches(self, work: list[list[object]]) -> list[Batch]:
+        """Decode by dataset; a partition with recorded advances inside its run is decoded piece by piece."""
+        by_dataset: dict[str, list[Chunk]] = {}
+        out: list[Batch] = []
+        size = count = 0
+        for part, messages, offsets in work:
+            assert isinstance(part, _Part)  # noqa: S101 (narrows the type)
+            payloads = [message.value() for message in messages]  # type: ignore[attr-defined]
+            stamps = np.array([message.timestamp()[1] for message in messages], np.int64)  # type: ignore[attr-defined]
+            size += sum(map(len, filter(None, payloads)))
+            count += len(payloads)
+            column = np.array(offsets, np.int64)
+            limits = self._limits(part, column, stamps)
+            cuts = [int(np.searchsorted(column, offset)) for offset in sorted(part.recorded)] if part.recorded else []
+            start = 0
+            for cut in dict.fromkeys(c for c in cuts if 0 < c < len(payloads)):
+                out.append(self._decode(part, payloads[start:cut], column[start:cut], limits[start:cut]))
+                self._apply(part, int(column[cut]))
+                start = cut
+            if start or cuts:
+                if len(column) > start:
+                    self._apply(part, int(column[start]))
+                out.append(self._decode(part, payloads[start:], column[start:], limits[start:]))
+            else:
+                chunk = Chunk(part.progress, part.timing, payloads, column, limits)
+                by_dataset.setdefault(part.planned.dataset, []).append(chunk)
+            if len(column):
+                part.progress.next_offset = max(part.progress.next_offset, int(column[-1]) + 1)
+            self._past_range(part)
+        if count:
+            self._messages = max(1, min(self._reading.chunk_records, _CHUNK_BYTES * count // max(size, 1)))
+        return out + [self._marked(read_batch(self._decoders[name], chunks), chunks) for name, chunks in by_dataset.items()]
+
+    def _marked(self, batch: Batch, chunks: list[Chunk]) -> Batch:
+        """Give the batch with its partitions' marks as they are after it (one may be done with its last record)."""
+        for chunk in chunks:
+            part = self._parts[chunk.progress.topic, int(chunk.progress.partition)]
+            end = part.planned.end
+            if not chunk.progress.done and end is not None and chunk.progress.next_offset >= end:
+                self._finish(part)
+            self._past_range(part)
+        values = {name: getattr(batch, name) for name in batch.__slots__}
+        return Batch(**(values | {"marks": tuple(chunk.progress.mark(chunk.timing) for chunk in chunks)}))
+
+    def _decode(self, part: _Part, payloads: list[bytes | None], offsets: object, limits: object) -> Batch:
+        chunk = Chunk(part.progress, part.timing, payloads, offsets, limits)  # type: ignore[arg-type]
+        return read_batch(self._decoders[part.planned.dataset], [chunk])
+
+    def _limits(self, part: _Part, offsets: object, stamps: object) -> object:
+        """Give each message's time limit: its Kafka timestamp, or this machine's clock where that is far behind it."""
+        stamps_ = np.asarray(stamps)
+        limits = np.where(stamps_ >= 0, stamps_ + self._reading.max_ahead_ms, NO_LIMIT)
+        if self._advances is None or not len(stamps_):
+            return limits
+        column = np.asarray(offsets)
+        recorded = {o: a.limit for o, found in part.recorded.items() for a in found if a.limit is not None}
+        now = self._now_ms()
+        notes = []
+        for i in np.flatnonzero(stamps_ > now + _SKEW_MS).tolist():
+            offset = int(column[i])
+            if offset not in recorded:
+                recorded[offset] = now + self._reading.max_ahead_ms
+                notes.append(Advance(part.progress.name, offset, limit=recorded[offset]))
+        if notes:
+            self._advances.write(notes)
+        for offset, limit in recorded.items():
+            limits[column == offset] = limit
+        return limits
+
+    def _apply(self, part: _Part, offset: int) -> None:
+        """Apply the idle advances recorded up to an offset."""
+        for known in [o for o in sorted(part.recorded) if o <= offset]:
+            for advance in part.recorded.pop(known):
+                if advance.high is not None:
+                    part.progress.high = max(part.progress.high or UNHEARD, advance.high)
+
+    def _idle(self) -> list[Batch]:
+        """Advance partitions that are at their end and have been silent for long enough."""
+        now = time.monotonic()
+        idle = [
+            part
+            for part in self._parts.values()
+            if part.at_end and now - part.quiet_since >= self._idle_s and now - part.advanced >= _ADVANCE_S
+        ]
+        if not idle or self._advances is None:
+            return []
+        stamp = self._now_ms()
+        self._advances.write([Advance(part.progress.name, part.progress.next_offset, high=stamp) for part in idle])
+        for part in idle:
+            part.advanced = now
+            part.progress.high = max(part.progress.high or UNHEARD, stamp)
+        return self._batches([[part, [], []] for part in idle])
+
+    def _past_range(self, part: _Part) -> None:
+        last = self._reading.last_end
+        if last is not None and not part.progress.done and part.watermark() >= last:
+            self._finish(part)
+
+    def _finish(self, part: _Part) -> None:
+        part.progress.done = True
+        if not self._fresh:
+            self._consumer.incremental_unassign([part.place])
+
+    def _commit(self) -> None:
+        """Tell Kafka how far the lane is, for lag tools only; nothing reads it back."""
+        now = time.monotonic()
+        if now - self._committed >= _COMMIT_S:
+            self._committed = now
+            try:
+                self._consumer.commit(offsets=[part.place for part in self._open()], asynchronous=True)
+            except KafkaException:
+                return
+
+    def snapshot(self) -> bytes:
+        """Give the state to resume from."""
+        return msgspec.json.encode({part.progress.name: part.progress.to_state() for part in self._parts.values()})
+
+    def close(self) -> None:
+        """Close the client; a lane that is gone holds nobody."""
+        self._consumer.close()
+        if self._advances is not None:
+            self._advances.close()
+        for part in self._parts.values():
+            self._hold.write(part.progress.name, DONE)

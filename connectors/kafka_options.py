@@ -1,0 +1,60 @@
+"""Kafka options: the `[input.kafka]` table."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicOptions:
+    """What is said of one topic."""
+
+    NOT_YET = ("sample_rate", "labels")
+
+    dataset: str = field(metadata={"help": "what the topic holds"})
+    allowed_lateness_ms: int | None = field(
+        default=None, metadata={"duration": True, "help": "of this topic; default: the window's"}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaOptions:
+    """Where records come from. `client` may hold secrets, so it shows nowhere."""
+
+    brokers: tuple[str, ...] = field(metadata={"help": "host:port, one or more"})
+    group: str = field(default="edgewatch", metadata={"help": "offsets are committed under it, for lag tools only"})
+    start: str = field(default="latest", metadata={"help": "first start: earliest, latest or a time (RFC 3339)"})
+    poll_records: int = field(default=5000, metadata={"help": "records a chunk at most"})
+    topics: dict[str, str | TopicOptions] = field(metadata={"help": "topic = dataset; ^regex matches names at start"})
+    client: dict[str, str | int | float | bool] = field(default_factory=dict, repr=False, metadata={"help": "any librdkafka setting"})
+
+    def topic_options(self) -> dict[str, TopicOptions]:
+        """Give the options of every topic."""
+        return {n: TopicOptions(dataset=o) if isinstance(o, str) else o for n, o in self.topics.items()}
+
+    def with_client(self, client: dict[str, str | int | float | bool]) -> "KafkaOptions":
+        """Give the options with other client settings (secrets resolved)."""
+        return dataclasses.replace(self, client=client)
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if not self.brokers:
+            yield "brokers", 'name at least one broker, as in ["127.0.0.1:9092"]'
+        for broker in self.brokers:
+            if not re.fullmatch(r"\[?[^\s/\]]+\]?:\d{1,5}", broker):
+                yield "brokers", f"{broker!r} is not host:port"
+        if not self.topics:
+            yield "topics", 'name at least one topic, as in { "logpush.http_requests" = "http_requests" }'
+        if self.poll_records < 1:
+            yield "poll_records", "must be at least 1"
+        if self.start not in ("earliest", "latest") and not re.fullmatch(
+            r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", self.start
+        ):
+            yield "start", f"{self.start!r} is not earliest, latest or a time such as 2025-12-01T00:00:00Z"
+        for name in self.topics:
+            if name.startswith("^"):
+                try:
+                    re.compile(name)
+                except re.error as error:
+                    yield f'topics."{name}"', f"is no regular expression: {error}"

@@ -1,0 +1,203 @@
+"""Barrier: waits for all shards of a dataset, makes one window's rows of them, and has the rules judge it.
+
+Rules, inhibition and grouping need all results of one window end. Ends are worked through in order, keys in sorted order,
+so what comes out depends on the windows alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from connectors.batch import DONE, UNHEARD, Mark
+from flows.exemplar import Exemplar
+from flows.group import Group, merged, top_keys
+from flows.output import Block, canonical, rfc3339
+from flows.rows import exemplar_lines, histogram_lines, window_lines
+from flows.window import Layout, MetricRows, ShardResult, WindowResult
+
+Output = Block | Any  # Any: a Notification
+
+
+class Judge(Protocol):
+    """What the barrier asks of the rules: decisions on a window, and a state that can be kept."""
+
+    def __call__(self, result: WindowResult) -> list[Output]: ...
+    def snapshot(self) -> bytes: ...
+    def restore(self, state: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which windows leave rows (those that start in [start, end) ms) and whether extras for ClickHouse are made."""
+
+    start: int | None = None
+    end: int | None = None
+    extras: bool = False
+
+    def holds(self, window_start: int) -> bool:
+        """Tell whether a window is selected."""
+        return (self.start is None or window_start >= self.start) and (self.end is None or window_start < self.end)
+
+
+class Barrier:
+    """The single-key step behind the windows of all datasets."""
+
+    def __init__(self, layouts: Mapping[str, Layout], shards: int, judge: Judge, scope: Scope) -> None:
+        """Wait for `shards` shards of every dataset in `layouts`."""
+        self._layouts = dict(layouts)
+        self._judge = judge
+        self._scope = scope
+        self._closed = {name: [UNHEARD] * shards for name in layouts}
+        self._pending: dict[str, dict[int, list[list[Group]]]] = {name: {} for name in layouts}
+        self._marks: dict[str, Mark] = {}
+        self._counts = {"windows": 0, "evaluations": 0, "transitions": 0, "notifications": 0}
+        self._done: set[str] = set()
+
+    def add(self, result: ShardResult) -> list[Output]:
+        """Take one shard's result; gives the output of every window that is now complete."""
+        groupings = self._layouts[result.dataset].groupings
+        for end, groups in result.windows:
+            for group, grouping in zip(groups, groupings, strict=True):
+                group.grouping = grouping
+            self._pending[result.dataset].setdefault(end, []).append(groups)
+        self._closed[result.dataset][result.shard] = result.closed
+        for mark in result.marks:
+            known = self._marks.get(mark.partition)
+            if known is None or mark.records >= known.records:
+                self._marks[mark.partition] = mark
+        low = min(self._closed[result.dataset])
+        pending = self._pending[result.dataset]
+        out: list[Output] = []
+        for end in sorted(end for end in pending if end <= low):
+            out += self._window(self._layouts[result.dataset], end, pending.pop(end))
+        if low == DONE and result.dataset not in self._done:
+            self._done.add(result.dataset)
+            if len(self._done) == len(self._layouts):
+                out.append(Block("summary", 0, "summary", canonical(self.summary()) + b"\n"))
+        return out
+
+    def _window(self, layout: Layout, end: int, shards: list[list[Group]]) -> list[Output]:
+        if not self._scope.holds(end - layout.length_ms):
+            return []
+        groups = [
+            merged(parts, top_keys(parts, layout.max_keys)) for parts in map(list, zip(*shards, strict=True))
+        ]
+        result = _result(layout, end, groups)
+        out: list[Output] = window_lines(result)
+        if self._scope.extras:
+            out += exemplar_lines(result) + histogram_lines(layout, result, groups)
+        out += self._judge(result)
+        for item in out:
+            kind = item.kind if isinstance(item, Block) else ""
+            if kind in self._counts:
+                self._counts[kind] += item.data.count(b"\n")
+        return out
+
+    def summary(self) -> dict[str, Any]:
+        """Give what the run counted so far."""
+        marks = self._marks.values()
+        first = [mark.first_event for mark in marks if mark.first_event is not None]
+        last = [mark.last_event for mark in marks if mark.last_event is not None]
+        return {
+            "records": sum(mark.records for mark in marks),
+            "late": sum(mark.late for mark in marks),
+            "dead_letters": sum(mark.dead for mark in marks),
+            **self._counts,
+            "first_event": rfc3339(min(first)) if first else None,
+            "last_event": rfc3339(max(last)) if last else None,
+            "partitions": {
+                mark.partition: {"records": mark.records, "late": mark.late, "dead_letters": mark.dead}
+                for mark in sorted(marks, key=lambda mark: mark.partition)
+            },
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Give plain values; `restore` undoes it."""
+        pending = {
+            name: [[end, [[g.to_state() for g in groups] for groups in shards]] for end, shards in sorted(ends.items())]
+            for name, ends in self._pending.items()
+        }
+        marks = [[getattr(mark, name) for name in mark.__slots__] for mark in self._marks.values()]
+        return {
+            "closed": self._closed,
+            "pending": pending,
+            "marks": marks,
+            "counts": self._counts,
+            "done": sorted(self._done),
+            "rules": self._judge.snapshot(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot; a dataset that is no longer configured is left out."""
+        for name in self._layouts:
+            if name not in state["closed"]:
+                continue
+            self._closed[name] = state["closed"][name]
+            groupings = self._layouts[name].groupings
+            self._pending[name] = {
+                end: [[Group.from_state(g, s) for g, s in zip(groupings, groups, strict=True)] for groups in shards]
+                for end, shards in state["pending"][name]
+            }
+        self._marks = {values[0]: Mark(*values) for values in state["marks"]}
+        self._counts = state["counts"]
+        self._done = set(state["done"])
+        self._judge.restore(state["rules"])
+
+
+def _result(layout: Layout, end: int, groups: list[Group]) -> WindowResult:
+    """Work out the rows of one window; `groups` holds one merged group a grouping."""
+    start = end - layout.length_ms
+    metrics: dict[str, MetricRows] = {}
+    exemplars: dict[tuple[str, str], tuple[Exemplar, ...]] = {}
+    for number, metric in enumerate(layout.metrics):
+        name = metric.options.name
+        rows = [_rows_of(group, number, layout.length_ms / 1000) for group in groups if number in group.measures]
+        joined = _join(name, [row for row in rows if row.keys])
+        if joined is not None:
+            metrics[name] = joined
+        for group in groups:
+            if number in group.measures and group.keys:
+                exemplars |= _exemplars_of(name, group, number)
+    return WindowResult(layout.dataset, start, end, metrics, exemplars)
+
+
+def _rows_of(group: Group, number: int, seconds: float) -> MetricRows:
+    keys = list(group.keys)
+    rows = group.measures[number].rows(seconds)
+    return MetricRows("", [keys[i] for i in rows.keys.tolist()], rows.counts, rows.statistics, rows.sketch)
+
+
+def _join(name: str, parts: list[MetricRows]) -> MetricRows | None:
+    """Join the rows of a metric's groupings, sorted by key."""
+    if not parts:
+        return None
+    keys = [key for part in parts for key in part.keys]
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    return MetricRows(
+        name,
+        [keys[i] for i in order.tolist()],
+        np.concatenate([part.counts for part in parts])[order],
+        {s: np.concatenate([part.statistics[s] for part in parts])[order] for s in parts[0].statistics},
+        np.concatenate([part.sketch for part in parts])[order],
+    )
+
+
+def _exemplars_of(name: str, group: Group, number: int) -> dict[tuple[str, str], tuple[Exemplar, ...]]:
+    chosen = group.measures[number].exemplars
+    if chosen is None:
+        return {}
+    best = chosen.best()
+    keys = list(group.keys)
+    reason = "error" if hasattr(group.measures[number], "_chosen") else "slowest"
+    out: dict[tuple[str, str], list[Exemplar]] = {}
+    for i, key in enumerate(best.key.tolist()):
+        value = float(best.value[i])
+        shown = None if value != value else value  # noqa: PLR0124 (NaN is absent)
+        place = (str(best.partition[i]), int(best.offset[i]), int(best.index[i]))
+        out.setdefault((name, keys[key]), []).append(Exemplar(reason, shown, int(best.time[i]), best.ray[i], *place))
+    return {place: tuple(found) for place, found in out.items()}
+
+
+MakeJudge = Callable[[], Judge]

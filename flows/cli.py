@@ -1,0 +1,314 @@
+"""Command line: `edgewatch demo | run | replay | check | generate | clickhouse | spool`.
+
+Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
+"""
+
+import datetime
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from flows.config import Config, ConfigErrors, load
+from flows.failure import explained
+from flows.observe import RunProgress, set_up_logging
+
+app = typer.Typer(
+    name="edgewatch",
+    help="Watches an edge platform: records on Kafka become windows, alerts and rows.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+spool_app = typer.Typer(help="What waits to be delivered, and what could not be.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(spool_app, name="spool")
+
+_BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
+_OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
+_RELATIVE = re.compile(r"-(\d+)(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
+
+
+def main() -> None:
+    """Run the command line; outside trouble is one line, never a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except ConfigErrors as errors:
+        print(errors, file=sys.stderr)
+        sys.exit(_BAD_USE)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # bad use, as the option parser sees it
+            error.show()
+            sys.exit(_BAD_USE)
+        raise
+    sys.exit(code or 0)
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where it works [default: ./edgewatch-demo].")] = None,
+    hours: Annotated[float, typer.Option(help="Hours of traffic.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
+    serve: Annotated[bool, typer.Option("--serve", help="With the dashboard (not yet).")] = False,
+) -> None:
+    """See it work: traffic with three incidents through the whole line, without any service.
+
+    Example: edgewatch demo --hours 24 --seed 3
+    """
+    from flows.demo import demo as run_demo
+
+    raise typer.Exit(run_demo(directory, hours, seed, serve=serve))
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
+    until_end: Annotated[bool, typer.Option("--until-end", help="Stop at the end offsets of the first start.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --until-end: the folder for NDJSON files.")] = None,
+) -> None:
+    """Follow the topics live; SIGTERM or Ctrl-C writes the state and exits 0, and the next start resumes.
+
+    Example: edgewatch run -c monitor.toml
+    """
+    if until_end != (out is not None):
+        _bad_use("--until-end and --out go together")
+    from flows.monitor import run as run_line
+
+    _check_clock()
+    settings = _load(config)
+    progress = RunProgress("run")
+    _outside(lambda: run_line(settings, processes=processes, until_end=until_end, out=out, report=progress), progress)
+
+
+@app.command()
+def replay(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option(help="The folder for NDJSON files; the same folder resumes.")],
+    source: Annotated[str, typer.Option(help="kafka, or archive:DIR.")] = "kafka",
+    start: Annotated[str | None, typer.Option("--from", help="First window start, RFC 3339 or -2h.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Windows start before this.")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Replay a range of Kafka or an archive into windows, decisions and notifications; nothing is sent.
+
+    Example: edgewatch replay -c monitor.toml --source archive:logs --out out
+    """
+    if source != "kafka" and not source.startswith("archive:"):
+        _bad_use(f"--source {source}: give kafka or archive:DIR")
+    times = _time(start, "--from"), _time(end, "--to")
+    if times[0] is not None and times[1] is not None and times[0] >= times[1]:
+        _bad_use("--from must be before --to")
+    from flows.monitor import replay as run_replay
+
+    settings = _load(config, secrets=source == "kafka")
+    progress = RunProgress("replay")
+    summary = _outside(
+        lambda: run_replay(
+            settings, source=source, start=times[0], end=times[1], processes=processes, out=out, report=progress
+        ),
+        progress,
+    )
+    if summary is None:
+        print(f"stopped; the same command with --out {out} resumes", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED)
+    _print_summary(summary, out, as_json=as_json)
+
+
+@app.command()
+def check(
+    config: ConfigFile,
+    online: Annotated[bool, typer.Option("--online", help="Also ask Kafka and ClickHouse, and apply the schema.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Validate a configuration; all its problems are said at once.
+
+    Example: edgewatch check -c monitor.toml --online
+    """
+    from flows.checks import describe, online_checks
+
+    settings = _load(config, secrets=online)
+    report: dict[str, Any] = describe(settings)
+    found = online_checks(settings) if online else []
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(report | {"online": [c.as_dict() for c in found]}, option=orjson.OPT_INDENT_2) + b"\n")
+    else:
+        print("\n".join(f"{name}: {text}" for name, text in report.items()))
+        for checked in found:
+            print(f"{'ok  ' if checked.ok else 'FAIL'} {checked.what}: {checked.words}")
+    if not all(checked.ok for checked in found):
+        raise typer.Exit(_FAILED)
+
+
+@app.command()
+def generate(
+    to: Annotated[str, typer.Option("--to", help="kafka, or a folder for Logpush files.")],
+    hours: Annotated[float, typer.Option(help="Hours of event time.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    records: Annotated[int | None, typer.Option(help="About how many records in all.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
+    brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Take brokers and client settings from it.")] = None,
+) -> None:
+    """Write synthetic traffic with three labelled incidents, to Kafka or to Logpush files.
+
+    Example: edgewatch generate --to kafka --rate 500
+    """
+    from flows.generate import generate_files, generate_to_kafka
+
+    settings = load(config) if config is not None else None
+    if to == "kafka":
+        given = settings.kafka if settings else None
+        names = list(given.brokers) if given else brokers.split(",")
+        client = dict(given.client) if given else {}
+        code = generate_to_kafka(names, client, hours=hours, seed=seed, records=records, rate=rate, batch=batch)
+    else:
+        code = generate_files(Path(to), hours=hours, seed=seed, records=records)
+    raise typer.Exit(code)
+
+
+@app.command()
+def clickhouse(
+    directory: Annotated[Path, typer.Option(help="Where the data is kept.")] = Path("clickhouse"),
+    listen: Annotated[str, typer.Option(help="host:port of the HTTP interface.")] = "127.0.0.1:8123",
+) -> None:
+    """Serve the embedded ClickHouse alone, over its HTTP interface.
+
+    Example: edgewatch clickhouse --directory data, then: curl 'http://127.0.0.1:8123/?query=SELECT+1'
+    """
+    from sinks.embedded import EmbeddedError, serve
+
+    try:
+        serve(directory, listen)
+    except EmbeddedError as error:
+        print(f"edgewatch: {error}", file=sys.stderr)
+        raise typer.Exit(_FAILED) from error
+
+
+SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
+
+
+@spool_app.command("list")
+def spool_list(config: SpoolConfig, as_json: Json = False) -> None:
+    """Show what is queued and what is dead.
+
+    Example: edgewatch spool list -c monitor.toml
+    """
+    with _open_spool(config) as spool:
+        rows = spool.rows()
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    for row in rows:
+        print(f"{row.state:7} {row.destination:12} attempts {row.attempts:<3} {row.id}  {row.error}")
+    print(f"{sum(row.state == 'queued' for row in rows)} queued, {sum(row.state == 'dead' for row in rows)} dead")
+
+
+@spool_app.command("retry")
+def spool_retry(config: SpoolConfig, ids: Ids = None) -> None:
+    """Put dead items back into the queue.
+
+    Example: edgewatch spool retry -c monitor.toml
+    """
+    with _open_spool(config) as spool:
+        print(f"{len(spool.retry(ids or None))} queued again")
+
+
+@spool_app.command("drop")
+def spool_drop(config: SpoolConfig, ids: Ids = None) -> None:
+    """Drop dead items for good.
+
+    Example: edgewatch spool drop -c monitor.toml 6f1c0b/slack
+    """
+    with _open_spool(config) as spool:
+        print(f"{len(spool.drop(ids or None))} dropped")
+
+
+def _open_spool(config: Path) -> Any:
+    import contextlib
+
+    from flows.run_folder import RunFolder
+    from sinks.spool import Spool
+
+    settings = load(config, secrets=False)
+    path = RunFolder(Path(settings.engine.directory)).spool
+    if not path.exists():
+        _bad_use(f"there is no spool at {path}; `edgewatch run` makes it")
+    return contextlib.closing(Spool(path))
+
+
+def _load(path: Path, *, secrets: bool = True) -> Config:
+    settings = load(path, secrets=secrets)
+    set_up_logging(settings.log_level)
+    return settings
+
+
+def _outside(work: Callable[[], Any], progress: RunProgress) -> Any:
+    """Do the work; outside trouble becomes one line and exit code 1."""
+    try:
+        with explained():
+            return work()
+    finally:
+        progress.stop()
+    raise typer.Exit(_FAILED)
+
+
+def _check_clock() -> None:
+    """Refuse to go live with a clock that cannot be right: every record would seem to come from the future."""
+    now = datetime.datetime.now(datetime.UTC)
+    if now < _OLDEST_CLOCK:
+        print(f"edgewatch: this machine's clock says {now:%Y-%m-%d}; set it, or every record is in its future", file=sys.stderr)
+        raise typer.Exit(_FAILED)
+
+
+def _time(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    relative = _RELATIVE.fullmatch(text)
+    if relative:
+        return (int(time.time()) - int(relative[1]) * _SECONDS[relative[2]]) * 1000
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        _bad_use(f"{option} {text}: give a time such as 2025-12-01T00:00:00Z, or -2h")
+    if moment.tzinfo is None:
+        _bad_use(f"{option} {text}: say the zone, as in {text}Z")
+    return int(moment.timestamp() * 1000)
+
+
+def _bad_use(words: str) -> Any:
+    print(f"edgewatch: {words}", file=sys.stderr)
+    raise typer.Exit(_BAD_USE)
+
+
+def _print_summary(summary: dict[str, Any], out: Path, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    print(
+        f"{summary['records']:,} records ({summary['late']:,} late, {summary['dead_letters']:,} dead letters), "
+        f"{summary['first_event']} to {summary['last_event']}: {summary['windows']:,} rows, "
+        f"{summary['evaluations']:,} evaluations, {summary['transitions']:,} transitions, "
+        f"{summary['notifications']:,} notifications in {out} "
+        f"({summary['seconds']} s, {summary['records_per_second']:,} records/s)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,342 @@
+"""Config: one TOML file to the options of all components, checked as a whole; every problem of the file is said at once.
+
+Options live in their components; what is here is what spans them: which metric a rule judges, which channel a route names,
+which fields an expression uses, and the built-in pack for a file without metrics and rules.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from connectors.dataset import Dataset, DatasetOptions, build_dataset
+from connectors.kafka_options import KafkaOptions
+from flows.engine_options import EngineOptions
+from flows.expression import Expression, ExpressionError
+from flows.metric import MetricOptions
+from flows.notify import RouteOptions
+from flows.options import ConfigError, Reader, unknown
+from flows.output import canonical
+from flows.rule import RuleOptions
+from flows.window import WindowOptions
+from sinks.channels import CHANNELS
+from sinks.clickhouse import ClickHouseOptions
+
+_TABLES = ("environment", "labels", "input", "window", "engine", "dataset", "metric", "rule", "route", "channel", "clickhouse", "observe")
+_NOT_YET = ("slo", "dashboard", "silence", "inhibit", "mute")
+_CHANNELS_NOT_YET = ("statuspage", "email", "webhook", "sentry", "alertmanager", "teams", "discord", "kafka")
+_OBSERVE_NOT_YET = ("listen", "sentry_dsn")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+# The seed's data points, ready to use without a [[dataset]] table.
+BUILT_IN_DATASETS = {
+    options.name: options
+    for options in (
+        DatasetOptions(name="http_requests", kind="http_requests"),
+        DatasetOptions(
+            name="performance",
+            kind="data_points",
+            blobs=("url", "method", "status"),
+            doubles=("total_ms", "db_ms", "cache_ms"),
+            indexes=("environment", "ray_id"),
+        ),
+        DatasetOptions(
+            name="business",
+            kind="data_points",
+            blobs=("event", "user_id", "portal"),
+            doubles=("amount", "count"),
+            indexes=("time", "environment"),
+        ),
+        DatasetOptions(
+            name="errors",
+            kind="data_points",
+            blobs=("name", "message", "url", "method"),
+            doubles=("count",),
+            indexes=("user_id", "environment"),
+        ),
+    )
+}
+
+
+class ConfigErrors(Exception):
+    """All problems of one file."""
+
+    def __init__(self, name: str, errors: list[ConfigError]) -> None:
+        """Take the file's name and its problems."""
+        self.name = name
+        self.errors = errors
+        super().__init__("\n".join(f"{name}: {error}" for error in errors))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole configuration; `version` identifies its content."""
+
+    source: Path
+    version: str
+    environment: str
+    labels: dict[str, str]
+    kafka: KafkaOptions | None
+    window: WindowOptions
+    engine: EngineOptions
+    datasets: tuple[DatasetOptions, ...]
+    metrics: tuple[MetricOptions, ...]
+    rules: tuple[RuleOptions, ...]
+    routes: tuple[RouteOptions, ...]
+    channels: dict[str, Any]
+    clickhouse: ClickHouseOptions | None
+    log_level: str
+
+    def topic_datasets(self) -> dict[str, str]:
+        """Give topic -> dataset."""
+        return {name: topic.dataset for name, topic in self.kafka.topic_options().items()} if self.kafka else {}
+
+
+def load(path: Path, *, secrets: bool = True) -> Config:
+    """Load a file; raises ConfigErrors. Without `secrets` none is read, as a replay needs none."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigErrors(str(path), [ConfigError("", f"cannot be read: {reason}")]) from error
+    return loads(text, path, secrets=secrets)
+
+
+def loads(text: str, path: Path, *, secrets: bool = True) -> Config:
+    """Load from text; `path` is named in errors, and relative secrets are files beside it."""
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigErrors(str(path), [ConfigError("", f"is not TOML: {error}")]) from error
+    problems: list[ConfigError] = []
+    config = _Builder(given, path, Reader(problems, path.parent, secrets)).build()
+    if problems or config is None:
+        raise ConfigErrors(str(path), problems)
+    return config
+
+
+class _Builder:
+    """Builds the parts, then checks what spans them."""
+
+    def __init__(self, given: dict[str, Any], path: Path, reader: Reader) -> None:
+        self._given = given
+        self._path = path
+        self._read = reader
+
+    def _refuse(self, key: str, problem: str) -> None:
+        self._read.problems.append(ConfigError(key, problem))
+
+    def build(self) -> Config | None:
+        given = self._given
+        for key in given:
+            if key in _NOT_YET:
+                self._refuse(key, "not yet: this version does not have it")
+            elif key not in _TABLES:
+                self._refuse(key, unknown(key, list(_TABLES)))
+        environment = self._text("environment", "production")
+        labels = given.get("labels", {})
+        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+            self._refuse("labels", "must be a table of strings")
+        kafka = self._kafka()
+        window = self._read.table(WindowOptions, given.get("window", {}), "window")
+        engine = self._read.table(EngineOptions, given.get("engine", {}), "engine")
+        datasets = self._datasets()
+        metrics, rules = self._measures(kafka, datasets)
+        channels = self._channels()
+        routes = self._routes(channels)
+        clickhouse = self._optional("clickhouse", ClickHouseOptions)
+        log_level = self._observe()
+        self._check(kafka, datasets, metrics, rules)
+        if self._read.problems:
+            return None
+        return Config(
+            source=self._path,
+            version=hashlib.sha256(canonical(_plain(given))).hexdigest()[:12],
+            environment=environment,
+            labels=labels,
+            kafka=kafka,
+            window=window,
+            engine=engine,
+            datasets=tuple(datasets.values()),
+            metrics=tuple(metrics.values()),
+            rules=tuple(rules),
+            routes=tuple(routes),
+            channels=channels,
+            clickhouse=clickhouse,
+            log_level=log_level,
+        )
+
+    def _text(self, key: str, default: str) -> str:
+        value = self._given.get(key, default)
+        if not isinstance(value, str):
+            self._refuse(key, "must be a string")
+            return default
+        return value
+
+    def _optional(self, key: str, kind: type[Any]) -> Any:
+        return self._read.table(kind, self._given[key], key) if key in self._given else None
+
+    def _kafka(self) -> KafkaOptions | None:
+        inputs = self._given.get("input", {})
+        if not isinstance(inputs, Mapping):
+            self._refuse("input", "must be a table")
+            return None
+        for key in inputs:
+            if key != "kafka":
+                self._refuse(f"input.{key}", unknown(key, ["kafka"]))
+        if "kafka" not in inputs:
+            return None
+        kafka: KafkaOptions | None = self._read.table(KafkaOptions, inputs["kafka"], "input.kafka")
+        if kafka is None:
+            return None
+        where = "input.kafka.client"
+        client = {k: self._read.resolve(v, f"{where}.{k}") if isinstance(v, str) else v for k, v in kafka.client.items()}
+        return kafka.with_client(client)
+
+    def _tables(self, key: str, kind: type[Any]) -> list[Any]:
+        given = self._given.get(key, [])
+        if not isinstance(given, list):
+            self._refuse(key, f"must be written [[{key}]]")
+            return []
+        out, names = [], set()
+        for number, table in enumerate(given, 1):
+            name = table.get("name") if isinstance(table, dict) else None
+            made = self._read.table(kind, table, f'{key} "{name}"' if isinstance(name, str) else f"{key} #{number}")
+            if isinstance(name, str) and name in names:
+                self._refuse(f'{key} "{name}"', "the name is given twice")
+            names.add(name)
+            if made is not None:
+                out.append(made)
+        return out
+
+    def _datasets(self) -> dict[str, DatasetOptions]:
+        return {**BUILT_IN_DATASETS, **{options.name: options for options in self._tables("dataset", DatasetOptions)}}
+
+    def _measures(
+        self, kafka: KafkaOptions | None, datasets: dict[str, DatasetOptions]
+    ) -> tuple[dict[str, MetricOptions], list[RuleOptions]]:
+        """Give metrics and rules: the file's, or the built-in pack's for the datasets in use."""
+        if "metric" in self._given or "rule" in self._given:
+            metrics = {options.name: options for options in self._tables("metric", MetricOptions)}
+            return metrics, self._tables("rule", RuleOptions)
+        used = {topic.dataset for topic in kafka.topic_options().values()} if kafka else set(datasets)
+        pack = _Builder(tomllib.loads(built_in_text()), self._path, self._read)
+        metrics = {m.name: m for m in pack._tables("metric", MetricOptions) if m.dataset in used}
+        metrics = {name: m for name, m in metrics.items() if _fits(m, build_dataset(datasets[m.dataset]))}
+        return metrics, [rule for rule in pack._tables("rule", RuleOptions) if rule.metric in metrics]
+
+    def _channels(self) -> dict[str, Any]:
+        given = self._given.get("channel", {"console": {}})
+        if not isinstance(given, dict):
+            self._refuse("channel", "must be written [channel.NAME]")
+            return {}
+        return {name: self._channel(name, table) for name, table in given.items()}
+
+    def _channel(self, name: str, table: Any) -> Any:
+        path = f"channel.{name}"
+        if not isinstance(table, dict):
+            return self._refuse(path, "must be a table")
+        kind = table.get("kind", name)
+        if kind in _CHANNELS_NOT_YET:
+            return self._refuse(path, f"not yet: this version does not have channels of kind {kind!r}; it has {', '.join(CHANNELS)}")
+        if kind not in CHANNELS:
+            return self._refuse(f"{path}.kind", f"{kind!r} is not a kind of channel; allowed: {', '.join(CHANNELS)}")
+        return self._read.table(CHANNELS[kind].options, {k: v for k, v in table.items() if k != "kind"}, path)
+
+    def _routes(self, channels: dict[str, Any]) -> list[RouteOptions]:
+        routes: list[RouteOptions] = self._tables("route", RouteOptions)
+        for number, route in enumerate(routes, 1):
+            for name in route.channels:
+                if name not in channels:
+                    self._refuse(f"route #{number}.channels", f"no channel {name!r}; there are: {', '.join(channels)}")
+        if "route" in self._given:
+            return routes
+        # As the seed: critical pages, and everything is also said in chat.
+        pagers = {n for n in channels if self._given.get("channel", {}).get(n, {}).get("kind", n) == "pagerduty"}
+        chats = tuple(name for name in channels if name not in pagers)
+        return [RouteOptions(severity=("critical",), channels=tuple(channels)), RouteOptions(channels=chats or tuple(channels))]
+
+    def _observe(self) -> str:
+        given = self._given.get("observe", {})
+        for key in given:
+            if key in _OBSERVE_NOT_YET:
+                self._refuse(f"observe.{key}", "not yet: this version does not have it")
+            elif key != "log_level":
+                self._refuse(f"observe.{key}", unknown(key, ["log_level"]))
+        level = given.get("log_level", "info")
+        if level not in _LOG_LEVELS:
+            self._refuse("observe.log_level", f"{level!r} is not one of {', '.join(_LOG_LEVELS)}")
+        return str(level)
+
+    def _check(
+        self,
+        kafka: KafkaOptions | None,
+        datasets: dict[str, DatasetOptions],
+        metrics: dict[str, MetricOptions],
+        rules: list[RuleOptions],
+    ) -> None:
+        for topic, options in (kafka.topic_options() if kafka else {}).items():
+            if options.dataset not in datasets:
+                self._refuse(f'input.kafka.topics."{topic}"', _no("dataset", options.dataset, datasets))
+        for metric in metrics.values():
+            if metric.dataset not in datasets:
+                self._refuse(f'metric "{metric.name}".dataset', _no("dataset", metric.dataset, datasets))
+            else:
+                for key, problem in metric_problems(metric, build_dataset(datasets[metric.dataset])):
+                    self._refuse(f'metric "{metric.name}".{key}', problem)
+        for rule in rules:
+            if rule.metric not in metrics:
+                self._refuse(f'rule "{rule.name}".metric', _no("metric", rule.metric, metrics))
+            elif rule.statistic not in metrics[rule.metric].statistics():
+                allowed = ", ".join(metrics[rule.metric].statistics())
+                self._refuse(f'rule "{rule.name}".statistic', f"{rule.metric} has no {rule.statistic!r}; it has: {allowed}")
+
+
+def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, str]]:
+    """Give (key, problem) for what a metric asks of its dataset that it does not have."""
+    kinds = dataset.kinds
+    out: list[tuple[str, str]] = []
+    for key in ("where", "bad", "good"):
+        text = getattr(metric, key)
+        if text:
+            try:
+                out += [(key, problem) for problem in Expression.parse(text, dataset.predicates).check(kinds)]
+            except ExpressionError as error:
+                out.append((key, f"{error} in {text!r}"))
+    wanted = "string" if metric.kind == "distinct" else "number"
+    for key, name, kind in (*(("group_by", name, "string") for name in metric.group_by), ("value", metric.value, wanted)):
+        if name and name not in kinds:
+            out.append((key, _no("field", name, kinds)))
+        elif name and kinds[name] != kind:
+            out.append((key, f"{name} is a {kinds[name]}, and a {kind} is needed"))
+    return out
+
+
+def built_in_text() -> str:
+    """Give the built-in pack as TOML."""
+    return resources.files("flows").joinpath("builtin.toml").read_text()
+
+
+def _fits(metric: MetricOptions, dataset: Dataset) -> bool:
+    """Tell whether a dataset of the user's own has what a metric of the pack needs."""
+    return not metric_problems(metric, dataset)
+
+
+def _no(what: str, name: str, known: Mapping[str, Any]) -> str:
+    import difflib  # noqa: PLC0415
+
+    near = difflib.get_close_matches(name, known, 1)
+    listed = f"; there are: {', '.join(known)}" if len(known) <= 12 else ""  # noqa: PLR2004
+    return f"no {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else listed)
+
+
+def _plain(value: Any) -> Any:
+    """Give TOML values as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,224 @@
+"""Engine: the line as a Bytewax dataflow; with monitor.py the only place that knows Bytewax.
+
+Own source, window and sink steps. Why not the stock ones: stock windows keep a clock a key that moves with wall time (a
+replay calls most of a skewed partition late), the stock Kafka source makes eight calls a message, and a buffering sink
+loses what it holds. State is exactly-once; output is at-least-once and carries identities by which repeats are known.
+"""
+
+import datetime
+import gc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import bytewax.operators as op
+from bytewax._bytewax import cli_main
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.operators import StatefulBatchLogic
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+from connectors.batch import Batch
+from connectors.source import Lane, Source
+from flows.barrier import Barrier, Output, Scope
+from flows.dead_letter import dead_letter_block
+from flows.line import Line
+from flows.partial import Partial
+from flows.snapshot import pack, unpack
+from flows.window import Layout, ShardResult, Windows
+
+_RECOVERY_PARTITIONS = 4
+_IDLE = datetime.timedelta(milliseconds=5)
+_OUT = "out"
+
+Keyed = tuple[str, Any]
+
+
+class Writer(StatefulSinkPartition[Output, bytes]):
+    """Where output goes; nothing may be unflushed when `snapshot` returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process's part of a run: the line, its input, where output goes, and when to stop."""
+
+    line: Line
+    source: Source
+    scope: Scope
+    open_writer: Callable[[bytes | None], Writer]
+    recovery: Path
+    snapshot_interval_ms: int
+    stop: Event
+    on_batch: Callable[[str, Batch], None]
+
+
+def prepare_recovery(folder: Path) -> None:
+    """Make the recovery store where there is none."""
+    if not folder.exists():
+        draft = folder.with_name(folder.name + ".draft")
+        draft.mkdir(parents=True, exist_ok=True)
+        for path in draft.iterdir():
+            path.unlink()
+        init_db_dir(draft, _RECOVERY_PARTITIONS)
+        draft.chmod(0o700)
+        for path in draft.iterdir():
+            path.chmod(0o600)
+        draft.rename(folder)
+
+
+def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -> None:
+    """Run the dataflow in this process until its input ends or `run.stop` is set; blocks."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # decoding makes many short-lived tuples; the defaults scan them thousands of times
+    cli_main(
+        dataflow(run),
+        process_id=process if addresses else None,
+        addresses=addresses,
+        epoch_interval=datetime.timedelta(milliseconds=run.snapshot_interval_ms),
+        recovery_config=RecoveryConfig(str(run.recovery)),
+    )
+
+
+def dataflow(run: Run) -> Dataflow:
+    """Build the dataflow. Step ids key the recovery state, so they are never renamed."""
+    line = run.line
+    layouts = line.layouts(run.source.partitions())
+    folds = line.folds()
+
+    def dead(batches: list[Batch]) -> list[Keyed]:
+        return [(_OUT, dead_letter_block(batch.dead)) for batch in batches if batch.dead]
+
+    def metric(batches: list[Batch]) -> list[Keyed]:
+        return [
+            (f"{batch.dataset}/{shard}", partial) for batch in batches for shard, partial in folds[batch.dataset](batch)
+        ]
+
+    flow = Dataflow("edgewatch")
+    batches = op.input("source", flow, _Input(run))
+    partials = op.flat_map_batch("metric", batches, metric)
+    results = op.stateful_batch("window", partials, lambda state: _Window(line, layouts, state))
+    keyed = op.map("barrier", results, lambda item: ("barrier", item[1]))
+    outputs = op.stateful_batch("alert", keyed, lambda state: _Alert(line.barrier(layouts, run.scope), state))
+    renamed = op.map("output", outputs, lambda item: (_OUT, item[1]))
+    letters = op.flat_map_batch("dead_letter", batches, dead)
+    op.output("sink", op.merge("outputs", renamed, letters), _Output(run))
+    return flow
+
+
+class _Input(FixedPartitionedSource[Batch, bytes]):
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def list_parts(self) -> list[str]:
+        return self._run.source.lanes()
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_LanePart":  # noqa: ARG002
+        return _LanePart(self._run, for_part, self._run.source.open(for_part, resume_state))
+
+
+class _LanePart(StatefulSourcePartition[Batch, bytes]):
+    """Guarantee: exactly once into state; a resume reads on from the offset of the last snapshot."""
+
+    def __init__(self, run: Run, name: str, lane: Lane) -> None:
+        self._run = run
+        self._name = name
+        self._lane = lane
+        self._wake: datetime.datetime | None = None
+
+    def next_batch(self) -> list[Batch]:
+        if self._run.stop.is_set() or self._lane.done:
+            raise StopIteration
+        batches = self._lane.read()
+        self._wake = None if batches else datetime.datetime.now(datetime.UTC) + _IDLE
+        for batch in batches:
+            self._run.on_batch(self._name, batch)
+        return batches
+
+    def next_awake(self) -> datetime.datetime | None:
+        return self._wake
+
+    def snapshot(self) -> bytes:
+        return self._lane.snapshot()
+
+    def close(self) -> None:
+        self._lane.close()
+
+
+class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
+    """One shard of one dataset. The key is only known from the first partial, so the state carries it too."""
+
+    def __init__(self, line: Line, layouts: dict[str, Layout], state: bytes | None) -> None:
+        self._line = line
+        self._layouts = layouts
+        self._windows: Windows | None = None
+        self._place: tuple[str, int] | None = None
+        if state is not None:
+            dataset, shard, windows = unpack(state)
+            if dataset in layouts:
+                self._open(dataset, shard).restore(windows)
+
+    def _open(self, dataset: str, shard: int) -> Windows:
+        self._place = dataset, shard
+        self._windows = self._line.windows(self._layouts, dataset, shard)
+        return self._windows
+
+    def on_batch(self, values: list[Partial]) -> tuple[list[ShardResult], bool]:
+        out: list[ShardResult] = []
+        for partial in values:
+            windows = self._windows or self._open(partial.dataset, partial.shard)
+            out += windows.add(partial)
+        return out, StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[list[ShardResult], bool]:
+        return [], StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[list[ShardResult], bool]:
+        # The end of input is not the end of a window: a drained flow resumes. Bounded partitions close by their marks.
+        return [], StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> None:
+        return None
+
+    def snapshot(self) -> bytes:
+        dataset, shard = self._place or ("", 0)
+        return pack([dataset, shard, self._windows.snapshot() if self._windows else None])
+
+
+class _Alert(StatefulBatchLogic[ShardResult, Output, bytes]):
+    def __init__(self, barrier: Barrier, state: bytes | None) -> None:
+        self._barrier = barrier
+        if state is not None:
+            barrier.restore(unpack(state))
+
+    def on_batch(self, values: list[ShardResult]) -> tuple[list[Output], bool]:
+        return [output for result in values for output in self._barrier.add(result)], StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[list[Output], bool]:
+        return [], StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[list[Output], bool]:
+        return [], StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> None:
+        return None
+
+    def snapshot(self) -> bytes:
+        return pack(self._barrier.snapshot())
+
+
+class _Output(FixedPartitionedSink[Output, bytes]):
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def list_parts(self) -> list[str]:
+        return ["out-0"]
+
+    def part_fn(self, item_key: str) -> int:  # noqa: ARG002 (one partition: decisions are ordered)
+        return 0
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> Writer:  # noqa: ARG002
+        return self._run.open_writer(resume_state)

@@ -1,0 +1,102 @@
+"""Exact sums: floating-point sums of many keys, rounded once, so that no order of addition shows.
+
+A float is an integer mantissa at a bit position. Positions are cut into limbs of 32 bits; each key keeps one int64 a
+limb, and adding is integer addition. Where all values are integral and small, one int64 a key is enough.
+
+Why not float addition: (a + b) + c depends on the order, and the order on chunks, partitions and processes.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LIMB = 32
+_MASK = (1 << _LIMB) - 1
+_MANTISSA = 52
+_SCALE = 1074  # the lowest bit of a float stands for 2 ** -1074
+_SAFE = 2.0**52  # sums of integers below this are exact in a float
+_PIECE = 1 << 19  # values a pass, so that weighted bincounts stay exact
+
+
+class ExactSums:
+    """Sums of `size` keys; `add` takes key numbers (n,) and finite values (n,)."""
+
+    def __init__(self, size: int = 0) -> None:
+        """Start `size` sums at zero."""
+        self._whole: NDArray[np.int64] = np.zeros(size, np.int64)
+        self._limbs: dict[int, NDArray[np.int64]] = {}
+
+    def resize(self, size: int) -> None:
+        """Make room for keys up to `size`."""
+        more = size - len(self._whole)
+        if more > 0:
+            self._whole = np.concatenate((self._whole, np.zeros(more, np.int64)))
+            self._limbs = {
+                limb: np.concatenate((sums, np.zeros(more, np.int64))) for limb, sums in self._limbs.items()
+            }
+
+    def add(self, keys: NDArray[Any], values: NDArray[np.float64]) -> None:
+        """Add each value to its key's sum."""
+        for start in range(0, len(values), _PIECE):
+            self._add_piece(keys[start : start + _PIECE], values[start : start + _PIECE])
+
+    def _add_piece(self, keys: NDArray[Any], values: NDArray[np.float64]) -> None:
+        size = len(self._whole)
+        if np.abs(values).sum() < _SAFE and (values == np.trunc(values)).all():
+            self._whole += np.bincount(keys, values, size).astype(np.int64)
+            return
+        bits = values.view(np.int64)
+        exponent = (bits >> _MANTISSA) & 0x7FF
+        mantissa = (bits & ((1 << _MANTISSA) - 1)) | np.where(exponent > 0, 1 << _MANTISSA, 0)
+        position = np.maximum(exponent, 1) - 1
+        limb, shift = position // _LIMB, position % _LIMB
+        sign = np.where(bits < 0, -1.0, 1.0)
+        low = (mantissa & _MASK) << shift
+        high = (mantissa >> _LIMB) << shift
+        parts = (low & _MASK, ((low >> _LIMB) & _MASK) + (high & _MASK), high >> _LIMB)
+        for first in np.unique(limb).tolist():
+            chosen = limb == first
+            for offset, part in enumerate(parts):
+                sums = np.bincount(keys[chosen], (part * sign)[chosen], size).astype(np.int64)
+                self._limbs[first + offset] = self._limbs.get(first + offset, 0) + sums
+
+    def totals(self) -> NDArray[np.float64]:
+        """Give the sums (size,), each rounded once; a sum beyond the largest float is infinite."""
+        if not self._limbs:
+            return self._whole.astype(np.float64)
+        lowest = min(self._limbs)
+        exact = self._whole.astype(object)
+        scale = _SCALE - lowest * _LIMB
+        exact = exact << scale if scale >= 0 else exact
+        unit = 0 if scale >= 0 else -scale
+        for limb, sums in self._limbs.items():
+            exact = exact + (sums.astype(object) << ((limb - lowest) * _LIMB + unit))
+        divisor = 1 << max(scale, 0)
+        return np.array([_divide(int(value), divisor) for value in exact], np.float64)
+
+    def absorb(self, other: "ExactSums", place: NDArray[Any]) -> None:
+        """Add another object's sums: its key i to key `place[i]`."""
+        np.add.at(self._whole, place, other._whole)
+        for limb, sums in other._limbs.items():
+            mine = self._limbs.setdefault(limb, np.zeros(len(self._whole), np.int64))
+            np.add.at(mine, place, sums)
+
+    def to_state(self) -> dict[str, Any]:
+        """Give plain arrays for a snapshot."""
+        return {"whole": self._whole, "limbs": {str(limb): sums for limb, sums in self._limbs.items()}}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "ExactSums":
+        """Undo `to_state`."""
+        out = cls()
+        out._whole = state["whole"]
+        out._limbs = {int(limb): sums for limb, sums in state["limbs"].items()}
+        return out
+
+
+def _divide(value: int, divisor: int) -> float:
+    try:
+        return value / divisor  # Division of integers rounds once, to nearest even.
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")

@@ -1,0 +1,130 @@
+"""Exemplars: the few records a key and window are shown by (the slowest, or the first errors), chosen deterministically.
+
+Order is by (rank value, event time, ray id); two records equal in all three look the same, so which of them stays does
+not show.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PER_KEY = 3
+_COMPACT = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One record of a window: why it was chosen, its value, and where it stands."""
+
+    reason: str  # "slowest" or "error"
+    value: float | None
+    event_time: int  # ms
+    ray_id: str | None
+    partition: str
+    offset: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """n records as columns; `rank` is what is ordered first (the negated value for the slowest)."""
+
+    key: NDArray[np.int32]
+    rank: NDArray[np.float64]
+    value: NDArray[np.float64]
+    time: NDArray[np.int64]
+    ray: NDArray[Any]  # objects: str or None
+    partition: NDArray[Any]  # objects: str
+    offset: NDArray[np.int64]
+    index: NDArray[np.int64]
+
+    def take(self, places: NDArray[Any]) -> "Candidates":
+        """Give the records at `places`."""
+        return Candidates(*(getattr(self, name)[places] for name in self.__slots__))
+
+    def with_keys(self, keys: NDArray[Any]) -> "Candidates":
+        """Give the same records under other key numbers."""
+        return Candidates(keys.astype(np.int32), *(getattr(self, name) for name in self.__slots__[1:]))
+
+
+def empty_candidates() -> Candidates:
+    """Give no records."""
+    none: NDArray[Any] = np.zeros(0, object)
+    number = np.zeros(0)
+    whole = np.zeros(0, np.int64)
+    return Candidates(np.zeros(0, np.int32), number, number, whole, none, none, whole, whole)
+
+
+def first_of_each(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give places of records that can be among the first PER_KEY of their key by (rank, time), ties kept."""
+    order = np.lexsort((time, rank, key))
+    key, rank, time = key[order], rank[order], time[order]
+    new = np.concatenate(([True], key[1:] != key[:-1])) if len(key) else np.zeros(0, np.bool_)
+    start = np.flatnonzero(new)[np.cumsum(new) - 1]
+    last = np.minimum(start + PER_KEY - 1, len(key) - 1)
+    tied = (rank == rank[last]) & (time == time[last]) & (key[last] == key)
+    return order[(np.arange(len(key)) - start < PER_KEY) | tied]
+
+
+class Exemplars:
+    """The best candidates so far, by key number."""
+
+    def __init__(self) -> None:
+        """Start without records."""
+        self._parts: list[Candidates] = []
+        self._buffered = 0
+        self._limit = _COMPACT
+
+    def add(self, candidates: Candidates) -> None:
+        """Add candidates, whose keys are key numbers."""
+        if len(candidates.key):
+            self._parts.append(candidates)
+            self._buffered += len(candidates.key)
+            if self._buffered > self._limit:
+                self._limit = _COMPACT + 2 * len(self.best().key)
+
+    def best(self) -> Candidates:
+        """Give the first PER_KEY records of each key, sorted by key, rank, time and ray id."""
+        if not self._parts:
+            return empty_candidates()
+        names = Candidates.__slots__
+        whole = Candidates(*(np.concatenate([getattr(part, name) for part in self._parts]) for name in names))
+        whole = whole.take(first_of_each(whole.key, whole.rank, whole.time))
+        rows = list(
+            zip(
+                whole.key.tolist(),
+                whole.rank.tolist(),
+                whole.time.tolist(),
+                [ray or "" for ray in whole.ray],
+                whole.partition.tolist(),
+                whole.offset.tolist(),
+                whole.index.tolist(),
+                strict=True,
+            )
+        )
+        order = np.array(sorted(range(len(rows)), key=rows.__getitem__), np.int64)
+        whole = whole.take(order)
+        start = np.searchsorted(whole.key, whole.key)
+        whole = whole.take(np.flatnonzero(np.arange(len(order)) - start < PER_KEY))
+        self._parts, self._buffered = [whole], len(whole.key)
+        return whole
+
+    def absorb(self, other: "Exemplars", place: NDArray[Any]) -> None:
+        """Add another object's records: those of its key i to key `place[i]`."""
+        for part in other._parts:
+            self.add(part.with_keys(place[part.key]))
+
+    def to_state(self) -> list[Any]:
+        """Give plain values for a snapshot."""
+        best = self.best()
+        return [column.tolist() if column.dtype == object else column for column in map(best.__getattribute__, best.__slots__)]
+
+    @classmethod
+    def from_state(cls, state: list[Any]) -> "Exemplars":
+        """Undo `to_state`."""
+        out = cls()
+        columns = [np.array(column, object) if isinstance(column, list) else column for column in state]
+        out.add(Candidates(*columns))
+        return out

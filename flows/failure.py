@@ -1,0 +1,36 @@
+"""Failure: errors of the outside world as one clear line; anything else is a bug and shows its traceback."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from connectors.source import SourceError
+from flows.run_folder import FolderInUse
+from flows.supervisor import ProcessDied
+from sinks.notification import DeliveryError
+from sinks.spool import SpoolFull
+
+OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Print an outside error as one line on standard error and swallow it; the engine may have wrapped it."""
+    try:
+        yield
+    except Exception as error:
+        cause = outside_cause(error)
+        if cause is None:
+            raise
+        print(f"edgewatch: {cause}", file=sys.stderr)
+
+
+def outside_cause(error: BaseException | None) -> BaseException | None:
+    """Find the outside error in a chain of causes."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OUTSIDE) or (isinstance(error, OSError) and error.errno == 28):  # noqa: PLR2004 (ENOSPC)
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,154 @@
+"""Group: the open keys of one pane and grouping, with the state of every metric over them.
+
+The number of keys is bounded: beyond `max_open_keys` the keys with the smallest hashes stay and the rest become one key
+whose group values are `(other)`. Which keys stay depends on the set of keys alone, so no order shows.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.measure import Measure, grown, new_measure
+from flows.metric import Metric
+from flows.output import canonical
+from flows.partial import GroupPart
+
+OTHER = "(other)"
+_SLACK = 1.25  # how far over the limit the keys grow before the surplus is merged
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """A way to group: its columns, and the metrics (by number) that have rows for it."""
+
+    columns: tuple[str, ...]
+    metrics: dict[int, Metric]
+    exact_samples: int
+    max_open_keys: int
+
+    @property
+    def other(self) -> str:
+        """Give the key of what was merged."""
+        return canonical(dict.fromkeys(self.columns, OTHER)).decode()
+
+
+class Group:
+    """Keys and their states; key numbers are the order in which keys came and show nowhere."""
+
+    def __init__(self, grouping: Grouping) -> None:
+        """Start without keys."""
+        self.grouping = grouping
+        self.keys: dict[str, int] = {}
+        self.seen: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.measures: dict[int, Measure] = {
+            number: new_measure(metric, grouping.exact_samples) for number, metric in grouping.metrics.items()
+        }
+        self._threshold: tuple[int, str] | None = None  # keys at or beyond this hash belong to (other)
+
+    def add(self, part: GroupPart) -> None:
+        """Add one batch's part."""
+        ids = np.array([self._number(key) for key in part.keys], np.int64)
+        self._resize()
+        np.add.at(self.seen, ids, part.seen)
+        merged = len(np.unique(ids)) != len(ids)
+        for number, added in part.metrics.items():
+            if merged:
+                self._add_merged(number, added, ids, len(part.keys))
+            else:
+                self.measures[number].add(added, ids)
+        if len(self.keys) > self.grouping.max_open_keys * _SLACK:
+            self.shed()
+
+    def _add_merged(self, number: int, added: Any, ids: NDArray[np.int64], size: int) -> None:
+        """Add a part of which several keys have become one: through a state of its own."""
+        measure = new_measure(self.grouping.metrics[number], self.grouping.exact_samples)
+        measure.resize(size)
+        measure.add(added, np.arange(size))
+        self.measures[number].absorb(measure, ids)
+
+    def _number(self, key: str) -> int:
+        number = self.keys.get(key)
+        if number is not None:
+            return number
+        if self._threshold is not None and _rank(key) >= self._threshold:
+            key = self.grouping.other
+        return self.keys.setdefault(key, len(self.keys))
+
+    def _resize(self) -> None:
+        size = len(self.keys)
+        self.seen = grown(self.seen, size)
+        for measure in self.measures.values():
+            measure.resize(size)
+
+    def shed(self) -> None:
+        """Merge the keys beyond `max_open_keys` into `(other)`."""
+        other, limit = self.grouping.other, self.grouping.max_open_keys
+        ranked = sorted(_rank(key) for key in self.keys if key != other)
+        if len(ranked) <= limit:
+            return
+        self._threshold = ranked[limit]
+        kept = [key for key in self.keys if key != other and _rank(key) < self._threshold]
+        slim = merged([self], [*kept, other])
+        self.keys, self.seen, self.measures = slim.keys, slim.seen, slim.measures
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Cross to another process without the grouping, which every process has; the barrier puts it back."""
+        return {name: value for name, value in self.__dict__.items() if name != "grouping"}
+
+    def to_state(self) -> dict[str, Any]:
+        """Give plain values for a snapshot."""
+        measures = {str(number): measure.to_state() for number, measure in self.measures.items()}
+        return {"keys": list(self.keys), "seen": self.seen, "threshold": self._threshold, "measures": measures}
+
+    @classmethod
+    def from_state(cls, grouping: Grouping, state: dict[str, Any]) -> "Group":
+        """Undo `to_state`; a metric that the snapshot does not have starts empty."""
+        out = cls(grouping)
+        out.keys = {key: number for number, key in enumerate(state["keys"])}
+        out._resize()
+        out.seen = state["seen"]
+        threshold = state["threshold"]
+        out._threshold = (threshold[0], threshold[1]) if threshold else None
+        for number, measure in out.measures.items():
+            if str(number) in state["measures"]:
+                measure.load(state["measures"][str(number)])
+        return out
+
+
+def _rank(key: str) -> tuple[int, str]:
+    return zlib.crc32(key.encode()), key
+
+
+def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
+    """Merge groups of one grouping over the given keys, in this order; all other keys become `(other)`."""
+    grouping = groups[0].grouping
+    out = Group(grouping)
+    out.keys = {key: number for number, key in enumerate(keys)}
+    places = [[out.keys.get(key, -1) for key in group.keys] for group in groups]
+    if any(-1 in place for place in places):
+        out.keys.setdefault(grouping.other, len(out.keys))
+    out._resize()
+    other = out.keys.get(grouping.other, -1)
+    for group, place in zip(groups, places, strict=True):
+        renamed = np.array([other if number < 0 else number for number in place], np.int64)
+        np.add.at(out.seen, renamed, group.seen)
+        for number, measure in out.measures.items():
+            measure.absorb(group.measures[number], renamed)
+    return out
+
+
+def top_keys(groups: Sequence[Group], limit: int) -> list[str]:
+    """Give the `limit` keys with most records over all groups (ties by key), sorted as bytes; never `(other)`."""
+    counts: dict[str, int] = {}
+    for group in groups:
+        for key, seen in zip(group.keys, group.seen.tolist(), strict=True):
+            counts[key] = counts.get(key, 0) + seen
+    counts.pop(groups[0].grouping.other if groups[0].grouping.columns else "", None)
+    keys = list(counts)
+    if len(keys) > limit:
+        keys = sorted(keys, key=lambda key: (-counts[key], key))[:limit]
+    return sorted(keys)  # code points sort as UTF-8 bytes do

@@ -1,0 +1,47 @@
+"""Inputs: the source of a run, opened as its spec says, with the columns that the line needs."""
+
+from pathlib import Path
+
+from connectors.archive import ArchiveSource, Reading, datasets_in
+from connectors.source import Source, SourceError
+from flows.config import Config
+from flows.line import Line
+from flows.run_folder import RunSpec
+
+_ARCHIVE = "archive:"
+_CHUNK_RECORDS = 5000
+
+
+def archive_datasets(config: Config, spec: RunSpec) -> list[str] | None:
+    """Give the datasets of an archive run (what the folder holds of what is configured); None for Kafka: its topics'."""
+    if not spec.source.startswith(_ARCHIVE):
+        return None
+    topics = list(dict.fromkeys(config.topic_datasets().values()))
+    measured = topics or list(dict.fromkeys(metric.dataset for metric in config.metrics))
+    return datasets_in(Path(spec.source.removeprefix(_ARCHIVE)), measured)
+
+
+def open_source(config: Config, line: Line, spec: RunSpec) -> Source:
+    """Plan the input of a run, or take up the plan in its folder. Raises SourceError."""
+    window = config.window
+    reading = Reading(
+        datasets=line.datasets,
+        fields=line.fields(),
+        pane_ms=window.pane_ms,
+        length_ms=window.length_ms,
+        allowed_lateness_ms=window.allowed_lateness_ms,
+        max_ahead_ms=window.max_ahead_ms,
+        chunk_records=config.kafka.poll_records if config.kafka else _CHUNK_RECORDS,
+        start=spec.start,
+        end=spec.end,
+    )
+    folder = Path(spec.state)
+    if spec.source.startswith(_ARCHIVE):
+        return ArchiveSource(Path(spec.source.removeprefix(_ARCHIVE)), reading, folder)
+    if config.kafka is None:
+        raise SourceError(f"{config.source} has no [input.kafka]; add it, or give --source archive:DIR")
+    from connectors.kafka import KafkaSource  # noqa: PLC0415  (an archive needs no Kafka client)
+
+    begin = "earliest" if spec.mode == "replay" else None  # a replay takes all that is there
+    live = spec.mode == "live"
+    return KafkaSource(config.kafka, reading, folder, live=live, idle_after_ms=window.idle_after_ms, begin=begin)

@@ -1,0 +1,95 @@
+"""Line: the steps of one configuration, ready to be driven by the engine or by the single-process runner.
+
+Both drive the same objects (fold, windows, barrier), so both give the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.dataset import Dataset, build_dataset
+from flows.alert import Alerting
+from flows.barrier import Barrier, Output, Scope
+from flows.config import Config
+from flows.metric import Fold, Metric, compile_metrics
+from flows.output import Block
+from flows.window import Layout, WindowResult, Windows, layout_of
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a run is made of; `datasets` holds the ones that topics use."""
+
+    config: Config
+    datasets: Mapping[str, Dataset]
+    metrics: Mapping[str, tuple[Metric, ...]]
+    shards: int
+
+    def fields(self) -> dict[str, frozenset[str]]:
+        """Give the columns in use by dataset: only they are decoded."""
+        return {name: fold.fields for name, fold in self.folds().items()}
+
+    def folds(self) -> dict[str, Fold]:
+        """Give the stateless step of each dataset."""
+        pane_ms = self.config.window.pane_ms
+        return {
+            name: Fold(dataset, self.metrics[name], shards=self.shards, pane_ms=pane_ms)
+            for name, dataset in self.datasets.items()
+        }
+
+    def layouts(self, partitions: Mapping[str, Sequence[str]]) -> dict[str, Layout]:
+        """Lay out the windows; `partitions` names the partitions of each dataset."""
+        return {
+            name: layout_of(name, self.metrics[name], tuple(partitions.get(name, ())), self.config.window)
+            for name in self.datasets
+        }
+
+    def windows(self, layouts: Mapping[str, Layout], dataset: str, shard: int) -> Windows:
+        """Make the window step of one shard of one dataset."""
+        return Windows(layouts[dataset], shard)
+
+    def barrier(self, layouts: Mapping[str, Layout], scope: Scope) -> Barrier:
+        """Make the barrier step with the rules behind it."""
+        return Barrier(layouts, self.shards, RuleJudge(self.config), scope)
+
+
+def build_line(config: Config, names: Sequence[str] | None = None) -> Line:
+    """Build the line of a configuration over the named datasets (default: those that its topics use)."""
+    options = {dataset.name: dataset for dataset in config.datasets}
+    used = list(names) if names is not None else list(dict.fromkeys(config.topic_datasets().values()))
+    datasets = {name: build_dataset(options[name]) for name in used}
+    judged = frozenset(rule.metric for rule in config.rules)
+    chosen = [metric for metric in config.metrics if metric.dataset in datasets]
+    compiled = compile_metrics(chosen, datasets, with_exemplars=judged)
+    return Line(config, datasets, {name: tuple(found) for name, found in compiled.items()}, config.engine.shards)
+
+
+class RuleJudge:
+    """Has the rules judge a window and turns decisions into output."""
+
+    def __init__(self, config: Config) -> None:
+        """Take the rules, routes and labels of a configuration."""
+        self._alerting = Alerting(config)
+
+    def __call__(self, result: WindowResult) -> list[Output]:
+        """Judge one window; gives blocks for files and tables, and notifications to deliver."""
+        decisions = self._alerting.evaluate(result)
+        out: list[Any] = [Block("evaluations", e.window_end, e.rule, e.lines()) for e in decisions.evaluations]
+        out += _by_rule("transitions", result.end, [(t.rule, t.line()) for t in decisions.transitions])
+        out += _by_rule("notifications", result.end, [(n.rule, n.line()) for n in decisions.notifications])
+        if decisions.provenance:
+            out.append(Block("provenance", result.end, result.dataset, b"".join(decisions.provenance)))
+        return [*out, *decisions.notifications]
+
+    def snapshot(self) -> bytes:
+        """Give the state of all rules."""
+        return self._alerting.snapshot()
+
+    def restore(self, state: bytes) -> None:
+        """Take the state of a snapshot."""
+        self._alerting.restore(state)
+
+
+def _by_rule(kind: str, at: int, lines: list[tuple[str, bytes]]) -> list[Block]:
+    rules = dict.fromkeys(rule for rule, _ in lines)
+    return [Block(kind, at, rule, b"".join(line for of, line in lines if of == rule)) for rule in rules]

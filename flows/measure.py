@@ -1,0 +1,276 @@
+"""Measure: the state of one metric over the keys of a pane, one small class a kind, all with the same five methods.
+
+`resize(size)`, `add(part, ids)` (ids: the part's keys as key numbers here), `absorb(other, place)` (merge, renaming keys),
+`rows(seconds)` and `to_state()`/`from_state`. Everything is columns over key numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.distinct import Distinct
+from flows.exact_sum import ExactSums
+from flows.exemplar import Candidates, Exemplars
+from flows.metric import Metric
+from flows.partial import DistinctPart, RatioPart, SamplePart
+from flows.samples import Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one metric: key numbers (k,), records behind (k,), statistics by name (k,), and which are sketched (k,)."""
+
+    keys: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    statistics: dict[str, NDArray[np.float64]]
+    sketch: NDArray[np.bool_]
+
+
+class Measure(Protocol):
+    """What every kind of state can do."""
+
+    exemplars: Exemplars | None
+
+    def resize(self, size: int) -> None: ...
+    def add(self, part: Any, ids: NDArray[np.int64]) -> None: ...
+    def absorb(self, other: Any, place: NDArray[Any]) -> None: ...
+    def rows(self, seconds: float) -> Rows: ...
+    def to_state(self) -> dict[str, Any]: ...
+    def load(self, state: dict[str, Any]) -> None: ...
+
+
+def new_measure(metric: Metric, exact_samples: int) -> Measure:
+    """Make the empty state of a metric."""
+    kind = metric.options.kind
+    if kind == "count":
+        return _Count()
+    if kind == "ratio":
+        return _Ratio("bad" if metric.options.bad else "good")
+    if kind == "distribution":
+        return _Distribution(exact_samples)
+    if kind == "distinct":
+        return _Distinct()
+    return _Gauge() if kind == "gauge" else _Sum()
+
+
+def grown(column: NDArray[Any], size: int, fill: float = 0) -> NDArray[Any]:
+    """Give the column with room for `size` keys."""
+    more = size - len(column)
+    return column if more <= 0 else np.concatenate((column, np.full(more, fill, column.dtype)))
+
+
+def _rename(candidates: Candidates, ids: NDArray[np.int64]) -> Candidates:
+    return candidates.with_keys(ids[candidates.key])
+
+
+class _Count:
+    def __init__(self) -> None:
+        self.exemplars: Exemplars | None = None
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def resize(self, size: int) -> None:
+        self._counts = grown(self._counts, size)
+
+    def add(self, part: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+        self._counts[ids] += part
+
+    def absorb(self, other: "_Count", place: NDArray[Any]) -> None:
+        np.add.at(self._counts, place, other._counts)
+
+    def rows(self, seconds: float) -> Rows:
+        """Give a row for every key that has records, also those with a count of 0, so that a rule on it can resolve."""
+        counts = self._counts.astype(np.float64)
+        keys = np.arange(len(counts))
+        exact = np.zeros(len(counts), np.bool_)
+        return Rows(keys, self._counts, {"count": counts, "rate": counts / seconds}, exact)
+
+    def to_state(self) -> dict[str, Any]:
+        return {"counts": self._counts}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._counts = state["counts"]
+
+
+class _Ratio:
+    def __init__(self, name: str) -> None:
+        self.exemplars: Exemplars | None = Exemplars()
+        self._name = name
+        self._total: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._chosen: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def resize(self, size: int) -> None:
+        self._total, self._chosen = grown(self._total, size), grown(self._chosen, size)
+
+    def add(self, part: RatioPart, ids: NDArray[np.int64]) -> None:
+        self._total[ids] += part.total
+        self._chosen[ids] += part.chosen
+        if part.candidates is not None and self.exemplars is not None:
+            self.exemplars.add(_rename(part.candidates, ids))
+
+    def absorb(self, other: "_Ratio", place: NDArray[Any]) -> None:
+        np.add.at(self._total, place, other._total)
+        np.add.at(self._chosen, place, other._chosen)
+        if self.exemplars is not None and other.exemplars is not None:
+            self.exemplars.absorb(other.exemplars, place)
+
+    def rows(self, seconds: float) -> Rows:  # noqa: ARG002 (one signature for all)
+        keys = np.flatnonzero(self._total)
+        total, chosen = self._total[keys].astype(np.float64), self._chosen[keys].astype(np.float64)
+        statistics = {"total": total, self._name: chosen, "ratio": chosen / total}
+        return Rows(keys, self._total[keys], statistics, np.zeros(len(keys), np.bool_))
+
+    def to_state(self) -> dict[str, Any]:
+        shown = self.exemplars.to_state() if self.exemplars else None
+        return {"total": self._total, "chosen": self._chosen, "exemplars": shown}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._total, self._chosen = state["total"], state["chosen"]
+        self.exemplars = Exemplars.from_state(state["exemplars"])
+
+
+class _Distribution:
+    def __init__(self, exact_samples: int) -> None:
+        self.exemplars: Exemplars | None = Exemplars()
+        self._exact = exact_samples
+        self.samples = Samples(exact_samples)
+
+    def resize(self, size: int) -> None:
+        self.samples.resize(size)
+
+    def add(self, part: SamplePart, ids: NDArray[np.int64]) -> None:
+        self.samples.add(ids[part.keys].astype(np.int32), part.values)
+        if part.candidates is not None and self.exemplars is not None:
+            self.exemplars.add(_rename(part.candidates, ids))
+
+    def absorb(self, other: "_Distribution", place: NDArray[Any]) -> None:
+        self.samples.absorb(other.samples, place)
+        if self.exemplars is not None and other.exemplars is not None:
+            self.exemplars.absorb(other.exemplars, place)
+
+    def rows(self, seconds: float) -> Rows:  # noqa: ARG002
+        statistics, sketched = self.samples.statistics()
+        keys = np.flatnonzero(self.samples.counts)
+        return Rows(keys, self.samples.counts[keys], statistics, sketched)
+
+    def to_state(self) -> dict[str, Any]:
+        shown = self.exemplars.to_state() if self.exemplars else None
+        return {"samples": self.samples.to_state(), "exemplars": shown}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.samples = Samples.from_state(state["samples"], self._exact)
+        self.exemplars = Exemplars.from_state(state["exemplars"])
+
+
+class _Distinct:
+    def __init__(self) -> None:
+        self.exemplars: Exemplars | None = None
+        self._sketches = Distinct()
+
+    def resize(self, size: int) -> None:
+        self._sketches.resize(size)
+
+    def add(self, part: DistinctPart, ids: NDArray[np.int64]) -> None:
+        counts = np.bincount(ids, part.counts, len(self._sketches.counts)).astype(np.int64)
+        self._sketches.add(counts, ids[part.keys].tolist(), part.strings)
+
+    def absorb(self, other: "_Distinct", place: NDArray[Any]) -> None:
+        self._sketches.absorb(other._sketches, place)
+
+    def rows(self, seconds: float) -> Rows:  # noqa: ARG002
+        values, estimated = self._sketches.estimates()
+        keys = np.flatnonzero(self._sketches.counts)
+        return Rows(keys, self._sketches.counts[keys], {"distinct": np.rint(values)}, estimated)
+
+    def to_state(self) -> dict[str, Any]:
+        return self._sketches.to_state()
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._sketches = Distinct.from_state(state)
+
+
+class _Sum:
+    def __init__(self) -> None:
+        self.exemplars: Exemplars | None = None
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._sums = ExactSums()
+
+    def resize(self, size: int) -> None:
+        self._counts = grown(self._counts, size)
+        self._sums.resize(size)
+
+    def add(self, part: SamplePart, ids: NDArray[np.int64]) -> None:
+        keys = ids[part.keys]
+        self._counts += np.bincount(keys, minlength=len(self._counts))
+        self._sums.add(keys, part.values)
+
+    def absorb(self, other: "_Sum", place: NDArray[Any]) -> None:
+        np.add.at(self._counts, place, other._counts)
+        self._sums.absorb(other._sums, place)
+
+    def rows(self, seconds: float) -> Rows:  # noqa: ARG002
+        keys = np.flatnonzero(self._counts)
+        return Rows(keys, self._counts[keys], {"sum": self._sums.totals()[keys]}, np.zeros(len(keys), np.bool_))
+
+    def to_state(self) -> dict[str, Any]:
+        return {"counts": self._counts, "sums": self._sums.to_state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._counts, self._sums = state["counts"], ExactSums.from_state(state["sums"])
+
+
+class _Gauge(_Sum):
+    """Last value by event time (of two at one time the larger), mean and extremes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._time: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._last, self._low, self._high = np.zeros(0), np.zeros(0), np.zeros(0)
+
+    def resize(self, size: int) -> None:
+        super().resize(size)
+        self._time = grown(self._time, size, -(2**63))
+        self._last, self._low = grown(self._last, size, -np.inf), grown(self._low, size, np.inf)
+        self._high = grown(self._high, size, -np.inf)
+
+    def add(self, part: SamplePart, ids: NDArray[np.int64]) -> None:
+        super().add(part, ids)
+        keys = ids[part.keys]
+        np.minimum.at(self._low, keys, part.values)
+        np.maximum.at(self._high, keys, part.values)
+        self._put_last(keys, np.asarray(part.times), part.values)
+
+    def _put_last(self, keys: NDArray[np.int64], times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        order = np.lexsort((values, times, keys))
+        keys, times, values = keys[order], times[order], values[order]
+        final = np.flatnonzero(np.append(keys[1:] != keys[:-1], np.True_)) if len(keys) else np.zeros(0, np.int64)
+        keys, times, values = keys[final], times[final], values[final]
+        newer = (times > self._time[keys]) | ((times == self._time[keys]) & (values > self._last[keys]))
+        self._time[keys[newer]], self._last[keys[newer]] = times[newer], values[newer]
+
+    def absorb(self, other: _Sum, place: NDArray[Any]) -> None:
+        super().absorb(other, place)
+        if isinstance(other, _Gauge):
+            np.minimum.at(self._low, place, other._low)
+            np.maximum.at(self._high, place, other._high)
+            self._put_last(place, other._time, other._last)
+
+    def rows(self, seconds: float) -> Rows:
+        summed = super().rows(seconds)
+        keys = summed.keys
+        statistics = {
+            "last": self._last[keys],
+            "mean": summed.statistics["sum"] / summed.counts,
+            "min": self._low[keys],
+            "max": self._high[keys],
+        }
+        return Rows(keys, summed.counts, statistics, summed.sketch)
+
+    def to_state(self) -> dict[str, Any]:
+        columns = {"time": self._time, "last": self._last, "low": self._low, "high": self._high}
+        return super().to_state() | columns
+
+    def load(self, state: dict[str, Any]) -> None:
+        super().load(state)
+        self._time, self._last, self._low, self._high = (state[name] for name in ("time", "last", "low", "high"))

@@ -1,0 +1,376 @@
+"""Metric: what is measured of a dataset, and the fold of a batch's columns into partials.
+
+A metric's total is always kept besides its groups. Group keys become canonical JSON once per distinct value of a batch;
+everything else is counting over integer codes.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.batch import Batch
+from connectors.dataset import Dataset
+from flows.exemplar import Candidates, first_of_each
+from flows.expression import Expression
+from flows.output import canonical
+from flows.partial import DistinctPart, GroupPart, Partial, RatioPart, SamplePart
+from flows.path import template
+
+KINDS = {
+    "count": ("count", "rate"),
+    "ratio": ("total", "bad", "good", "ratio"),
+    "distribution": ("count", "mean", "min", "max", "p50", "p90", "p95", "p99", "p999"),
+    "distinct": ("distinct",),
+    "gauge": ("last", "mean", "min", "max"),
+    "sum": ("sum",),
+}
+TOTAL = "{}"
+_CACHED_KEYS = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricOptions:
+    """One `[[metric]]` table."""
+
+    name: str = field(metadata={"help": "the name that rules and rows use"})
+    kind: str = field(metadata={"help": f"one of {', '.join(KINDS)}"})
+    dataset: str = field(metadata={"help": "the dataset whose records are measured"})
+    where: str = field(default="", metadata={"help": "which records take part (an expression; empty: all)"})
+    value: str = field(default="", metadata={"help": "the column measured (distribution, distinct, gauge, sum)"})
+    bad: str = field(default="", metadata={"help": "ratio: which records are bad (or use good)"})
+    good: str = field(default="", metadata={"help": "ratio: which records are good (or use bad)"})
+    unit: str = field(default="", metadata={"help": "unit of the value, as shown to people"})
+    group_by: tuple[str, ...] = field(default=(), metadata={"help": "columns that make the key; the total is always kept"})
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if self.kind not in KINDS:
+            yield "kind", f"{self.kind!r} is not a kind of metric; allowed: {', '.join(KINDS)}"
+            return
+        if self.kind == "ratio":
+            if bool(self.bad) == bool(self.good):
+                yield "bad", "a ratio needs exactly one of bad and good"
+        elif self.bad or self.good:
+            yield "bad" if self.bad else "good", "only a ratio has bad or good"
+        if self.kind in ("distribution", "distinct", "gauge", "sum") and not self.value:
+            yield "value", f"a {self.kind} needs the column that it measures"
+        if self.kind in ("count", "ratio") and self.value:
+            yield "value", f"a {self.kind} measures no column"
+        if len(set(self.group_by)) != len(self.group_by):
+            yield "group_by", "a column is named twice"
+
+    def statistics(self) -> tuple[str, ...]:
+        """Give the names of the statistics this metric's rows have."""
+        if self.kind == "ratio":
+            return ("total", "bad" if self.bad else "good", "ratio")
+        return KINDS.get(self.kind, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric made ready: its options with the expressions parsed."""
+
+    options: MetricOptions
+    where: Expression | None
+    chosen: Expression | None  # what `bad` or `good` says
+    exemplars: bool
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Give the columns that this metric reads."""
+        names = {*self.options.group_by, *filter(None, [self.options.value])}
+        for expression in (self.where, self.chosen):
+            names |= expression.fields if expression else frozenset()
+        return frozenset(names)
+
+
+def compile_metric(options: MetricOptions, dataset: Dataset, *, exemplars: bool) -> Metric:
+    """Parse the expressions of a metric; raises ExpressionError."""
+    where, chosen = (
+        Expression.parse(text, dataset.predicates) if text else None
+        for text in (options.where, options.bad or options.good)
+    )
+    return Metric(options, where, chosen, exemplars)
+
+
+class Fold:
+    """Turns batches of one dataset into partials, one a shard (maybe empty: every shard hears every mark)."""
+
+    def __init__(self, dataset: Dataset, metrics: Iterable[Metric], *, shards: int, pane_ms: int) -> None:
+        """Take the metrics of this dataset; `pane_ms` is the length of a pane."""
+        self.dataset = dataset
+        self.metrics = tuple(metrics)
+        self.groupings = groupings_of(self.metrics)
+        self._shards = shards
+        self._pane_ms = pane_ms
+        self._keys: dict[str, tuple[str, int]] = {}
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Give the columns that the metrics read."""
+        return frozenset().union(*(metric.fields for metric in self.metrics))
+
+    def __call__(self, batch: Batch) -> list[tuple[int, Partial]]:
+        """Fold one batch; gives (shard, partial) for every shard."""
+        partials = [Partial(batch.dataset, shard, batch.marks, []) for shard in range(self._shards)]
+        in_time = None if not batch.late.any() else np.flatnonzero(~batch.late)
+        times = batch.times if in_time is None else batch.times[in_time]
+        if len(times):
+            panes = times // self._pane_ms
+            masks = self._masks(batch)
+            for pane in np.unique(panes).tolist() if panes.min() != panes.max() else [int(panes[0])]:
+                rows = _rows(in_time, panes == pane)
+                for number, grouping in enumerate(self.groupings):
+                    self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
+        return list(enumerate(partials))
+
+    def _masks(self, batch: Batch) -> list[tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]]:
+        return [
+            (m.where.mask(batch) if m.where else None, m.chosen.mask(batch) if m.chosen else None) for m in self.metrics
+        ]
+
+    def _fold_group(  # noqa: PLR0913 (one cell of the fold)
+        self,
+        batch: Batch,
+        masks: list[tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]],
+        rows: NDArray[np.int64] | None,
+        place: tuple[int, int],
+        grouping: tuple[str, ...],
+        partials: list[Partial],
+    ) -> None:
+        """Fold the rows of one pane by one grouping into every shard's partial."""
+        codes, texts = self._codes(batch, rows, grouping)
+        keys, shard_of_key = self._keys_of(grouping, texts)
+        split = _Split(codes, shard_of_key, self._shards)
+        groups = [
+            GroupPart(place[0], place[1], [keys[k] for k in split.members(shard)], split.counts(shard), {})
+            for shard in range(self._shards)
+        ]
+        for number, metric in enumerate(self.metrics):
+            if grouping in ((), metric.options.group_by):
+                where, chosen = (mask if mask is None or rows is None else mask[rows] for mask in masks[number])
+                _fold_metric(_Cell(batch, rows, metric, where, chosen), split, number, groups)
+        for shard, group in enumerate(groups):
+            if group.keys:
+                partials[shard].groups.append(group)
+
+    def _codes(
+        self, batch: Batch, rows: NDArray[np.int64] | None, grouping: tuple[str, ...]
+    ) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
+        """Give a dense key code per row (-1 where a group value is absent) and the group values of each code."""
+        count = len(batch) if rows is None else len(rows)
+        if not grouping:
+            return np.zeros(count, np.int32), [()]
+        combined = np.zeros(count, np.int64)
+        absent = np.zeros(count, np.bool_)
+        columns = []
+        for name in grouping:
+            codes, vocabulary = self._column(batch, name)
+            codes = codes if rows is None else codes[rows]
+            absent |= codes < 0
+            combined = combined * max(len(vocabulary), 1) + codes
+            columns.append(vocabulary)
+        combined[absent] = -1
+        size = int(np.prod([max(len(v), 1) for v in columns]))
+        if size <= 4 * count + 64:
+            present = np.flatnonzero(np.bincount(combined + 1, minlength=size + 1)[1:])
+        else:
+            present = np.unique(combined[~absent])
+        lookup = np.searchsorted(present, combined)
+        codes = np.where(absent, -1, lookup).astype(np.int32)
+        return codes, [_values_of(code, columns) for code in present.tolist()]
+
+    def _column(self, batch: Batch, name: str) -> tuple[NDArray[np.int32], list[str]]:
+        """Give a string column; a path is templated before it may be a key."""
+        column = batch.strings[name]
+        if name not in self.dataset.paths:
+            return column.codes, column.vocabulary
+        templated = [template(text) for text in column.vocabulary]
+        vocabulary = list(dict.fromkeys(templated))
+        place = {text: i for i, text in enumerate(vocabulary)}
+        lookup = np.array([*(place[text] for text in templated), -1], np.int32)
+        return lookup[column.codes], vocabulary
+
+    def _keys_of(self, grouping: tuple[str, ...], texts: list[tuple[str, ...]]) -> tuple[list[str], NDArray[np.uint8]]:
+        known = self._keys
+        if len(known) > _CACHED_KEYS:
+            known.clear()
+        keys, shards = [], []
+        for values in texts:
+            cached = known.get((grouping, values))  # type: ignore[call-overload]
+            if cached is None:
+                key = canonical(dict(zip(grouping, values, strict=True)))
+                cached = known[grouping, values] = (key.decode(), zlib.crc32(key) % self._shards)  # type: ignore[index]
+            keys.append(cached[0])
+            shards.append(cached[1])
+        return keys, np.array(shards, np.uint8)
+
+
+def groupings_of(metrics: Iterable[Metric]) -> tuple[tuple[str, ...], ...]:
+    """Give the different groupings of metrics in a fixed order; the total comes first."""
+    return ((), *sorted({metric.options.group_by for metric in metrics} - {()}))
+
+
+def _rows(in_time: NDArray[np.int64] | None, chosen: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    if chosen.all():
+        return in_time
+    return np.flatnonzero(chosen) if in_time is None else in_time[chosen]
+
+
+def _values_of(code: int, columns: list[list[str]]) -> tuple[str, ...]:
+    values = []
+    for vocabulary in reversed(columns):
+        code, place = divmod(code, max(len(vocabulary), 1))
+        values.append(vocabulary[place])
+    return tuple(reversed(values))
+
+
+class _Split:
+    """How the keys of a pane and grouping fall to shards: each key gets a number local to its shard."""
+
+    def __init__(self, codes: NDArray[np.int32], shard_of_key: NDArray[np.uint8], shards: int) -> None:
+        self.codes = codes
+        self.size = len(shard_of_key)
+        self._order = np.argsort(shard_of_key, kind="stable")
+        self._edges = np.searchsorted(shard_of_key[self._order], np.arange(shards + 1))
+        self._shard_of_key = shard_of_key
+        local = np.empty(self.size, np.int32)
+        local[self._order] = np.arange(self.size) - self._edges[shard_of_key[self._order]]
+        self._local = local
+        self.occupied = np.unique(shard_of_key).tolist()
+        self._seen = self.per_key(None)
+
+    def members(self, shard: int) -> list[int]:
+        return self._order[self._edges[shard] : self._edges[shard + 1]].tolist()  # type: ignore[no-any-return]
+
+    def counts(self, shard: int) -> NDArray[np.int64]:
+        return self.of_shard(self._seen, shard)
+
+    def of_shard(self, per_key: NDArray[np.int64], shard: int) -> NDArray[np.int64]:
+        return per_key[self._order[self._edges[shard] : self._edges[shard + 1]]]
+
+    def per_key(self, mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Count rows by key, of those in `mask`."""
+        codes = self.codes if mask is None else self.codes[mask]
+        return np.bincount(codes + 1, minlength=self.size + 1)[1:]
+
+    def places(self, mask: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.int64]]]:
+        """Give, for each shard with rows in `mask`, the places of those rows."""
+        places = np.flatnonzero(mask & (self.codes >= 0))
+        if len(self.occupied) <= 1:
+            return [(shard, places) for shard in self.occupied]
+        shards = self._shard_of_key[self.codes[places]]
+        order = np.argsort(shards, kind="stable")
+        edges = np.searchsorted(shards[order], np.arange(max(self.occupied) + 2))
+        return [(shard, places[order[edges[shard] : edges[shard + 1]]]) for shard in self.occupied]
+
+    def local(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
+        return self._local[self.codes[places]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One metric over the rows of one pane: the batch, the rows in question and the metric's masks over them."""
+
+    batch: Batch
+    rows: NDArray[np.int64] | None
+    metric: Metric
+    where: NDArray[np.bool_] | None
+    chosen: NDArray[np.bool_] | None
+
+    def of_rows(self, column: NDArray[np.float64]) -> NDArray[np.float64]:
+        return column if self.rows is None else column[self.rows]
+
+    def numbers(self) -> NDArray[np.float64]:
+        return self.of_rows(self.batch.numbers[self.metric.options.value])
+
+    def strings(self) -> tuple[NDArray[np.int32], list[str]]:
+        column = self.batch.strings[self.metric.options.value]
+        return (column.codes if self.rows is None else column.codes[self.rows]), column.vocabulary
+
+
+def _fold_metric(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+    kind = cell.metric.options.kind
+    if kind == "count":
+        counts = split.per_key(cell.where)
+        for shard in split.occupied:
+            groups[shard].metrics[number] = split.of_shard(counts, shard)
+    elif kind == "ratio":
+        _fold_ratio(cell, split, number, groups)
+    elif kind == "distinct":
+        _fold_distinct(cell, split, number, groups)
+    else:
+        _fold_samples(cell, split, number, groups)
+
+
+def _fold_ratio(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+    chosen = cell.chosen if cell.where is None else cell.chosen & cell.where  # type: ignore[operator]
+    total, picked = split.per_key(cell.where), split.per_key(chosen)
+    for shard in split.occupied:
+        groups[shard].metrics[number] = RatioPart(split.of_shard(total, shard), split.of_shard(picked, shard), None)
+    if cell.metric.exemplars and cell.metric.options.bad and chosen is not None:
+        shown = next((cell.batch.numbers[f] for f in sorted(cell.metric.chosen.fields) if f in cell.batch.numbers), None)  # type: ignore[union-attr]
+        values = np.full(len(split.codes), np.nan) if shown is None else cell.of_rows(shown)
+        for shard, places in split.places(chosen):
+            if len(places):
+                candidates = _candidates(cell, split, places, np.zeros(len(places)), values[places])
+                groups[shard].metrics[number].candidates = candidates
+
+
+def _fold_samples(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+    values = cell.numbers()
+    present = ~np.isnan(values)
+    kind = cell.metric.options.kind
+    for shard, places in split.places(present if cell.where is None else present & cell.where):
+        if not len(places):
+            continue
+        taken, local = values[places], split.local(places)
+        times = cell.batch.times if cell.rows is None else cell.batch.times[cell.rows]
+        part = SamplePart(local, taken, times[places] if kind == "gauge" else None, None)
+        if cell.metric.exemplars and kind == "distribution":
+            best = first_of_each(local, -taken, times[places])
+            part.candidates = _candidates(cell, split, places[best], -taken[best], taken[best])
+        groups[shard].metrics[number] = part
+
+
+def _fold_distinct(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+    codes, vocabulary = cell.strings()
+    present = codes >= 0
+    for shard, places in split.places(present if cell.where is None else present & cell.where):
+        if not len(places):
+            continue
+        local = split.local(places)
+        counts = np.bincount(local, minlength=len(groups[shard].keys))
+        pairs = np.unique(local.astype(np.int64) * len(vocabulary) + codes[places])
+        strings = [vocabulary[code] for code in (pairs % len(vocabulary)).tolist()]
+        groups[shard].metrics[number] = DistinctPart(counts, (pairs // len(vocabulary)).tolist(), strings)
+
+
+def _candidates(
+    cell: _Cell, split: _Split, places: NDArray[np.int64], rank: NDArray[np.float64], values: NDArray[np.float64]
+) -> Candidates:
+    rows = places if cell.rows is None else cell.rows[places]
+    batch, at = cell.batch, cell.batch.place
+    keep = first_of_each(split.local(places), rank, batch.times[rows])
+    rows, places = rows[keep], places[keep]
+    names = np.array(at.partitions, object)
+    rays = np.empty(len(rows), object)
+    rays[:] = [batch.identity[row] for row in rows.tolist()]
+    return Candidates(
+        split.local(places), rank[keep], values[keep], batch.times[rows], rays, names[at.partition[rows]], at.offset[rows],
+        at.index[rows].astype(np.int64),
+    )  # fmt: skip
+
+
+def compile_metrics(
+    options: Iterable[MetricOptions], datasets: Mapping[str, Dataset], *, with_exemplars: frozenset[str]
+) -> dict[str, list[Metric]]:
+    """Make metrics ready, by dataset; `with_exemplars` are the metrics that rules judge."""
+    out: dict[str, list[Metric]] = {name: [] for name in datasets}
+    for option in options:
+        dataset = datasets[option.dataset]
+        out[option.dataset].append(compile_metric(option, dataset, exemplars=option.name in with_exemplars))
+    return out

@@ -1,0 +1,184 @@
+"""Monitor: the programs that run the line: live, to the end offsets, over history, and over an archive for the demo."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from flows.barrier import Output
+from flows.board import Board
+from flows.config import Config
+from flows.engine import prepare_recovery
+from flows.inputs import archive_datasets, open_source
+from flows.line import build_line
+from flows.outgoing import build_delivery
+from flows.output import Block, canonical
+from flows.process import run_process, scope_of
+from flows.run_folder import RunFolder, RunSpec
+from flows.runner import run_line
+from flows.supervisor import supervise
+from flows.writer import SpoolWriter
+from sinks.clickhouse import ClickHouse
+from sinks.files import read_blocks, write_outputs
+from sinks.notification import Notification
+from sinks.spool import Spool
+
+Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
+Summary = dict[str, Any]
+_REPORT_S = 0.5
+_DRAIN_S = 60.0
+_STOP_S = 5.0
+
+
+def replay(  # noqa: PLR0913 (one option each of the command)
+    config: Config,
+    *,
+    source: str,
+    start: int | None,
+    end: int | None,
+    processes: int,
+    out: Path,
+    report: Report,
+) -> Summary:
+    """Replay a bounded input into NDJSON files in `out`; nothing is sent. The same `out` resumes."""
+    state = str((out / ".state").absolute())
+    spec = RunSpec(
+        mode="replay", config=str(config.source), source=source, start=start, end=end, state=state, out=str(out.absolute())
+    )
+    return _bounded(config, spec, processes, out, report)
+
+
+def run(config: Config, *, processes: int, until_end: bool, out: Path | None, report: Report) -> Summary | None:
+    """Follow the topics live until told to stop; with `until_end` to the end offsets of the first start, writing files."""
+    if until_end and out is not None:
+        state = str((out / ".state").absolute())
+        spec = RunSpec(
+            mode="until_end", config=str(config.source), source="kafka", start=None, end=None, state=state, out=str(out.absolute())
+        )
+        return _bounded(config, spec, processes, out, report)
+    state = str(Path(config.engine.directory).absolute())
+    spec = RunSpec(mode="live", config=str(config.source), source="kafka", start=None, end=None, state=state, out=None)
+    if config.clickhouse is not None:
+        _migrate(config)
+    _drive(config, spec, processes, report)
+    return None
+
+
+def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: Report) -> Summary | None:
+    out.mkdir(parents=True, exist_ok=True)
+    before = time.perf_counter()
+    already = RunFolder(Path(spec.state))
+    known = _records(already)
+    if not _drive(config, spec, processes, report):
+        return None
+    return _finish(RunFolder(Path(spec.state)), out, time.perf_counter() - before, known)
+
+
+def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> bool:
+    """Run all processes of a run to their end; False where it was told to stop before."""
+    folder = RunFolder(Path(spec.state))
+    with folder.locked():
+        prepare_recovery(folder.recovery)
+        folder.write_spec(spec)
+        line = build_line(config, archive_datasets(config, spec))
+        board = Board(folder.board, open_source(config, line, spec).lanes())
+        tick = _Ticker(board, report)
+        if processes == 1:
+            with tick:
+                return run_process(config, spec)
+        supervise(folder.spec, processes, tick.tick)
+        return True
+
+
+class _Ticker:
+    """Reports progress, at most twice a second: from a thread, or when ticked."""
+
+    def __init__(self, board: Board, report: Report) -> None:
+        self._board = board
+        self._report = report
+        self._next = 0.0
+        self._end = threading.Event()
+
+    def tick(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _REPORT_S
+            self._report(self._board.records(), self._board.event_time())
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._loop, name="progress", daemon=True).start()
+
+    def _loop(self) -> None:
+        while not self._end.wait(_REPORT_S):
+            self.tick()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+
+
+def _records(folder: RunFolder) -> int:
+    found = list(read_blocks(folder.segments / "summary.segment"))
+    return int(orjson.loads(found[-1][2])["records"]) if found else 0
+
+
+def _finish(folder: RunFolder, out: Path, seconds: float, known: int) -> Summary:
+    """Put the segments in order and write the summary."""
+    write_outputs(folder.segments, out)
+    with folder.dead_letters.open("wb") as file:
+        for _, _, data in read_blocks(folder.segments / "dead_letters.segment"):
+            file.write(data)
+    blocks = list(read_blocks(folder.segments / "summary.segment"))
+    summary: Summary = orjson.loads(blocks[-1][2])
+    read = summary["records"] - known
+    summary |= {"seconds": round(seconds, 3), "records_per_second": round(read / seconds) if seconds else 0}
+    summary["dead_letter_file"] = str(folder.dead_letters.relative_to(out.absolute()))
+    (out / "summary.json").write_bytes(canonical(summary) + b"\n")
+    return summary
+
+
+def _migrate(config: Config) -> None:
+    if config.clickhouse is not None:
+        client = ClickHouse(config.clickhouse)
+        try:
+            client.migrate()
+        finally:
+            client.close()
+
+
+def run_archive(
+    config: Config, archive: Path, out: Path, *, on_notification: Callable[[Notification], None], report: Report
+) -> Summary:
+    """Run the line over an archive in this process, rows going to ClickHouse through the spool; used by the demo."""
+    spec = RunSpec(
+        mode="until_end", config="", source=f"archive:{archive}", start=None, end=None, state=str(out / ".state"), out=str(out)
+    )
+    folder = RunFolder(out / ".state")
+    line = build_line(config, archive_datasets(config, spec))
+    source = open_source(config, line, spec)
+    spool = Spool(folder.spool)
+    delivery = build_delivery(spool, config, channels=False)
+    writer = SpoolWriter(spool, with_rows=config.clickhouse is not None)
+    summary: Summary = {}
+    board = Board(folder.board, source.lanes())
+
+    def emit(output: Output) -> None:
+        if isinstance(output, Notification):
+            on_notification(output)
+        elif isinstance(output, Block):
+            writer.write_batch([output])
+            if output.kind == "summary":
+                summary.update(orjson.loads(output.data))
+
+    before = time.perf_counter()
+    _migrate(config)
+    delivery.start()
+    with _Ticker(board, report):
+        run_line(line, source, scope_of(config, spec), emit, on_batch=board.note)
+    summary["seconds"] = round(time.perf_counter() - before, 3)
+    delivered = delivery.drain(_DRAIN_S)
+    delivery.stop(_STOP_S)
+    spool.close()
+    summary["delivered"] = delivered
+    return summary

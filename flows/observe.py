@@ -1,0 +1,60 @@
+"""Observe: how the program speaks of itself on standard error: log lines, and progress of what takes longer than 2 s."""
+
+import logging
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from flows.output import rfc3339
+
+_AFTER_S, _EVERY_S = 2.0, 10.0
+
+
+def set_up_logging(level: str) -> None:
+    """Write log lines of our own, and warnings of others, to standard error."""
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
+    for name in ("httpx", "httpcore"):  # their lines hold URLs, and URLs hold secrets
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class RunProgress:
+    """Shows records, event time reached and records a second: a line that moves on a terminal, one every 10 s otherwise."""
+
+    def __init__(self, title: str) -> None:
+        """Show nothing in the first two seconds."""
+        self._title = title
+        self._start = time.monotonic()
+        self._console = Console(stderr=True)
+        self._next = self._start + (_AFTER_S if self._console.is_terminal else _EVERY_S)
+        self._shown: Progress | None = None
+        self._first: int | None = None
+
+    def __call__(self, records: int, event_ms: int | None) -> None:
+        """Take the figures of now; a resumed run counts its speed from here."""
+        if self._first is None:
+            self._first = records
+        now = time.monotonic()
+        if now < self._next:
+            return
+        rate = (records - self._first) / (now - self._start)
+        reached = "" if event_ms is None else f", at {rfc3339(event_ms // 1000 * 1000)}"
+        text = f"{self._title}: {records:,} records{reached}, {rate:,.0f} records/s"
+        if not self._console.is_terminal:
+            sys.stderr.write(text + "\n")
+            self._next = now + _EVERY_S
+            return
+        if self._shown is None:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            self._shown = Progress(*columns, console=self._console, transient=True)
+            self._shown.add_task(text)
+            self._shown.start()
+        self._shown.update(self._shown.task_ids[0], description=text)
+
+    def stop(self) -> None:
+        """Take the line away."""
+        if self._shown is not None:
+            self._shown.stop()

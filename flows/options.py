@@ -1,0 +1,171 @@
+"""Options: a TOML table to a frozen options dataclass, with every problem of the table said at once.
+
+A dataclass is the whole definition of its table: keys are field names (durations without `_ms`, keywords without `_`), and
+`metadata` says what is a duration or a secret. So a new component needs no change here.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "an array"}
+
+
+class ConfigError(Exception):
+    """One problem of a configuration: the key, and what is wrong with its value and what is allowed."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        """Take the key as the file has it."""
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.key = key
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Converts tables; collects problems. Without `secrets`, `env:` and `file:` values are left as they are."""
+
+    problems: list[ConfigError]
+    folder: Path
+    secrets: bool
+
+    def table(self, kind: type[Any], given: object, path: str) -> Any:
+        """Give an instance of the dataclass `kind`, or None where the table has problems."""
+        if not isinstance(given, Mapping):
+            return self._refuse(path, f"must be a table, not {_shown(given)}")
+        before = len(self.problems)
+        columns = {toml_key(column): column for column in dataclasses.fields(kind)}
+        self._unknown(given, list(columns), getattr(kind, "NOT_YET", ()), path)
+        hints = typing.get_type_hints(kind)
+        values: dict[str, Any] = {}
+        for key, column in columns.items():
+            if key in given:
+                values[column.name] = self._value(hints[column.name], given[key], f"{path}.{key}" if path else key, column)
+            elif _required(column):
+                self._refuse(f"{path}.{key}" if path else key, f"is missing; {column.metadata.get('help', 'it is needed')}")
+        if len(self.problems) > before:
+            return None
+        made = kind(**values)
+        for key, problem in made.problems() if hasattr(made, "problems") else ():
+            self._refuse(f"{path}.{key}" if path else key, problem)
+        return made if len(self.problems) == before else None
+
+    def _unknown(self, given: Mapping[str, Any], known: list[str], not_yet: tuple[str, ...], path: str) -> None:
+        for key in given:
+            where = f"{path}.{key}" if path else key
+            if key in not_yet:
+                self._refuse(where, "not yet: this version does not have it")
+            elif key not in known:
+                self._refuse(where, unknown(key, known))
+
+    def _refuse(self, key: str, problem: str) -> None:
+        self.problems.append(ConfigError(key, problem))
+
+    def _value(self, hint: Any, given: Any, path: str, column: "dataclasses.Field[Any] | None" = None) -> Any:
+        if column is not None and column.metadata.get("duration"):
+            return self._duration(given, path)
+        if column is not None and column.metadata.get("secret"):
+            return self._secret(given, path)
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if origin in (typing.Union, types.UnionType):
+            return self._union([kind for kind in arguments if kind is not type(None)], given, path)
+        if origin is tuple:
+            return self._array(arguments[0], given, path)
+        if origin is dict:
+            if not isinstance(given, Mapping):
+                return self._refuse(path, f"must be a table, not {_shown(given)}")
+            return {key: self._value(arguments[1], value, f"{path}.{key}") for key, value in given.items()}
+        if dataclasses.is_dataclass(hint):
+            return self.table(typing.cast("type[Any]", hint), given, path)
+        return self._plain(hint, given, path)
+
+    def _plain(self, hint: type[Any], given: Any, path: str) -> Any:
+        if hint is float and isinstance(given, int) and not isinstance(given, bool):
+            return float(given)
+        if type(given) is not hint:
+            return self._refuse(path, f"must be {_NAMES.get(hint, hint)}, not {_shown(given)}")
+        return given
+
+    def _union(self, kinds: list[Any], given: Any, path: str) -> Any:
+        for kind in kinds:
+            table = dataclasses.is_dataclass(kind)
+            if table == isinstance(given, Mapping) and (table or type(given) is kind or (kind is float and type(given) is int)):
+                return self._value(kind, given, path)
+        names = " or ".join("a table" if dataclasses.is_dataclass(kind) else _NAMES.get(kind, str(kind)) for kind in kinds)
+        return self._refuse(path, f"must be {names}, not {_shown(given)}")
+
+    def _array(self, kind: Any, given: Any, path: str) -> Any:
+        if not isinstance(given, list):
+            return self._refuse(path, f"must be an array, not {_shown(given)}")
+        return tuple(self._value(kind, value, f"{path}[{n}]") for n, value in enumerate(given))
+
+    def _duration(self, given: Any, path: str) -> int | None:
+        match = _DURATION.fullmatch(given) if isinstance(given, str) else None
+        if match is None:
+            self._refuse(path, f'must be a duration such as "90s", "5m", "1h" or "1d", not {_shown(given)}')
+            return None
+        return round(float(match[1]) * _UNIT_MS[match[2]])
+
+    def _secret(self, given: Any, path: str) -> str | None:
+        if not isinstance(given, str):
+            self._refuse(path, 'must be a string: "env:NAME", "file:PATH" or the secret itself')
+            return None
+        return self.resolve(given, path)
+
+    def resolve(self, given: str, path: str) -> str:
+        """Read `env:NAME` or `file:PATH`; the value shows in no message."""
+        if not self.secrets:
+            return given
+        kind, _, rest = given.partition(":")
+        if kind == "env":
+            if rest not in os.environ:
+                self._refuse(path, f"the environment variable {rest} is not set")
+            return os.environ.get(rest, "")
+        if kind == "file":
+            try:
+                return (self.folder / rest).read_text().strip()
+            except OSError as error:
+                self._refuse(path, f"the file {rest} cannot be read: {error.strerror}")
+        return given
+
+
+def toml_key(column: "dataclasses.Field[Any]") -> str:
+    """Give the key of a field in TOML."""
+    name = column.name.removesuffix("_ms") if column.metadata.get("duration") else column.name
+    return name.removesuffix("_")
+
+
+def unknown(key: str, known: list[str]) -> str:
+    """Say that a key is not known, and which one was probably meant."""
+    near = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown key; {hint}allowed: {', '.join(known)}"
+
+
+def documented(kind: type[Any]) -> Iterator[tuple[str, Any, str]]:
+    """Give (key, default, help) of each field, for the example file and the reference."""
+    for column in dataclasses.fields(kind):
+        default = column.default
+        if default is dataclasses.MISSING and column.default_factory is not dataclasses.MISSING:
+            default = column.default_factory()
+        yield toml_key(column), default, column.metadata.get("help", "")
+
+
+def _required(column: "dataclasses.Field[Any]") -> bool:
+    return column.default is dataclasses.MISSING and column.default_factory is dataclasses.MISSING
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a table"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004

@@ -1,0 +1,61 @@
+"""Partial: what one batch adds to one shard's windows; the only thing that crosses between processes before the barrier.
+
+Key numbers in the columns are places in the group's `keys`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.batch import Mark
+from flows.exemplar import Candidates
+
+
+@dataclass(slots=True)
+class RatioPart:
+    """Per key (k,): records in question, and those that are bad (or good)."""
+
+    total: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+    candidates: Candidates | None
+
+
+@dataclass(slots=True)
+class SamplePart:
+    """Values (n,) with their keys; times (n,) ms where the last one matters."""
+
+    keys: NDArray[np.int32]
+    values: NDArray[np.float64]
+    times: NDArray[np.int64] | None
+    candidates: Candidates | None
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctPart:
+    """Records with a value per key (k,), and the different strings with their keys."""
+
+    counts: NDArray[np.int64]
+    keys: list[int]
+    strings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPart:
+    """One pane and grouping: keys as canonical JSON, records per key (k,), and each metric's part by number."""
+
+    pane: int  # start, ms
+    grouping: int
+    keys: list[str]
+    seen: NDArray[np.int64]
+    metrics: dict[int, "NDArray[np.int64] | RatioPart | SamplePart | DistinctPart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The part of one batch that falls to one shard; empty groups still carry the marks."""
+
+    dataset: str
+    shard: int
+    marks: tuple[Mark, ...]
+    groups: list[GroupPart]

@@ -1,0 +1,111 @@
+"""Process: one process's part of a run: opens input and output, drives the engine, drains on SIGTERM."""
+
+import logging
+import signal
+import threading
+from pathlib import Path
+
+from flows.barrier import Scope
+from flows.board import Board
+from flows.config import Config
+from flows.engine import Run, Writer, execute
+from flows.outgoing import build_delivery
+from flows.inputs import archive_datasets, open_source
+from flows.line import build_line
+from flows.run_folder import RunFolder, RunSpec
+from flows.writer import BothWriter, SegmentWriter, SpoolWriter
+from sinks.delivery import Delivery
+from sinks.spool import Spool
+
+_log = logging.getLogger(__name__)
+_STOP_S = 20.0
+
+
+class Outbox:
+    """Opens the writer in the process that has the output, and delivers from its spool."""
+
+    def __init__(self, config: Config, spec: RunSpec, folder: RunFolder) -> None:
+        """Open nothing yet: only one process of a run gets the output."""
+        self._config = config
+        self._spec = spec
+        self._folder = folder
+        self._spool: Spool | None = None
+        self.delivery: Delivery | None = None
+
+    def open(self, state: bytes | None) -> Writer:
+        """Open the writer of this run's mode, resumed from a snapshot."""
+        if self._spec.mode == "replay":
+            return SegmentWriter(self._folder.segments, state)
+        self._spool = Spool(self._folder.spool)
+        self.delivery = build_delivery(self._spool, self._config)
+        self.delivery.start()
+        spool = SpoolWriter(self._spool, with_rows=self._config.clickhouse is not None)
+        return spool if self._spec.mode == "live" else BothWriter(SegmentWriter(self._folder.segments, state), spool)
+
+    def close(self, *, drain: bool) -> None:
+        """Stop delivery; with `drain`, after everything that can be delivered now has been."""
+        if self.delivery is not None:
+            if drain:
+                self.delivery.drain(_STOP_S)
+            self.delivery.stop(_STOP_S)
+        if self._spool is not None:
+            self._spool.close()
+
+
+def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:
+    """Run one process until its input ends (True) or it was told to stop (False)."""
+    folder = RunFolder(Path(spec.state))
+    line = build_line(config, archive_datasets(config, spec))
+    source = open_source(config, line, spec)
+    stop = threading.Event()
+    outbox = Outbox(config, spec, folder)
+    board = Board(folder.board, source.lanes())
+    with _stopped_by_signals(stop):
+        try:
+            execute(
+                Run(
+                    line=line,
+                    source=source,
+                    scope=scope_of(config, spec),
+                    open_writer=outbox.open,
+                    recovery=folder.recovery,
+                    snapshot_interval_ms=config.engine.snapshot_interval_ms,
+                    stop=stop,
+                    on_batch=board.note,
+                ),
+                process=process,
+                addresses=addresses,
+            )
+        finally:
+            outbox.close(drain=not stop.is_set())
+    return not stop.is_set()
+
+
+def scope_of(config: Config, spec: RunSpec) -> Scope:
+    """Say which windows leave rows; extras go to ClickHouse only."""
+    return Scope(spec.start, spec.end, extras=config.clickhouse is not None and spec.mode != "replay")
+
+
+class _stopped_by_signals:  # noqa: N801 (reads as a phrase)
+    """Sets the event on SIGTERM or Ctrl-C; a second Ctrl-C interrupts at once.
+
+    A thread waits for the signals, because the engine's own loop may not come back to Python for a while.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._signals = {signal.SIGTERM, signal.SIGINT}
+
+    def __enter__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+
+    def _wait(self) -> None:
+        number = signal.sigwait(self._signals)
+        _log.info("%s: reading stops, state is written", signal.Signals(number).name)
+        self._stop.set()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+

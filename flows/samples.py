@@ -1,0 +1,243 @@
+"""Samples: the values of a distribution by key, exact up to a number of samples, beyond it as a histogram.
+
+Values are kept as they come, in flat columns, until a key has more than `exact_samples`; then that key's values become
+counts of buckets of relative width 2^-7 (the top bits of the float), which merge by addition. Which applies depends on
+the key's total count only, so no order or split of the input shows. Percentiles of exact keys are numpy's linear ones,
+computed over all keys at once.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.exact_sum import ExactSums
+
+QUANTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+_SHIFT = 45  # the float's sign, exponent and 7 bits of mantissa stay
+_COMPACT = 1 << 17
+
+
+def bucket_of(values: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Give the bucket number of each value: rising with the value, 0 for zero, negatives mirrored."""
+    magnitude = (np.abs(values).view(np.int64) >> _SHIFT).astype(np.int32) + 1
+    return np.where(values > 0, magnitude, np.where(values < 0, -magnitude, 0)).astype(np.int32)
+
+
+def midpoint_of(buckets: NDArray[Any]) -> NDArray[np.float64]:
+    """Give the middle of each bucket; the inverse of `bucket_of` within 2^-8."""
+    low = (np.abs(buckets).astype(np.int64) - 1) << _SHIFT
+    low = np.maximum(low, 0)
+    middle = (low + (1 << (_SHIFT - 1))).view(np.float64)
+    return np.where(buckets > 0, middle, np.where(buckets < 0, -middle, 0.0))
+
+
+class Samples:
+    """Values by key number. `exact_samples` is the count up to which a key's values are kept one by one."""
+
+    def __init__(self, exact_samples: int) -> None:
+        """Start without keys."""
+        self._exact = exact_samples
+        self.counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._keys: list[NDArray[np.int32]] = []
+        self._values: list[NDArray[np.float64]] = []
+        self._buffered = 0
+        self._limit = _COMPACT
+        self._folded = _Folded()
+
+    def resize(self, size: int) -> None:
+        """Make room for keys up to `size`."""
+        more = size - len(self.counts)
+        if more > 0:
+            self.counts = np.concatenate((self.counts, np.zeros(more, np.int64)))
+
+    def add(self, keys: NDArray[np.int32], values: NDArray[np.float64]) -> None:
+        """Add finite values (n,) to their keys (n,)."""
+        if not len(values):
+            return
+        self.counts += np.bincount(keys, minlength=len(self.counts))
+        self._keys.append(keys)
+        self._values.append(values)
+        self._buffered += len(values)
+        if self._buffered > self._limit:
+            self._compact()
+            self._limit = _COMPACT + 2 * self._buffered
+
+    def _compact(self) -> None:
+        """Move the values of keys that have too many into buckets, and the rest into one pair of columns."""
+        keys, values = self._columns()
+        over = self.counts > self._exact
+        if over.any():
+            chosen = over[keys]
+            self._folded.add(keys[chosen], values[chosen], len(self.counts))
+            keys, values = keys[~chosen], values[~chosen]
+        self._keys, self._values, self._buffered = [keys], [values], len(values)
+
+    def _columns(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        if not self._keys:
+            return np.zeros(0, np.int32), np.zeros(0)
+        if len(self._keys) == 1:
+            return self._keys[0], self._values[0]
+        return np.concatenate(self._keys), np.concatenate(self._values)
+
+    def absorb(self, other: "Samples", place: NDArray[Any]) -> None:
+        """Add another object's samples: its key i to key `place[i]`."""
+        np.add.at(self.counts, place, other.counts)
+        for keys, values in zip(other._keys, other._values, strict=True):
+            self._keys.append(place[keys].astype(np.int32))
+            self._values.append(values)
+            self._buffered += len(values)
+        self._folded.absorb(other._folded, place, len(self.counts))
+
+    def statistics(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_]]:
+        """Give statistics by name, each (k,) over the keys that have values in rising key number, and which are sketched.
+
+        The keys are `numpy.flatnonzero(counts)`.
+        """
+        self._compact()
+        present = np.flatnonzero(self.counts)
+        counts = self.counts[present]
+        sketched = counts > self._exact
+        keys, values = self._columns()
+        order = np.lexsort((values, keys))
+        keys, values = keys[order], values[order]
+        sums = ExactSums(len(self.counts))
+        sums.add(keys, values)
+        self._folded.resize(len(self.counts))
+        sums.absorb(self._folded.sums, np.arange(len(self.counts)))
+        exact = np.where(sketched, 0, counts)
+        starts = np.cumsum(exact) - exact
+        padded = np.append(values, np.nan)
+        first, last = padded[np.minimum(starts, len(values))], padded[np.maximum(starts + exact - 1, 0)]
+        out = {
+            "count": counts.astype(np.float64),
+            "mean": sums.totals()[present] / counts,
+            "min": np.where(sketched, self._folded.extremes(present, low=True), first),
+            "max": np.where(sketched, self._folded.extremes(present, low=False), last),
+        }
+        for name, q in QUANTILES.items():
+            out[name] = _exact_percentile(padded, starts, exact, q)
+        self._folded.percentiles(present, sketched, counts, out)
+        return out, sketched
+
+    def histograms(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        """Give (key, bucket, count) columns of all values, sorted by key and bucket."""
+        keys, values = self._columns()
+        whole = _Folded()
+        whole.add(keys, values, len(self.counts))
+        whole.absorb(self._folded, np.arange(len(self.counts)), len(self.counts))
+        return whole.key, whole.bucket, whole.count
+
+    def to_state(self) -> dict[str, Any]:
+        """Give plain arrays for a snapshot."""
+        keys, values = self._columns()
+        return {"counts": self.counts, "keys": keys, "values": values, "folded": self._folded.to_state()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], exact_samples: int) -> "Samples":
+        """Undo `to_state`."""
+        out = cls(exact_samples)
+        out.counts = state["counts"]
+        out._keys, out._values, out._buffered = [state["keys"]], [state["values"]], len(state["values"])
+        out._limit = _COMPACT + 2 * out._buffered
+        out._folded = _Folded.from_state(state["folded"])
+        return out
+
+
+class _Folded:
+    """Buckets, exact sums and extremes of the keys that have more values than are kept one by one."""
+
+    def __init__(self) -> None:
+        self.key: NDArray[np.int32] = np.zeros(0, np.int32)
+        self.bucket: NDArray[np.int32] = np.zeros(0, np.int32)
+        self.count: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.sums = ExactSums()
+        self._low: NDArray[np.float64] = np.zeros(0)
+        self._high: NDArray[np.float64] = np.zeros(0)
+
+    def resize(self, size: int) -> None:
+        self.sums.resize(size)
+        more = size - len(self._low)
+        if more > 0:
+            self._low = np.concatenate((self._low, np.full(more, np.inf)))
+            self._high = np.concatenate((self._high, np.full(more, -np.inf)))
+
+    def add(self, keys: NDArray[np.int32], values: NDArray[np.float64], size: int) -> None:
+        self.resize(size)
+        self.sums.add(keys, values)
+        np.minimum.at(self._low, keys, values)
+        np.maximum.at(self._high, keys, values)
+        self._add_buckets(keys, bucket_of(values), np.ones(len(values), np.int64))
+
+    def _add_buckets(self, keys: NDArray[Any], buckets: NDArray[Any], counts: NDArray[np.int64]) -> None:
+        key = np.concatenate((self.key, keys)).astype(np.int64)
+        bucket = np.concatenate((self.bucket, buckets)).astype(np.int64)
+        count = np.concatenate((self.count, counts))
+        pairs, place = np.unique((key << 32) + (bucket + (1 << 31)), return_inverse=True)
+        self.count = np.bincount(place, count, len(pairs)).astype(np.int64)
+        self.key = (pairs >> 32).astype(np.int32)
+        self.bucket = ((pairs & 0xFFFFFFFF) - (1 << 31)).astype(np.int32)
+
+    def absorb(self, other: "_Folded", place: NDArray[Any], size: int) -> None:
+        if not len(other._low):
+            return
+        self.resize(size)
+        place = place[: len(other._low)]
+        self.sums.absorb(other.sums, place)
+        np.minimum.at(self._low, place, other._low)
+        np.maximum.at(self._high, place, other._high)
+        self._add_buckets(place[other.key], other.bucket, other.count)
+
+    def extremes(self, present: NDArray[Any], *, low: bool) -> NDArray[np.float64]:
+        return (self._low if low else self._high)[present]
+
+    def percentiles(
+        self,
+        present: NDArray[Any],
+        sketched: NDArray[np.bool_],
+        counts: NDArray[np.int64],
+        out: dict[str, NDArray[np.float64]],
+    ) -> None:
+        """Fill in the percentiles of sketched keys: linear between the midpoints of the two neighbouring ranks."""
+        middles = midpoint_of(self.bucket)
+        for i in np.flatnonzero(sketched).tolist():
+            key, n = present[i], int(counts[i])
+            part = slice(*np.searchsorted(self.key, [key, key + 1]))
+            ends = np.cumsum(self.count[part])
+            values = np.clip(middles[part], self._low[key], self._high[key])
+            for name, q in QUANTILES.items():
+                rank = (n - 1) * np.true_divide(q, 100)
+                below = int(np.floor(rank))
+                pair = values[np.searchsorted(ends, [below, min(below + 1, n - 1)], side="right")]
+                out[name][i] = pair[0] + (pair[1] - pair[0]) * (rank - below)
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "bucket": self.bucket,
+            "count": self.count,
+            "sums": self.sums.to_state(),
+            "low": self._low,
+            "high": self._high,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "_Folded":
+        out = cls()
+        out.key, out.bucket, out.count = state["key"], state["bucket"], state["count"]
+        out.sums = ExactSums.from_state(state["sums"])
+        out._low, out._high = state["low"], state["high"]
+        return out
+
+
+def _exact_percentile(
+    values: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64], q: float
+) -> NDArray[np.float64]:
+    """numpy.percentile(..., method="linear") of each sorted segment; `values` ends with one NaN of padding."""
+    rank = (counts - 1) * np.true_divide(q, 100)
+    below = np.floor(rank)
+    weight = rank - below
+    place = np.minimum(starts + np.maximum(below, 0).astype(np.int64), len(values) - 1)
+    above = np.minimum(place + 1, np.maximum(starts + counts - 1, 0))
+    low, high = values[place], values[np.minimum(above, len(values) - 1)]
+    return np.where(weight >= 0.5, high - (high - low) * (1 - weight), low + (high - low) * weight)  # noqa: PLR2004

@@ -1,0 +1,27 @@
+"""Worker: the program that the supervisor starts for each process of a run: `python -m flows.worker SPEC NUMBER HOST:PORT ...`."""
+
+import sys
+from pathlib import Path
+
+from flows.config import load
+from flows.failure import explained
+from flows.observe import set_up_logging
+from flows.process import run_process
+from flows.run_folder import read_spec
+from flows.supervisor import die_with_parent
+
+
+def main(arguments: list[str]) -> int:
+    """Run one process; exit code 0 when its input ended or it was told to stop, 1 with one clear line otherwise."""
+    die_with_parent()
+    spec = read_spec(Path(arguments[0]))
+    config = load(Path(spec.config), secrets=spec.mode != "replay")
+    set_up_logging(config.log_level)
+    with explained():
+        run_process(config, spec, process=int(arguments[1]), addresses=arguments[2:])
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""Writers: where the line's output goes: segments for files, the spool for everything that leaves the machine.
+
+Guarantee: what `write_batch` took is durable in the spool when it returns (an alert must not wait for a snapshot), and
+nothing is unflushed when `snapshot` returns. What a resume emits again carries the same identity and is recognised.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+
+from flows.barrier import Output
+from flows.engine import Writer
+from flows.output import Block
+from sinks.files import Segments
+from sinks.notification import Notification
+from sinks.rows import Rows
+from sinks.spool import Spool, SpoolItem
+
+TABLES = {
+    "windows": "window_metrics",
+    "evaluations": "evaluations",
+    "transitions": "transitions",
+    "notifications": "notifications",
+    "exemplars": "exemplars",
+    "window_histograms": "window_histograms",
+    "dead_letters": "dead_letters",
+}
+
+
+class SegmentWriter(Writer):
+    """Writes blocks to the segments of a bounded run."""
+
+    def __init__(self, folder: Path, state: bytes | None) -> None:
+        """Open the folder, cut back to the snapshot."""
+        self._segments = Segments(folder, orjson.loads(state) if state else None)
+
+    def write_batch(self, items: list[Output]) -> None:
+        """Append the blocks."""
+        for item in items:
+            if isinstance(item, Block):
+                self._segments.append(item.kind, item.at, item.name, item.data)
+        self._segments.flush()
+
+    def snapshot(self) -> bytes:
+        """Make everything durable."""
+        return orjson.dumps(self._segments.lengths())
+
+    def close(self) -> None:
+        """Close the segments."""
+        self._segments.close()
+
+
+class SpoolWriter(Writer):
+    """Puts notifications and rows into the spool; `with_rows` says whether a ClickHouse is configured."""
+
+    def __init__(self, spool: Spool, *, with_rows: bool) -> None:
+        """Take an open spool."""
+        self._spool = spool
+        self._with_rows = with_rows
+
+    def write_batch(self, items: list[Output]) -> None:
+        """Commit the items in one transaction; raises SpoolFull."""
+        self._spool.put(self._items(items))
+
+    def _items(self, items: list[Output]) -> Iterable[SpoolItem]:
+        for item in items:
+            if isinstance(item, Notification):
+                payload = item.to_bytes()
+                for channel in item.channels:
+                    yield SpoolItem(f"{item.id}/{channel}", channel, item.episode, payload, item.at)
+            elif self._with_rows and isinstance(item, Block) and item.kind in TABLES:
+                name = hashlib.sha256(item.data).hexdigest()[:32]
+                yield Rows(TABLES[item.kind], item.data).item(f"{item.kind}/{item.at}/{name}", item.at)
+
+    def snapshot(self) -> bytes:
+        """Give nothing: the spool is its own state."""
+        return b""
+
+    def close(self) -> None:
+        """Leave the spool open; delivery still reads it."""
+
+
+class BothWriter(Writer):
+    """Writes to segments and to the spool."""
+
+    def __init__(self, segments: SegmentWriter, spool: SpoolWriter) -> None:
+        """Take the two."""
+        self._segments = segments
+        self._spool = spool
+
+    def write_batch(self, items: list[Output]) -> None:
+        """Write to the spool first: it may be full, and then nothing is half written."""
+        self._spool.write_batch(items)
+        self._segments.write_batch(items)
+
+    def snapshot(self) -> bytes:
+        """Give the segments' state."""
+        return self._segments.snapshot()
+
+    def close(self) -> None:
+        """Close both."""
+        self._segments.close()
+        self._spool.close()

@@ -1,0 +1,1 @@
+"""Outputs: the durable spool, delivery to notification channels, ClickHouse and files."""

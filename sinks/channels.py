@@ -1,0 +1,42 @@
+"""The kinds of channels: a new channel is one file and one line here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sinks import console, pagerduty, slack
+from sinks.delivery import ChannelDestination
+from sinks.notification import UNLIMITED, Channel, Pace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelKind:
+    """What a kind of channel is made of, and how delivery treats it."""
+
+    options: type[Any]
+    build: Callable[[str, Any], Channel]
+    pace: Pace = UNLIMITED
+    unsaid: str = "each"  # see ChannelDestination
+
+
+CHANNELS: dict[str, ChannelKind] = {
+    "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
+    "pagerduty": ChannelKind(
+        options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"
+    ),
+    "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once"),
+}
+
+
+def kind_of(options: object) -> ChannelKind:
+    """Give the kind whose options these are."""
+    return next(kind for kind in CHANNELS.values() if isinstance(options, kind.options))
+
+
+def destinations(channels: Mapping[str, object]) -> list[ChannelDestination]:
+    """Make the configured channels, ready for delivery, from their options by name."""
+    out = []
+    for name, options in channels.items():
+        kind = kind_of(options)
+        out.append(ChannelDestination(kind.build(name, options), pace=kind.pace, unsaid=kind.unsaid))
+    return out

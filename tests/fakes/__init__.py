@@ -1,0 +1,1 @@
+"""Scripted servers and clocks that stand in for services of others."""

@@ -1,0 +1,58 @@
+"""What the tests of the sinks share: servers, a spool, a clock."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sinks.clickhouse import ClickHouse, ClickHouseOptions
+from sinks.embedded import Embedded
+from sinks.spool import Spool
+from tests.fakes.clock import ManualClock
+from tests.fakes.pagerduty import FakePagerDuty
+from tests.fakes.slack import FakeSlack
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    """Give a Slack."""
+    with FakeSlack() as server:
+        yield server
+
+
+@pytest.fixture
+def pagerduty() -> Iterator[FakePagerDuty]:
+    """Give a PagerDuty."""
+    with FakePagerDuty() as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give a clock that stands."""
+    return ManualClock()
+
+
+@pytest.fixture
+def spool(tmp_path: Path, clock: ManualClock) -> Iterator[Spool]:
+    """Give an empty spool that goes by the clock."""
+    opened = Spool(tmp_path / "spool.sqlite", now=clock.now)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Give one embedded ClickHouse for all tests."""
+    with Embedded(tmp_path_factory.mktemp("chdb")) as server:
+        yield server
+
+
+@pytest.fixture
+def clickhouse(embedded: Embedded, request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
+    """Give a client with an own, migrated database."""
+    name = "".join(c if c.isalnum() else "_" for c in request.node.name)[:60]
+    client = ClickHouse(ClickHouseOptions(url=embedded.url, database=f"t_{name}"))
+    client.migrate()
+    yield client
+    client.close()

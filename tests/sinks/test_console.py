@@ -1,0 +1,49 @@
+"""Console: what a person reads."""
+
+import io
+
+import pytest
+
+from sinks.console import Console, ConsoleOptions, render
+from sinks.notification import DeliveryError
+from tests.fakes.notifications import notification
+
+
+def test_an_alert_is_two_lines() -> None:
+    what = "high_error_rate [ClientRequestHost=api.example.com]  0.0731 (threshold 0.05)"
+    assert render(notification()).splitlines() == [
+        f"2025-12-01 00:05:00Z  FIRING   critical  {what}",
+        "    error_rate ratio 0.0731 is above 0.05 (12345 records) | path /api/checkout, share 0.71",
+    ]
+
+
+def test_a_resolve_says_so_and_names_its_channel() -> None:
+    said = notification(status="resolved", reason="resolved", key={}, text="", title="", evidence={})
+    got = render(said, name="pager")
+    what = "high_error_rate [all]  0.0731 (threshold 0.05)"
+    assert got == f"2025-12-01 00:05:00Z  RESOLVED critical  {what}  -> pager\n"
+
+
+def test_colour_is_for_terminals_only() -> None:
+    out = io.StringIO()
+    Console("console", ConsoleOptions(), out).send(notification(), {})
+    forced = io.StringIO()
+    Console("console", ConsoleOptions(colour="always"), forced).send(notification(), {})
+    assert ("\033" in out.getvalue(), "\033[1;31mFIRING" in forced.getvalue()) == (False, True)
+
+
+def test_log_data_draws_no_lines_and_no_colours_of_its_own() -> None:
+    nasty = "a\r\n2025 RESOLVED\x1b[2J\x9b31m\u2028"
+    got = render(notification(rule=nasty, key={"path": nasty}, title=nasty, text=nasty))
+    assert (got.count("\n"), [c for c in got.replace("\n", "") if not c.isprintable()]) == (2, [])
+
+
+def test_a_closed_standard_output_is_a_final_error() -> None:
+    out = io.StringIO()
+    out.close()
+    with pytest.raises(DeliveryError, match="standard output is closed"):
+        Console("console", ConsoleOptions(), out).send(notification(), {})
+
+
+def test_a_wrong_colour_is_named() -> None:
+    assert [key for key, _ in ConsoleOptions(colour="red").problems()] == ["colour"]
