@@ -4,6 +4,7 @@ All lanes, of all processes on this machine, write their partitions' watermarks 
 a stale value may cost time or memory, never bytes of output.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,9 @@ class Hold:
         self._ahead_ms = ahead_ms
         size = max(len(partitions), 1) * 8
         if not path.exists() or path.stat().st_size != size:
-            path.write_bytes(np.full(max(len(partitions), 1), DONE, np.int64).tobytes())
+            draft = path.with_suffix(f".{os.getpid()}")
+            draft.write_bytes(np.full(max(len(partitions), 1), DONE, np.int64).tobytes())
+            draft.replace(path)
         self._slots = np.memmap(path, np.int64, "r+", shape=(max(len(partitions), 1),))
         self._seen: tuple[int, float] = (UNHEARD, 0.0)
 

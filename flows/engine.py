@@ -6,8 +6,9 @@ loses what it holds. State is exactly-once; output is at-least-once and carries 
 """
 
 import datetime
+import contextlib
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -23,7 +24,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from connectors.batch import Batch
 from connectors.source import Lane, Source
-from flows.barrier import Barrier, Output, Scope
+from flows.barrier import Output, Scope
 from flows.dead_letter import dead_letter_block
 from flows.line import Line
 from flows.partial import Partial
@@ -35,6 +36,10 @@ _IDLE = datetime.timedelta(milliseconds=5)
 _OUT = "out"
 
 Keyed = tuple[str, Any]
+
+
+class PeerLost(Exception):
+    """The engine gave up, most likely because another process of the run is gone."""
 
 
 class Writer(StatefulSinkPartition[Output, bytes]):
@@ -53,6 +58,18 @@ class Run:
     snapshot_interval_ms: int
     stop: Event
     on_batch: Callable[[str, Batch], None]
+    failures: list[BaseException] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep an error raised inside: across processes the engine only says that some thread ended."""
+        try:
+            yield
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failures.append(error)
+            raise
 
 
 def prepare_recovery(folder: Path) -> None:
@@ -74,13 +91,20 @@ def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)  # decoding makes many short-lived tuples; the defaults scan them thousands of times
-    cli_main(
-        dataflow(run),
-        process_id=process if addresses else None,
-        addresses=addresses,
-        epoch_interval=datetime.timedelta(milliseconds=run.snapshot_interval_ms),
-        recovery_config=RecoveryConfig(str(run.recovery)),
-    )
+    try:
+        cli_main(
+            dataflow(run),
+            process_id=process if addresses else None,
+            addresses=addresses,
+            epoch_interval=datetime.timedelta(milliseconds=run.snapshot_interval_ms),
+            recovery_config=RecoveryConfig(str(run.recovery)),
+        )
+    except BaseException as error:  # a panic of the engine is no Exception
+        if run.failures:
+            raise run.failures[0] from error
+        if isinstance(error, Exception | KeyboardInterrupt):
+            raise
+        raise PeerLost(f"the engine stopped: {error}; another process of the run has probably ended") from error
 
 
 def dataflow(run: Run) -> Dataflow:
@@ -90,19 +114,19 @@ def dataflow(run: Run) -> Dataflow:
     folds = line.folds()
 
     def dead(batches: list[Batch]) -> list[Keyed]:
-        return [(_OUT, dead_letter_block(batch.dead)) for batch in batches if batch.dead]
+        with run.kept():
+            return [(_OUT, dead_letter_block(batch.dead)) for batch in batches if batch.dead]
 
     def metric(batches: list[Batch]) -> list[Keyed]:
-        return [
-            (f"{batch.dataset}/{shard}", partial) for batch in batches for shard, partial in folds[batch.dataset](batch)
-        ]
+        with run.kept():
+            return [(f"{b.dataset}/{shard}", partial) for b in batches for shard, partial in folds[b.dataset](b)]
 
     flow = Dataflow("edgewatch")
     batches = op.input("source", flow, _Input(run))
     partials = op.flat_map_batch("metric", batches, metric)
-    results = op.stateful_batch("window", partials, lambda state: _Window(line, layouts, state))
+    results = op.stateful_batch("window", partials, lambda state: _Window(run, layouts, state))
     keyed = op.map("barrier", results, lambda item: ("barrier", item[1]))
-    outputs = op.stateful_batch("alert", keyed, lambda state: _Alert(line.barrier(layouts, run.scope), state))
+    outputs = op.stateful_batch("alert", keyed, lambda state: _Alert(run, layouts, state))
     renamed = op.map("output", outputs, lambda item: (_OUT, item[1]))
     letters = op.flat_map_batch("dead_letter", batches, dead)
     op.output("sink", op.merge("outputs", renamed, letters), _Output(run))
@@ -117,7 +141,8 @@ class _Input(FixedPartitionedSource[Batch, bytes]):
         return self._run.source.lanes()
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_LanePart":  # noqa: ARG002
-        return _LanePart(self._run, for_part, self._run.source.open(for_part, resume_state))
+        with self._run.kept():
+            return _LanePart(self._run, for_part, self._run.source.open(for_part, resume_state))
 
 
 class _LanePart(StatefulSourcePartition[Batch, bytes]):
@@ -132,11 +157,12 @@ class _LanePart(StatefulSourcePartition[Batch, bytes]):
     def next_batch(self) -> list[Batch]:
         if self._run.stop.is_set() or self._lane.done:
             raise StopIteration
-        batches = self._lane.read()
-        self._wake = None if batches else datetime.datetime.now(datetime.UTC) + _IDLE
-        for batch in batches:
-            self._run.on_batch(self._name, batch)
-        return batches
+        with self._run.kept():
+            batches = self._lane.read()
+            self._wake = None if batches else datetime.datetime.now(datetime.UTC) + _IDLE
+            for batch in batches:
+                self._run.on_batch(self._name, batch)
+            return batches
 
     def next_awake(self) -> datetime.datetime | None:
         return self._wake
@@ -151,8 +177,8 @@ class _LanePart(StatefulSourcePartition[Batch, bytes]):
 class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
     """One shard of one dataset. The key is only known from the first partial, so the state carries it too."""
 
-    def __init__(self, line: Line, layouts: dict[str, Layout], state: bytes | None) -> None:
-        self._line = line
+    def __init__(self, run: Run, layouts: dict[str, Layout], state: bytes | None) -> None:
+        self._run = run
         self._layouts = layouts
         self._windows: Windows | None = None
         self._place: tuple[str, int] | None = None
@@ -163,14 +189,15 @@ class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
 
     def _open(self, dataset: str, shard: int) -> Windows:
         self._place = dataset, shard
-        self._windows = self._line.windows(self._layouts, dataset, shard)
+        self._windows = self._run.line.windows(self._layouts, dataset, shard)
         return self._windows
 
     def on_batch(self, values: list[Partial]) -> tuple[list[ShardResult], bool]:
         out: list[ShardResult] = []
-        for partial in values:
-            windows = self._windows or self._open(partial.dataset, partial.shard)
-            out += windows.add(partial)
+        with self._run.kept():
+            for partial in values:
+                windows = self._windows or self._open(partial.dataset, partial.shard)
+                out += windows.add(partial)
         return out, StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[ShardResult], bool]:
@@ -189,13 +216,15 @@ class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
 
 
 class _Alert(StatefulBatchLogic[ShardResult, Output, bytes]):
-    def __init__(self, barrier: Barrier, state: bytes | None) -> None:
-        self._barrier = barrier
+    def __init__(self, run: Run, layouts: dict[str, Layout], state: bytes | None) -> None:
+        self._run = run
+        self._barrier = run.line.barrier(layouts, run.scope)
         if state is not None:
-            barrier.restore(unpack(state))
+            self._barrier.restore(unpack(state))
 
     def on_batch(self, values: list[ShardResult]) -> tuple[list[Output], bool]:
-        return [output for result in values for output in self._barrier.add(result)], StatefulBatchLogic.RETAIN
+        with self._run.kept():
+            return [output for result in values for output in self._barrier.add(result)], StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[Output], bool]:
         return [], StatefulBatchLogic.RETAIN
@@ -221,4 +250,24 @@ class _Output(FixedPartitionedSink[Output, bytes]):
         return 0
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> Writer:  # noqa: ARG002
-        return self._run.open_writer(resume_state)
+        with self._run.kept():
+            return _Kept(self._run, self._run.open_writer(resume_state))
+
+
+class _Kept(Writer):
+    """A writer whose errors are kept."""
+
+    def __init__(self, run: Run, writer: Writer) -> None:
+        self._run = run
+        self._writer = writer
+
+    def write_batch(self, items: list[Output]) -> None:
+        with self._run.kept():
+            self._writer.write_batch(items)
+
+    def snapshot(self) -> bytes:
+        with self._run.kept():
+            return self._writer.snapshot()
+
+    def close(self) -> None:
+        self._writer.close()

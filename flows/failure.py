@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterator
 
 from connectors.source import SourceError
+from flows.engine import PeerLost
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolFull
 
-OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied)
+OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost)
 
 
 @contextlib.contextmanager
