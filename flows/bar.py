@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -52,12 +53,17 @@ class Bar:
             self._show(done)
 
     def print(self, out: Console, text: str) -> None:
-        """Print lines (they may hold colours) to `out`, above the bar where both are on the screen."""
-        if self._progress and out.is_terminal:
-            self._progress.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
-        else:
+        """Print lines (they may hold colours) to `out`: on a screen above the bar, wrapped with an indent."""
+        if not out.is_terminal:
             out.file.write(text)
             out.file.flush()
+            return
+        screen = self._progress.console if self._progress else out
+        for line in text.splitlines():
+            indent = len(line) - len(line.lstrip(" "))
+            screen.print(
+                Padding(Text.from_ansi(line[indent:]), (0, 0, 0, indent), expand=False), highlight=False
+            )
 
     def _show(self, done: int) -> None:
         if not self._console.is_terminal:

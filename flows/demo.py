@@ -21,7 +21,7 @@ from connectors.traffic import Traffic, TrafficOptions, write_archive
 from flows.bar import Bar
 from flows.config import Config, load
 from flows.demo_report import Account, print_report
-from flows.monitor import run_archive
+from flows.monitor import Summary, run_archive
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.console import render
 from sinks.embedded import Embedded
@@ -139,7 +139,7 @@ def _write(traffic: Traffic, logs: Path) -> list[Incident]:
         return write_archive(traffic, logs, lambda done, _: bar.advance(done))
 
 
-def _watch(config: Config, directory: Path, total: int, out: Console) -> dict[str, float]:
+def _watch(config: Config, directory: Path, total: int, out: Console) -> Summary:
     with Bar("watching", total) as bar:
 
         def show(notification: Notification) -> None:

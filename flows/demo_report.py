@@ -192,9 +192,7 @@ def _print_hosts(database: Database, out: Console) -> None:
             _count(row["clients"]),
         )
     out.print(table)
-    out.print(
-        "Errors: status >= 400. p50, p99: from stored histograms. * The most in one window.\n", style="dim"
-    )
+    out.print("Errors: status >= 400. p50, p99: from histograms. * The most in one window.\n", style="dim")
 
 
 def _print_slowest(database: Database, out: Console) -> None:

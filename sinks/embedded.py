@@ -70,7 +70,7 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         """Take the folder; raises `EmbeddedError` where another has it or chDB is missing."""
-        self._session = None
+        self._session: Any = None  # chDB has no types
         self._lock = threading.Lock()
         self._claim = _claim(directory)
         self._session = _chdb().Session(str(directory / "chdb"))
@@ -86,15 +86,15 @@ class Store:
     def run(self, sql: str, *, database: str, settings: Mapping[str, str], output: str) -> bytes:
         """Run one statement (an INSERT with its data behind it); gives its output in the format `output`."""
         with self._lock:
-            self._session.query(f"USE `{database}`")  # type: ignore[union-attr]
+            self._session.query(f"USE `{database}`")
             try:
                 for name, value in settings.items():
-                    self._session.query(f"SET {name} = '{_escaped(value)}'")  # type: ignore[union-attr]
-                return bytes(self._session.query(sql, output).bytes())  # type: ignore[union-attr]
+                    self._session.query(f"SET {name} = '{_escaped(value)}'")
+                return bytes(self._session.query(sql, output).bytes())
             finally:
                 for name in settings:
                     with contextlib.suppress(Exception):
-                        self._session.query(f"SET {name} = DEFAULT")  # type: ignore[union-attr]
+                        self._session.query(f"SET {name} = DEFAULT")
 
 
 def application(store: Store) -> Starlette:

@@ -136,7 +136,8 @@ def key_text(key: dict[str, str]) -> str:
 
 def one_line(text: str) -> str:
     """Replace control characters (line breaks, terminal escapes) by spaces: log data draws no lines."""
-    return "".join(c if c.isprintable() else " " for c in text).strip()
+    clean = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return clean.strip()
 
 
 def evidence_lines(evidence: dict[str, Any]) -> Iterable[str]:

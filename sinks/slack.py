@@ -7,6 +7,7 @@ Why no colour bar: it needs attachments, whose blocks cannot be edited alone; a 
 title instead.
 """
 
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -200,7 +201,7 @@ def message(notification: Notification) -> dict[str, Any]:
     if notification.text.strip():
         blocks.append({"type": "section", "text": _plain(one_line(notification.text), _TEXT)})
     blocks.append({"type": "section", "fields": [_plain(each, _FIELD) for each in _facts(notification)]})
-    evidence = "\n".join(list(evidence_lines(notification.evidence))[:_EVIDENCE_LINES])
+    evidence = "\n".join(itertools.islice(evidence_lines(notification.evidence), _EVIDENCE_LINES))
     if evidence:
         blocks.append({"type": "section", "text": _plain(evidence, _EVIDENCE)})
     context = (notification.environment, rfc3339(notification.at), notification.reason, notification.episode)
