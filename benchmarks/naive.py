@@ -68,7 +68,7 @@ class Count(DynamicSink):
 
     requests = 0
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition:
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition:  # noqa: ARG002
         return CountPartition()
 
 

@@ -12,7 +12,7 @@ STATUSES = [200] * 980 + [304] * 10 + [404] * 6 + [500, 502, 503, 403]
 def lines(count: int, *, hosts: int = 12, span_ms: int = 900_000, seed: int = 1, dirt: float = 0.0) -> list[bytes]:
     """Make `count` lines over `span_ms`; `dirt` is the share with a wrong type, a null or broken JSON."""
     rng = random.Random(seed)
-    agent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36'
+    agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
     out = []
     for n in range(count):
         ms = START + span_ms * n // count

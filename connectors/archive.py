@@ -65,7 +65,9 @@ class ArchiveSource:
         self._reading = reading
         self._folder = folder
         identity = _identity(root, reading)
-        self.plan: Plan = load_or_create(folder / "plan.json", lambda: make_plan(_partitions(root, reading), identity), identity)
+        self.plan: Plan = load_or_create(
+            folder / "plan.json", lambda: make_plan(_partitions(root, reading), identity), identity
+        )
 
     def lanes(self) -> list[str]:
         """Give the names of the lanes."""
@@ -196,7 +198,11 @@ class _Part:
     """One partition: its progress, and the blocks of the file being read."""
 
     def __init__(
-        self, root: Path, planned: PlannedPartition, reading: Reading, state: Mapping[str, int | str | bool | None] | None
+        self,
+        root: Path,
+        planned: PlannedPartition,
+        reading: Reading,
+        state: Mapping[str, int | str | bool | None] | None,
     ) -> None:
         self.planned = planned
         self.timing = Timing(pane_ms=reading.pane_ms, allowed_lateness_ms=planned.allowed_lateness_ms)
@@ -252,8 +258,9 @@ class _Part:
         name = decoder.dataset.name
         letter = DeadLetter(name, progress.topic, progress.partition, progress.next_offset, 0, reason, excerpt[:EXCERPT])
         progress.next_offset += 1
-        batch = self.nothing(decoder)
-        return Batch(*(getattr(batch, field) for field in batch.__slots__[:-1]), dead=(letter,))
+        nothing = self.nothing(decoder)
+        values = {name: getattr(nothing, name) for name in nothing.__slots__}
+        return Batch(**(values | {"dead": (letter,)}))
 
     def _read_files(self, skip: int) -> Iterator[tuple[bytes, int | None, tuple[str, bytes] | None]]:
         """Give (lines, limit, trouble) from line `skip` of the partition on."""

@@ -228,7 +228,7 @@ class Decoder:
             read.refuse(number, 0, "empty value", payload)
             return
         decode, records = self._json.decode, []
-        refused = []
+        refused: list[tuple[int, str]] = []
         for row in rows:
             try:
                 records.append(decode(row))
@@ -385,15 +385,13 @@ def _flags(values: Sequence[bool | None]) -> NDArray[np.int8]:
 
 
 def _encode(values: Sequence[str | None], *, folded: bool) -> Strings:
-    codes: dict[str | None, int] = dict.fromkeys(values)  # type: ignore[arg-type]
-    codes.pop(None, None)
-    vocabulary: list[str] = list(codes)  # type: ignore[arg-type]
+    vocabulary = [text for text in dict.fromkeys(values) if text is not None]
+    codes: dict[str | None, int] = {text: i for i, text in enumerate(vocabulary)}
     if folded:
-        vocabulary = list(dict.fromkeys(text.lower() for text in vocabulary))
-        place = {text: i for i, text in enumerate(vocabulary)}
-        codes = {text: place[text.lower()] for text in codes if text is not None}
-    else:
-        codes = {text: i for i, text in enumerate(codes)}
+        lowered = list(dict.fromkeys(text.lower() for text in vocabulary))
+        place = {text: i for i, text in enumerate(lowered)}
+        codes = {text: place[text.lower()] for text in vocabulary}
+        vocabulary = lowered
     codes[None] = -1
     return Strings(np.fromiter(map(codes.__getitem__, values), np.int32, len(values)), vocabulary)
 
@@ -403,7 +401,14 @@ def _to_source(value: Any) -> bytes:
 
 
 def _json_name(value: Any) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), "null")
 
 

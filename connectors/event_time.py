@@ -11,6 +11,7 @@ one matrix of digits.
 import datetime
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def _same_length(matrix: NDArray[np.uint8], group: Sequence[str]) -> NDArray[np.
         zulu = _zulu(matrix)
         good = valid & zulu
         out[good] = whole[good] * 1000 + _fraction_ms(matrix)[good]
-        for i in np.flatnonzero(matrix[:, -3] == ord(":")) if length > _WHOLE else ():
+        for i in np.flatnonzero(matrix[:, -3] == ord(":")).tolist() if length > _WHOLE else ():
             out[i] = _with_offset(group[i])
     return out
 
@@ -125,7 +126,7 @@ def _whole_seconds(matrix: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArra
     return _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second, valid
 
 
-def _days(year: NDArray[np.int64], month: NDArray[np.int64], day: NDArray[np.int64]) -> NDArray[np.int64]:
+def _days(year: NDArray[np.int64], month: NDArray[np.int64], day: NDArray[np.int64]) -> Any:
     """Days since 1970-01-01 in the proleptic Gregorian calendar (years counted from March, so leap days come last)."""
     shifted = year - (month <= 2)  # noqa: PLR2004
     era = shifted // 400
@@ -134,7 +135,7 @@ def _days(year: NDArray[np.int64], month: NDArray[np.int64], day: NDArray[np.int
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
 
-def _zulu(matrix: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _zulu(matrix: NDArray[np.uint8]) -> Any:
     """Tell which texts end after the seconds as UTC does: nothing (with a space), `Z`, or a fraction and `Z`."""
     length = matrix.shape[1]
     if length == _WHOLE:

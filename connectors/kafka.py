@@ -87,8 +87,15 @@ def client_settings(options: KafkaOptions, watch: Watch, lanes: int) -> dict[str
 class KafkaSource:
     """The topics of a configuration."""
 
-    def __init__(
-        self, options: KafkaOptions, reading: Reading, folder: Path, *, live: bool, idle_after_ms: int, begin: str | None = None
+    def __init__(  # noqa: PLR0913 (what a source is told)
+        self,
+        options: KafkaOptions,
+        reading: Reading,
+        folder: Path,
+        *,
+        live: bool,
+        idle_after_ms: int,
+        begin: str | None = None,
     ) -> None:
         """Plan the reading, or take the plan in the run's `folder`. Raises SourceError.
 
@@ -141,50 +148,16 @@ class KafkaSource:
         watch = Watch(", ".join(self._options.brokers))
         consumer = Consumer(client_settings(self._options, watch, 1))
         try:
-            topics = self._topics(consumer, watch)
+            topics = _topics(consumer, watch, self._options, _START_S)
             return [
-                self._planned(consumer, topic, number)
-                for topic, partitions in topics.items()
-                for number in sorted(partitions)
+                self._planned(consumer, topic, number) for topic, partitions in topics.items() for number in sorted(partitions)
             ]
         except KafkaException as error:
-            raise SourceError(watch.fatal or f"Kafka at {', '.join(self._options.brokers)}: {_reason(error.args[0])}") from error
+            raise SourceError(
+                watch.fatal or f"Kafka at {', '.join(self._options.brokers)}: {_reason(error.args[0])}"
+            ) from error
         finally:
             consumer.close()
-
-    def _topics(self, consumer: Consumer, watch: Watch) -> dict[str, list[int]]:
-        found = self._metadata(consumer, watch)
-        out: dict[str, list[int]] = {}
-        for name in self._options.topics:
-            matching = [t for t in sorted(found) if re.match(name, t)] if name.startswith("^") else [name]
-            if not matching:
-                raise SourceError(f"no topic of Kafka at {', '.join(self._options.brokers)} matches {name}")
-            for topic in matching:
-                metadata = found.get(topic)
-                if metadata is None or metadata.error is not None or not metadata.partitions:
-                    why = "" if metadata is None or metadata.error is None else f" ({_reason(metadata.error)})"
-                    raise SourceError(
-                        f"topic {topic} does not exist at Kafka {', '.join(self._options.brokers)}{why}; "
-                        "create it, or correct [input.kafka.topics]"
-                    )
-                out[topic] = list(metadata.partitions)
-        return out
-
-    def _metadata(self, consumer: Consumer, watch: Watch) -> Mapping[str, Any]:
-        deadline = time.monotonic() + _START_S
-        while True:
-            try:
-                topics: Mapping[str, Any] = consumer.list_topics(timeout=2.0).topics
-                return topics
-            except KafkaException as error:
-                consumer.poll(0)
-                if watch.fatal is not None:
-                    raise SourceError(watch.fatal) from error
-                if time.monotonic() > deadline:
-                    raise SourceError(
-                        f"Kafka at {', '.join(self._options.brokers)} cannot be reached ({_reason(error.args[0])}); "
-                        "start it, or correct [input.kafka].brokers"
-                    ) from error
 
     def _planned(self, consumer: Consumer, topic: str, number: int) -> PlannedPartition:
         place = TopicPartition(topic, number)
@@ -214,6 +187,52 @@ class KafkaSource:
         found = consumer.offsets_for_times([TopicPartition(place.topic, place.partition, max(ms, 0))], timeout=_START_S)
         offset = found[0].offset
         return high if offset < 0 else int(offset)
+
+
+def _topics(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s: float) -> dict[str, list[int]]:
+    found = _metadata(consumer, watch, options, timeout_s)
+    brokers = ", ".join(options.brokers)
+    out: dict[str, list[int]] = {}
+    for name in options.topics:
+        matching = [t for t in sorted(found) if re.match(name, t)] if name.startswith("^") else [name]
+        if not matching:
+            raise SourceError(f"no topic of Kafka at {brokers} matches {name}; correct [input.kafka.topics]")
+        for topic in matching:
+            metadata = found.get(topic)
+            if metadata is None or metadata.error is not None or not metadata.partitions:
+                why = "" if metadata is None or metadata.error is None else f" ({_reason(metadata.error)})"
+                raise SourceError(
+                    f"topic {topic} does not exist at Kafka {brokers}{why}; create it, or correct [input.kafka.topics]"
+                )
+            out[topic] = list(metadata.partitions)
+    return out
+
+
+def _metadata(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s: float) -> Mapping[str, Any]:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            topics: Mapping[str, Any] = consumer.list_topics(timeout=2.0).topics
+            return topics
+        except KafkaException as error:
+            consumer.poll(0)
+            if watch.fatal is not None:
+                raise SourceError(watch.fatal) from error
+            if time.monotonic() > deadline:
+                raise SourceError(
+                    f"Kafka at {', '.join(options.brokers)} cannot be reached ({_reason(error.args[0])}); "
+                    "start it, or correct [input.kafka].brokers"
+                ) from error
+
+
+def look_at_topics(options: KafkaOptions, *, timeout_s: float) -> dict[str, int]:
+    """Give topic -> number of partitions, as `check --online` shows them. Raises SourceError."""
+    watch = Watch(", ".join(options.brokers))
+    consumer = Consumer(client_settings(options, watch, 1))
+    try:
+        return {name: len(numbers) for name, numbers in _topics(consumer, watch, options, timeout_s).items()}
+    finally:
+        consumer.close()
 
 
 def _reason(error: object) -> str:

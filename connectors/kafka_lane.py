@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from numpy.typing import NDArray
 
 from connectors.advances import Advance, Advances
 from connectors.archive import Reading
@@ -37,7 +38,8 @@ class Watcher(Protocol):
 
     fatal: str | None
 
-    def on_message(self) -> None: ...
+    def on_message(self) -> None:
+        """Take note that messages come."""
 
 
 class _Part:
@@ -294,21 +296,21 @@ class KafkaLane:
         values = {name: getattr(batch, name) for name in batch.__slots__}
         return Batch(**(values | {"marks": tuple(chunk.progress.mark(chunk.timing) for chunk in chunks)}))
 
-    def _decode(self, part: _Part, payloads: list[bytes | None], offsets: object, limits: object) -> Batch:
-        chunk = Chunk(part.progress, part.timing, payloads, offsets, limits)  # type: ignore[arg-type]
+    def _decode(
+        self, part: _Part, payloads: list[bytes | None], offsets: NDArray[np.int64], limits: NDArray[np.int64]
+    ) -> Batch:
+        chunk = Chunk(part.progress, part.timing, payloads, offsets, limits)
         return read_batch(self._decoders[part.planned.dataset], [chunk])
 
-    def _limits(self, part: _Part, offsets: object, stamps: object) -> object:
+    def _limits(self, part: _Part, column: NDArray[np.int64], stamps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give each message's time limit: its Kafka timestamp, or this machine's clock where that is far behind it."""
-        stamps_ = np.asarray(stamps)
-        limits = np.where(stamps_ >= 0, stamps_ + self._reading.max_ahead_ms, NO_LIMIT)
-        if self._advances is None or not len(stamps_):
+        limits = np.where(stamps >= 0, stamps + self._reading.max_ahead_ms, NO_LIMIT)
+        if self._advances is None or not len(stamps):
             return limits
-        column = np.asarray(offsets)
         recorded = {o: a.limit for o, found in part.recorded.items() for a in found if a.limit is not None}
         now = self._now_ms()
         notes = []
-        for i in np.flatnonzero(stamps_ > now + _SKEW_MS).tolist():
+        for i in np.flatnonzero(stamps > now + _SKEW_MS).tolist():
             offset = int(column[i])
             if offset not in recorded:
                 recorded[offset] = now + self._reading.max_ahead_ms

@@ -27,7 +27,9 @@ class KafkaOptions:
     start: str = field(default="latest", metadata={"help": "first start: earliest, latest or a time (RFC 3339)"})
     poll_records: int = field(default=5000, metadata={"help": "records a chunk at most"})
     topics: dict[str, str | TopicOptions] = field(metadata={"help": "topic = dataset; ^regex matches names at start"})
-    client: dict[str, str | int | float | bool] = field(default_factory=dict, repr=False, metadata={"help": "any librdkafka setting"})
+    client: dict[str, str | int | float | bool] = field(
+        default_factory=dict, repr=False, metadata={"help": "any librdkafka setting"}
+    )
 
     def topic_options(self) -> dict[str, TopicOptions]:
         """Give the options of every topic."""

@@ -79,7 +79,7 @@ class Progress:
         low, top = int(times.min()), int(times.max())
         self.first_event = low if self.first_event is None else min(low, self.first_event)
         self.last_event = top if self.last_event is None else max(top, self.last_event)
-        return late
+        return np.asarray(late)
 
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""
@@ -172,7 +172,10 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
     lines: bool,
 ) -> Batch:
     whole = len(valid) == len(decoded.times)
-    take = (lambda column: column) if whole else (lambda column: column[valid])
+
+    def take(column: NDArray[Any]) -> NDArray[Any]:
+        return column if whole else column[valid]
+
     strings = decoded.strings
     if not whole:
         strings = {name: type(column)(column.codes[valid], column.vocabulary) for name, column in strings.items()}

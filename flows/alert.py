@@ -140,7 +140,11 @@ class Alerting:
         self._metrics = {metric.name: metric for metric in config.metrics}
         notifier = Notifier(config.environment, dict(config.labels), config.routes, self._metrics)
         self._books = [
-            _Book(compile_rule(options, grouped=bool(self._metrics[options.metric].group_by)), config.environment, notifier)
+            _Book(
+                compile_rule(options, grouped=bool(self._metrics[options.metric].group_by)),
+                config.environment,
+                notifier,
+            )
             for options in sorted(config.rules, key=lambda rule: rule.name)
         ]
 
@@ -207,9 +211,7 @@ class _Book:
         values = rows.statistics[self.rule.options.statistic]
         kind = self.rule.keys
         chosen = [
-            i
-            for i, key in enumerate(rows.keys)
-            if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
+            i for i, key in enumerate(rows.keys) if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
         ]
         if len(chosen) == len(rows.keys):
             return rows.keys, values, rows.counts

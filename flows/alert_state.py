@@ -17,7 +17,19 @@ STATES = ("inactive", "pending", "firing", "recovering")
 SEVERITIES = (None, "warning", "critical")
 
 # What moved, and what is said; 0 is nothing.
-MOVES = ("", "pending", "calmed", "firing", "reopened", "escalated", "de-escalated", "recovering", "relapsed", "resolved", "forgotten")
+MOVES = (
+    "",
+    "pending",
+    "calmed",
+    "firing",
+    "reopened",
+    "escalated",
+    "de-escalated",
+    "recovering",
+    "relapsed",
+    "resolved",
+    "forgotten",
+)
 NOTICES = ("", "first", "reopened", "escalated", "de-escalated", "repeat", "resolved", "forgotten")
 NEVER = -(2**62)
 
@@ -102,7 +114,7 @@ def step(old: AlertColumns, policy: Policy, level: Ints, values: NDArray[np.floa
     idle = judged & (old.state <= PENDING)
     busy = judged & (old.state >= FIRING)
     began, first = _ignite(counted, policy, idle, level, now)
-    ended, second = _continue(began, old, policy, busy, level, clear & (level == OK), now)
+    ended, second = _continue(began, old, policy, busy, clear & (level == OK), now)
     move = np.where(busy, second[0], first[0]).astype(np.int8)
     notice = np.where(busy, second[1], first[1]).astype(np.int8)
     held = (level >= INSUFFICIENT) & (old.state >= FIRING)
@@ -165,7 +177,7 @@ def _ignite(old: AlertColumns, policy: Policy, idle: Bools, level: Ints, now: in
 
 
 def _continue(  # noqa: PLR0913
-    began: AlertColumns, old: AlertColumns, policy: Policy, busy: Bools, level: Ints, clear: Bools, now: int
+    began: AlertColumns, old: AlertColumns, policy: Policy, busy: Bools, clear: Bools, now: int
 ) -> tuple[AlertColumns, tuple[Ints, Ints, Bools]]:
     """From firing or recovering: resolve, recover, escalate, de-escalate, relapse; gives who may be reminded too."""
     resolved = busy & (began.cleared >= policy.clear)

@@ -4,7 +4,7 @@ Rules, inhibition and grouping need all results of one window end. Ends are work
 so what comes out depends on the windows alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,9 +23,14 @@ Output = Block | Any  # Any: a Notification
 class Judge(Protocol):
     """What the barrier asks of the rules: decisions on a window, and a state that can be kept."""
 
-    def __call__(self, result: WindowResult) -> list[Output]: ...
-    def snapshot(self) -> bytes: ...
-    def restore(self, state: bytes) -> None: ...
+    def __call__(self, result: WindowResult) -> list[Output]:
+        """Judge one window."""
+
+    def snapshot(self) -> bytes:
+        """Give the state."""
+
+    def restore(self, state: bytes) -> None:
+        """Take the state of a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,7 @@ class Barrier:
     def _window(self, layout: Layout, end: int, shards: list[list[Group]]) -> list[Output]:
         if not self._scope.holds(end - layout.length_ms):
             return []
-        groups = [
-            merged(parts, top_keys(parts, layout.max_keys)) for parts in map(list, zip(*shards, strict=True))
-        ]
+        groups = [merged(parts, top_keys(parts, layout.max_keys)) for parts in map(list, zip(*shards, strict=True))]
         result = _result(layout, end, groups)
         out: list[Output] = window_lines(result)
         if self._scope.extras:
@@ -198,6 +201,3 @@ def _exemplars_of(name: str, group: Group, number: int) -> dict[tuple[str, str],
         place = (str(best.partition[i]), int(best.offset[i]), int(best.index[i]))
         out.setdefault((name, keys[key]), []).append(Exemplar(reason, shown, int(best.time[i]), best.ray[i], *place))
     return {place: tuple(found) for place, found in out.items()}
-
-
-MakeJudge = Callable[[], Judge]

@@ -145,7 +145,9 @@ def check(
     report: dict[str, Any] = describe(settings)
     found = online_checks(settings) if online else []
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(report | {"online": [c.as_dict() for c in found]}, option=orjson.OPT_INDENT_2) + b"\n")
+        sys.stdout.buffer.write(
+            orjson.dumps(report | {"online": [c.as_dict() for c in found]}, option=orjson.OPT_INDENT_2) + b"\n"
+        )
     else:
         print("\n".join(f"{name}: {text}" for name, text in report.items()))
         for checked in found:
@@ -184,12 +186,12 @@ def generate(
 
 @app.command()
 def clickhouse(
-    directory: Annotated[Path, typer.Option(help="Where the data is kept.")] = Path("clickhouse"),
+    directory: Annotated[Path, typer.Option("--dir", "--directory", help="Where the data is kept.")] = Path("clickhouse"),
     listen: Annotated[str, typer.Option(help="host:port of the HTTP interface.")] = "127.0.0.1:8123",
 ) -> None:
     """Serve the embedded ClickHouse alone, over its HTTP interface.
 
-    Example: edgewatch clickhouse --directory data, then: curl 'http://127.0.0.1:8123/?query=SELECT+1'
+    Example: edgewatch clickhouse --dir data, then: curl 'http://127.0.0.1:8123/?query=SELECT+1'
     """
     from sinks.embedded import EmbeddedError, serve
 
@@ -273,7 +275,10 @@ def _check_clock() -> None:
     """Refuse to go live with a clock that cannot be right: every record would seem to come from the future."""
     now = datetime.datetime.now(datetime.UTC)
     if now < _OLDEST_CLOCK:
-        print(f"edgewatch: this machine's clock says {now:%Y-%m-%d}; set it, or every record is in its future", file=sys.stderr)
+        print(
+            f"edgewatch: this machine's clock says {now:%Y-%m-%d}; set it, or every record is in its future",
+            file=sys.stderr,
+        )
         raise typer.Exit(_FAILED)
 
 

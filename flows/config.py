@@ -25,7 +25,20 @@ from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
 
-_TABLES = ("environment", "labels", "input", "window", "engine", "dataset", "metric", "rule", "route", "channel", "clickhouse", "observe")
+_TABLES = (
+    "environment",
+    "labels",
+    "input",
+    "window",
+    "engine",
+    "dataset",
+    "metric",
+    "rule",
+    "route",
+    "channel",
+    "clickhouse",
+    "observe",
+)
 _NOT_YET = ("slo", "dashboard", "silence", "inhibit", "mute")
 _CHANNELS_NOT_YET = ("statuspage", "email", "webhook", "sentry", "alertmanager", "teams", "discord", "kafka")
 _OBSERVE_NOT_YET = ("listen", "sentry_dsn")
@@ -241,7 +254,9 @@ class _Builder:
             return self._refuse(path, "must be a table")
         kind = table.get("kind", name)
         if kind in _CHANNELS_NOT_YET:
-            return self._refuse(path, f"not yet: this version does not have channels of kind {kind!r}; it has {', '.join(CHANNELS)}")
+            return self._refuse(
+                path, f"not yet: this version does not have channels of kind {kind!r}; it has {', '.join(CHANNELS)}"
+            )
         if kind not in CHANNELS:
             return self._refuse(f"{path}.kind", f"{kind!r} is not a kind of channel; allowed: {', '.join(CHANNELS)}")
         return self._read.table(CHANNELS[kind].options, {k: v for k, v in table.items() if k != "kind"}, path)
@@ -257,7 +272,10 @@ class _Builder:
         # As the seed: critical pages, and everything is also said in chat.
         pagers = {n for n in channels if self._given.get("channel", {}).get(n, {}).get("kind", n) == "pagerduty"}
         chats = tuple(name for name in channels if name not in pagers)
-        return [RouteOptions(severity=("critical",), channels=tuple(channels)), RouteOptions(channels=chats or tuple(channels))]
+        return [
+            RouteOptions(severity=("critical",), channels=tuple(channels)),
+            RouteOptions(channels=chats or tuple(channels)),
+        ]
 
     def _observe(self) -> str:
         given = self._given.get("observe", {})
@@ -307,7 +325,10 @@ def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, 
             except ExpressionError as error:
                 out.append((key, f"{error} in {text!r}"))
     wanted = "string" if metric.kind == "distinct" else "number"
-    for key, name, kind in (*(("group_by", name, "string") for name in metric.group_by), ("value", metric.value, wanted)):
+    for key, name, kind in (
+        *(("group_by", name, "string") for name in metric.group_by),
+        ("value", metric.value, wanted),
+    ):
         if name and name not in kinds:
             out.append((key, _no("field", name, kinds)))
         elif name and kinds[name] != kind:

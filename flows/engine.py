@@ -5,8 +5,8 @@ replay calls most of a skewed partition late), the stock Kafka source makes eigh
 loses what it holds. State is exactly-once; output is at-least-once and carries identities by which repeats are known.
 """
 
-import datetime
 import contextlib
+import datetime
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -32,9 +32,7 @@ class ExactSums:
         more = size - len(self._whole)
         if more > 0:
             self._whole = np.concatenate((self._whole, np.zeros(more, np.int64)))
-            self._limbs = {
-                limb: np.concatenate((sums, np.zeros(more, np.int64))) for limb, sums in self._limbs.items()
-            }
+            self._limbs = {limb: np.concatenate((sums, np.zeros(more, np.int64))) for limb, sums in self._limbs.items()}
 
     def add(self, keys: NDArray[Any], values: NDArray[np.float64]) -> None:
         """Add each value to its key's sum."""

@@ -65,7 +65,8 @@ def first_of_each(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np
     start = np.flatnonzero(new)[np.cumsum(new) - 1]
     last = np.minimum(start + PER_KEY - 1, len(key) - 1)
     tied = (rank == rank[last]) & (time == time[last]) & (key[last] == key)
-    return order[(np.arange(len(key)) - start < PER_KEY) | tied]
+    chosen: NDArray[np.int64] = order[(np.arange(len(key)) - start < PER_KEY) | tied]
+    return chosen
 
 
 class Exemplars:

@@ -55,12 +55,12 @@ class _Compare:
         if self.field in batch.numbers:
             return self._numbers(batch.numbers[self.field])
         if self.field in batch.flags:
-            column = batch.flags[self.field]
-            return np.asarray((column >= 0) & _ORDER[self.test](column, int(bool(self.value))))
-        column = batch.strings[self.field]
+            flags = batch.flags[self.field]
+            return np.asarray((flags >= 0) & _ORDER[self.test](flags, int(bool(self.value))))
+        strings = batch.strings[self.field]
         test = _TEXT_TESTS.get(self.test) or _ORDER[self.test]
-        found = np.array([*(bool(test(text, str(self.value))) for text in column.vocabulary), False], np.bool_)
-        return found[column.codes]
+        found = np.array([*(bool(test(text, str(self.value))) for text in strings.vocabulary), False], np.bool_)
+        return np.asarray(found[strings.codes])
 
     def _numbers(self, column: NDArray[np.float64]) -> Mask:
         found = _ORDER[self.test](column, self.value)
@@ -83,7 +83,7 @@ class _In:
         strings = batch.strings[self.field]
         chosen = frozenset(self.values)
         found = np.array([*((text in chosen) != self.negated for text in strings.vocabulary), False], np.bool_)
-        return found[strings.codes]
+        return np.asarray(found[strings.codes])
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def explained() -> Iterator[None]:
         cause = outside_cause(error)
         if cause is None:
             raise
-        print(f"edgewatch: {cause}", file=sys.stderr)
+        sys.stderr.write(f"edgewatch: {cause}\n")
 
 
 def outside_cause(error: BaseException | None) -> BaseException | None:

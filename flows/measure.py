@@ -33,12 +33,23 @@ class Measure(Protocol):
 
     exemplars: Exemplars | None
 
-    def resize(self, size: int) -> None: ...
-    def add(self, part: Any, ids: NDArray[np.int64]) -> None: ...
-    def absorb(self, other: Any, place: NDArray[Any]) -> None: ...
-    def rows(self, seconds: float) -> Rows: ...
-    def to_state(self) -> dict[str, Any]: ...
-    def load(self, state: dict[str, Any]) -> None: ...
+    def resize(self, size: int) -> None:
+        """Make room for keys up to `size`."""
+
+    def add(self, part: Any, ids: NDArray[np.int64]) -> None:
+        """Add a batch's part; `ids` are its keys as key numbers here."""
+
+    def absorb(self, other: Any, place: NDArray[Any]) -> None:
+        """Merge another state: its key i into key `place[i]`."""
+
+    def rows(self, seconds: float) -> Rows:
+        """Work out the rows of a window of so many seconds."""
+
+    def to_state(self) -> dict[str, Any]:
+        """Give plain values for a snapshot."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take the values of a snapshot."""
 
 
 def new_measure(metric: Metric, exact_samples: int) -> Measure:

@@ -90,8 +90,7 @@ class Metric:
 def compile_metric(options: MetricOptions, dataset: Dataset, *, exemplars: bool) -> Metric:
     """Parse the expressions of a metric; raises ExpressionError."""
     where, chosen = (
-        Expression.parse(text, dataset.predicates) if text else None
-        for text in (options.where, options.bad or options.good)
+        Expression.parse(text, dataset.predicates) if text else None for text in (options.where, options.bad or options.good)
     )
     return Metric(options, where, chosen, exemplars)
 
@@ -128,9 +127,7 @@ class Fold:
         return list(enumerate(partials))
 
     def _masks(self, batch: Batch) -> list[tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]]:
-        return [
-            (m.where.mask(batch) if m.where else None, m.chosen.mask(batch) if m.chosen else None) for m in self.metrics
-        ]
+        return [(m.where.mask(batch) if m.where else None, m.chosen.mask(batch) if m.chosen else None) for m in self.metrics]
 
     def _fold_group(  # noqa: PLR0913 (one cell of the fold)
         self,
@@ -317,7 +314,9 @@ def _fold_ratio(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]
         for shard, places in split.places(chosen):
             if len(places):
                 candidates = _candidates(cell, split, places, np.zeros(len(places)), values[places])
-                groups[shard].metrics[number].candidates = candidates
+                part = groups[shard].metrics[number]
+                if isinstance(part, RatioPart):
+                    part.candidates = candidates
 
 
 def _fold_samples(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:

@@ -42,11 +42,20 @@ def replay(  # noqa: PLR0913 (one option each of the command)
     processes: int,
     out: Path,
     report: Report,
-) -> Summary:
-    """Replay a bounded input into NDJSON files in `out`; nothing is sent. The same `out` resumes."""
+) -> Summary | None:
+    """Replay a bounded input into NDJSON files in `out`; nothing is sent; None where it was told to stop.
+
+    The same `out` resumes.
+    """
     state = str((out / ".state").absolute())
     spec = RunSpec(
-        mode="replay", config=str(config.source), source=source, start=start, end=end, state=state, out=str(out.absolute())
+        mode="replay",
+        config=str(config.source),
+        source=source,
+        start=start,
+        end=end,
+        state=state,
+        out=str(out.absolute()),
     )
     return _bounded(config, spec, processes, out, report)
 
@@ -56,7 +65,13 @@ def run(config: Config, *, processes: int, until_end: bool, out: Path | None, re
     if until_end and out is not None:
         state = str((out / ".state").absolute())
         spec = RunSpec(
-            mode="until_end", config=str(config.source), source="kafka", start=None, end=None, state=state, out=str(out.absolute())
+            mode="until_end",
+            config=str(config.source),
+            source="kafka",
+            start=None,
+            end=None,
+            state=state,
+            out=str(out.absolute()),
         )
         return _bounded(config, spec, processes, out, report)
     state = str(Path(config.engine.directory).absolute())
@@ -152,7 +167,13 @@ def run_archive(
 ) -> Summary:
     """Run the line over an archive in this process, rows going to ClickHouse through the spool; used by the demo."""
     spec = RunSpec(
-        mode="until_end", config="", source=f"archive:{archive}", start=None, end=None, state=str(out / ".state"), out=str(out)
+        mode="until_end",
+        config="",
+        source=f"archive:{archive}",
+        start=None,
+        end=None,
+        state=str(out / ".state"),
+        out=str(out),
     )
     folder = RunFolder(out / ".state")
     line = build_line(config, archive_datasets(config, spec))

@@ -122,7 +122,7 @@ class Notifier:
 
 
 def _row(rows: MetricRows | None, key: str, statistic: str) -> tuple[float | None, int]:
-    if rows is None or key not in rows.keys:  # noqa: SIM118 (a list)
+    if rows is None or key not in rows.keys:
         return None, 0
     place = rows.keys.index(key)
     return float(rows.statistics[statistic][place]), int(rows.counts[place])
@@ -144,9 +144,7 @@ def _provenance(name: str, rule: Rule, key: str, result: WindowResult, shown: tu
         ranges[chosen.partition] = [min(low, chosen.offset), max(high, chosen.offset)]
     record = {
         "id": name,
-        "exemplars": [
-            {"ray_id": c.ray_id, "partition": c.partition, "offset": c.offset, "index": c.index} for c in shown
-        ],
+        "exemplars": [{"ray_id": c.ray_id, "partition": c.partition, "offset": c.offset, "index": c.index} for c in shown],
         "offsets": {partition: {"from": low, "to": high} for partition, (low, high) in ranges.items()},
         "sql": sql_of(rule, key, result.start),
     }
@@ -156,7 +154,7 @@ def _provenance(name: str, rule: Rule, key: str, result: WindowResult, shown: tu
 def sql_of(rule: Rule, key: str, window_start: int) -> str:
     """Give the query that shows the row a decision was made on."""
     pairs = ", ".join(f"'{_quoted(name)}', '{_quoted(text)}'" for name, text in sorted(orjson.loads(key).items()))
-    return (
+    return (  # every value is quoted below
         "SELECT window_start, key, statistic, value, count FROM window_metrics FINAL"
         f" WHERE metric = '{_quoted(rule.options.metric)}' AND statistic = '{rule.options.statistic}'"
         f" AND window_start = toDateTime64('{rfc3339(window_start)[:-1].replace('T', ' ')}', 3, 'UTC')"
@@ -192,7 +190,9 @@ class _Words:
         return " ".join(filter(None, [self._now(), self._why(), self._history()]))
 
     def _now(self) -> str:
-        what = f"{self.metric.name} {self.rule.options.statistic}" if self.rule.options.statistic != "ratio" else self.metric.name
+        what = (
+            f"{self.metric.name} {self.rule.options.statistic}" if self.rule.options.statistic != "ratio" else self.metric.name
+        )
         span = f"{_clock(self.result.start)}-{_clock(self.result.end)} UTC"
         if self.value is None:
             return f"{what}: no row in {span}."

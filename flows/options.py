@@ -17,7 +17,14 @@ from typing import Any
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "an array"}
+_NAMES = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list: "an array",
+}
 
 
 class ConfigError(Exception):
@@ -55,7 +62,10 @@ class Reader:
         if len(self.problems) > before:
             return None
         made = kind(**values)
+        unread = () if self.secrets else tuple(k for k, column in columns.items() if column.metadata.get("secret"))
         for key, problem in made.problems() if hasattr(made, "problems") else ():
+            if key in unread:
+                continue  # it stands as env:NAME here, so its form cannot be judged
             self._refuse(f"{path}.{key}" if path else key, problem)
         return made if len(self.problems) == before else None
 
@@ -70,7 +80,9 @@ class Reader:
     def _refuse(self, key: str, problem: str) -> None:
         self.problems.append(ConfigError(key, problem))
 
-    def _value(self, hint: Any, given: Any, path: str, column: "dataclasses.Field[Any] | None" = None) -> Any:
+    def _value(  # noqa: PLR0911 (one return a kind of type)
+        self, hint: Any, given: Any, path: str, column: "dataclasses.Field[Any] | None" = None
+    ) -> Any:
         if column is not None and column.metadata.get("duration"):
             return self._duration(given, path)
         if column is not None and column.metadata.get("secret"):

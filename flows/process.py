@@ -9,9 +9,9 @@ from flows.barrier import Scope
 from flows.board import Board
 from flows.config import Config
 from flows.engine import Run, Writer, execute
-from flows.outgoing import build_delivery
 from flows.inputs import archive_datasets, open_source
 from flows.line import build_line
+from flows.outgoing import build_delivery
 from flows.run_folder import RunFolder, RunSpec
 from flows.writer import BothWriter, SegmentWriter, SpoolWriter
 from sinks.delivery import Delivery
@@ -108,4 +108,3 @@ class _stopped_by_signals:  # noqa: N801 (reads as a phrase)
 
     def __exit__(self, *_: object) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
-

@@ -188,7 +188,7 @@ class _Folded:
         np.maximum.at(self._high, place, other._high)
         self._add_buckets(place[other.key], other.bucket, other.count)
 
-    def extremes(self, present: NDArray[Any], *, low: bool) -> NDArray[np.float64]:
+    def extremes(self, present: NDArray[Any], *, low: bool) -> Any:
         return (self._low if low else self._high)[present]
 
     def percentiles(

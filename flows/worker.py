@@ -1,4 +1,4 @@
-"""Worker: the program that the supervisor starts for each process of a run: `python -m flows.worker SPEC NUMBER HOST:PORT ...`."""
+"""Worker: what the supervisor starts for each process of a run: `python -m flows.worker SPEC NUMBER HOST:PORT ...`."""
 
 import sys
 from pathlib import Path

@@ -18,11 +18,20 @@ from tests.acceptance import oracle
 REQUESTS = build_dataset(DatasetOptions(name="http_requests", kind="http_requests"))
 POINTS = build_dataset(
     DatasetOptions(
-        name="performance", kind="data_points", blobs=("url", "method"), doubles=("total", "db"), indexes=("env", "ray_id")
+        name="performance",
+        kind="data_points",
+        blobs=("url", "method"),
+        doubles=("total", "db"),
+        indexes=("env", "ray_id"),
     )
 )
 FIELDS = frozenset({"ClientRequestHost", "EdgeResponseStatus", "EdgeTimeToFirstByteMs", "CacheCacheStatus", "WorkerSubrequest"})
-GOOD = {"EdgeEndTimestamp": 1_764_547_200_000_000_000, "ClientRequestHost": "a", "EdgeResponseStatus": 200, "RayID": "r1"}
+GOOD = {
+    "EdgeEndTimestamp": 1_764_547_200_000_000_000,
+    "ClientRequestHost": "a",
+    "EdgeResponseStatus": 200,
+    "RayID": "r1",
+}
 
 
 def decode(*payloads, lines=False, dataset=REQUESTS, fields=FIELDS):
@@ -175,7 +184,9 @@ def test_the_second_time_field_stands_in_where_the_first_is_invalid():
 
 def test_either_name_of_the_request_source_is_read():
     decoded = decode(
-        b'{"ClientRequestSource":"eyeball"}', b'{"RequestSource":"healthcheck"}', fields=frozenset({"ClientRequestSource"})
+        b'{"ClientRequestSource":"eyeball"}',
+        b'{"RequestSource":"healthcheck"}',
+        fields=frozenset({"ClientRequestSource"}),
     )
     assert values(decoded, "ClientRequestSource") == ["eyeball", "healthcheck"]
 
@@ -204,7 +215,12 @@ def test_a_line_of_a_megabyte_is_read():
 
 
 _SCALAR = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8), st.sampled_from(["12", "-1.5"])
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["12", "-1.5"]),
 )
 _VALUE = st.one_of(_SCALAR, st.lists(_SCALAR, max_size=2), st.dictionaries(st.text(max_size=3), _SCALAR, max_size=2))
 _RECORD = st.dictionaries(st.sampled_from([*sorted(FIELDS), "EdgeEndTimestamp", "EdgeStartTimestamp", "Other"]), _VALUE)
@@ -237,7 +253,9 @@ def test_any_lines_equal_the_definition_record_by_record(payloads):
     for name, want in (("EdgeResponseStatus", oracle.number), ("ClientRequestHost", oracle.text)):
         got = values(decoded, name)
         assert got == [None if (v := want(r.get(name))) is None else v + 0.0 if name[0] == "E" else v for r in records]
-    times = [next((t for t in (oracle.event_ms(r.get(f)) for f in REQUESTS.event_time) if t is not None), None) for r in records]
+    times = [
+        next((t for t in (oracle.event_ms(r.get(f)) for f in REQUESTS.event_time) if t is not None), None) for r in records
+    ]
     assert decoded.times.tolist() == [INVALID if t is None else t for t in times]
     assert np.all(np.diff(decoded.payload) >= 0)
 

@@ -10,7 +10,9 @@ from connectors.decoder import Decoder
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 
 DATA = Path(__file__).parent.parent / "data" / "logpush"
-FIELDS = frozenset({"ClientRequestHost", "EdgeResponseStatus", "CacheCacheStatus", "ClientCountry", "ParentRayID", "WorkerSubrequest"})
+FIELDS = frozenset(
+    {"ClientRequestHost", "EdgeResponseStatus", "CacheCacheStatus", "ClientCountry", "ParentRayID", "WorkerSubrequest"}
+)
 
 
 def read(name):
@@ -48,7 +50,11 @@ def test_http_requests_of_others_decode(name, records):
         ("cfdocs_output_csv_noheader.csv", 3, "not JSON"),
         ("cfdocs_output_renamed_fields.ndjson", 3, "no valid event time in EdgeEndTimestamp or EdgeStartTimestamp"),
         ("cfdocs_merged_subrequests.ndjson", 1, "no valid event time in EdgeEndTimestamp or EdgeStartTimestamp"),
-        ("cfdocs_workers_trace_logs_exceptions.ndjson", 1, "no valid event time in EdgeEndTimestamp or EdgeStartTimestamp"),
+        (
+            "cfdocs_workers_trace_logs_exceptions.ndjson",
+            1,
+            "no valid event time in EdgeEndTimestamp or EdgeStartTimestamp",
+        ),
     ],
 )
 def test_other_datasets_are_dead_letters_with_a_reason(name, records, reason):
@@ -64,4 +70,11 @@ def test_values_of_real_records_arrive_as_they_were_written():
     assert batch.identity[0] == "87a1b2c3d4e5f001"
     assert hosts.vocabulary[hosts.codes[0]] == "www.example.com"
     assert batch.strings["ClientCountry"].vocabulary[0] == "us"
-    assert sorted(batch.numbers["EdgeResponseStatus"].tolist()) == [200.0] * 9 + [204.0, 401.0, 403.0, 403.0, 404.0, 502.0]
+    assert sorted(batch.numbers["EdgeResponseStatus"].tolist()) == [200.0] * 9 + [
+        204.0,
+        401.0,
+        403.0,
+        403.0,
+        404.0,
+        502.0,
+    ]

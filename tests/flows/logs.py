@@ -33,7 +33,9 @@ METRICS = [
         group_by=("ClientRequestHost",),
     ),
     MetricOptions(name="clients", kind="distinct", dataset="http_requests", value="ClientIP"),
-    MetricOptions(name="bytes", kind="sum", dataset="http_requests", value="EdgeResponseBytes", group_by=("ClientRequestHost",)),
+    MetricOptions(
+        name="bytes", kind="sum", dataset="http_requests", value="EdgeResponseBytes", group_by=("ClientRequestHost",)
+    ),
     MetricOptions(name="size", kind="gauge", dataset="http_requests", value="EdgeResponseBytes"),
 ]
 

@@ -39,7 +39,13 @@ class Settings:
 
 def toml_of(rule):
     """Give the rule as the configuration file has it."""
-    out = {"name": rule.name, "metric": rule.metric, "statistic": rule.statistic, "min_count": rule.min_count, "clear": rule.clear}
+    out = {
+        "name": rule.name,
+        "metric": rule.metric,
+        "statistic": rule.statistic,
+        "min_count": rule.min_count,
+        "clear": rule.clear,
+    }
     side = "above" if rule.above else "below"
     out[side] = {n: v for n in ("warning", "critical") if (v := getattr(rule.thresholds, n)) is not None}
     out["for"] = rule.for_ if isinstance(rule.for_, int) else {"warning": rule.for_.warning, "critical": rule.for_.critical}
@@ -107,7 +113,7 @@ def lines_of(results):
 def run(rules, results, restart_at=()):
     """Run the rules; gives evaluations, transitions, notifications as rows of files."""
     alerting = Alerting(Settings(tuple(rules)))
-    out = ([], [], [])
+    out: tuple[list, list, list] = ([], [], [])
     for n, result in enumerate(results):
         if n in restart_at:
             state = alerting.snapshot()
@@ -169,10 +175,12 @@ def rule(draw, name="r"):
 @given(st.tuples(rule("r1"), rule("r2")), HISTORY)
 def test_any_history_gives_what_the_definition_gives(rules, history):
     results = results_of(history)
-    for name, got, want in zip(("evaluations", "transitions", "notifications"), run(rules, results), wanted(rules, results), strict=True):
-        got, want = by_place(got), by_place(want)
-        shown = [{key: row[key] for key in should} for row, should in zip(got, want, strict=False)]
-        assert (name, shown, len(got)) == (name, want, len(want))
+    for name, got, want in zip(
+        ("evaluations", "transitions", "notifications"), run(rules, results), wanted(rules, results), strict=True
+    ):
+        ordered = by_place(want)
+        shown = [{key: row[key] for key in should} for row, should in zip(by_place(got), ordered, strict=False)]
+        assert (name, shown, len(got)) == (name, ordered, len(want))
 
 
 @settings(max_examples=60, deadline=None)
@@ -185,7 +193,7 @@ def test_a_restart_anywhere_changes_nothing(rules, history, restarts):
 @settings(max_examples=60, deadline=None)
 @given(rule(), HISTORY)
 def test_no_resolve_without_a_trigger_and_one_open_episode_a_fingerprint(chosen, history):
-    open_episodes = {}
+    open_episodes: dict[str, str] = {}
     for said in run([chosen], results_of(history))[2]:
         if said["status"] == "resolved":
             assert open_episodes.pop(said["fingerprint"]) == said["episode"]
@@ -224,7 +232,9 @@ def test_one_more_axis_gives_what_single_runs_give(rules, values):
 
     together = play(policy((len(rules), 1)), (len(rules), 3))
     for i in range(len(rules)):
-        single = Policy(**{name: getattr(policy((len(rules),)), name)[i : i + 1] for name in Policy.__slots__ if name != "sign"})
+        single = Policy(
+            **{name: getattr(policy((len(rules),)), name)[i : i + 1] for name in Policy.__slots__ if name != "sign"}
+        )
         alone = play(single, (1,))
         assert [(int(m[i, 2]), int(s[i, 2])) for m, s in together] == [(int(m[0]), int(s[0])) for m, s in alone]
 
@@ -234,7 +244,12 @@ def rates(*values):
 
 
 def simple(**changes):
-    given_ = {"name": "high_error_rate", "metric": "error_rate", "statistic": "ratio", "above": Thresholds(warning=0.01, critical=0.05)}
+    given_ = {
+        "name": "high_error_rate",
+        "metric": "error_rate",
+        "statistic": "ratio",
+        "above": Thresholds(warning=0.01, critical=0.05),
+    }
     return RuleOptions(**(given_ | changes))
 
 

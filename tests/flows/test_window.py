@@ -61,7 +61,7 @@ def recomputed(log, chosen):
             else:
                 members[end - 300_000].append(record)
             high = record[0] if high is None else max(high, record[0])
-    out = {}
+    out: dict[tuple, float] = {}
     for start, records in members.items():
         for host in [None, *{r[1] for r in records if r[1] is not None}]:
             group = records if host is None else [r for r in records if r[1] == host]
@@ -170,7 +170,11 @@ def test_beyond_max_keys_the_rest_is_one_row_named_other():
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 100)), min_size=1, max_size=80), st.randoms(), st.integers(1, 40))
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 100)), min_size=1, max_size=80),
+    st.randoms(),
+    st.integers(1, 40),
+)
 def test_beyond_max_open_keys_which_keys_stay_depends_on_the_set_alone(records, rng, size):
     chosen = options(max_open_keys=5)
     lines = [line(START, f"h{host}", ttfb=float(ttfb), ip=f"i{ttfb}") for host, ttfb in records]
@@ -178,7 +182,9 @@ def test_beyond_max_open_keys_which_keys_stay_depends_on_the_set_alone(records, 
     rng.shuffle(shuffled)
     want = run([lines], chosen, shards=2).output()
     assert run([shuffled], chosen, cuts=[size], shards=2).output() == want
-    total = sum(json.loads(t)["value"] for t in want.splitlines() if b'"metric":"requests"' in t and b'"statistic":"count"' in t)
+    total = sum(
+        json.loads(t)["value"] for t in want.splitlines() if b'"metric":"requests"' in t and b'"statistic":"count"' in t
+    )
     assert total == 2 * len(records)  # the total, and all groups with (other) among them
 
 
@@ -196,12 +202,17 @@ def test_exemplars_are_the_slowest_and_the_first_errors():
 
 
 def test_a_group_key_of_a_path_is_its_template():
-    from flows.metric import MetricOptions  # noqa: PLC0415
+    from flows.metric import MetricOptions
 
-    metric = MetricOptions(name="hits", kind="count", dataset="http_requests", group_by=("ClientRequestPath", "ClientRequestMethod"))
+    metric = MetricOptions(
+        name="hits", kind="count", dataset="http_requests", group_by=("ClientRequestPath", "ClientRequestMethod")
+    )
     rig = Rig([0], options(), metrics=[metric])
     for n in (1, 2, 33):
-        rig.feed(0, [b'{"EdgeEndTimestamp":%d,"ClientRequestPath":"/api/pitches/%d","ClientRequestMethod":"GET"}' % (START, n)])
+        rig.feed(
+            0,
+            [b'{"EdgeEndTimestamp":%d,"ClientRequestPath":"/api/pitches/%d","ClientRequestMethod":"GET"}' % (START, n)],
+        )
     rig.finish()
     keys = {place[2]: value for place, value in rows(rig).items() if place[3] == "count"}
     assert keys == {"{}": 3, '{"ClientRequestMethod":"GET","ClientRequestPath":"/api/pitches/:id"}': 3}
@@ -212,9 +223,13 @@ def test_percentiles_say_how_they_were_made(exact):
     rig = Rig([0], options(exact_samples=exact))
     rig.feed(0, [line(START, ttfb=float(n)) for n in range(10)])
     rig.finish()
-    methods = {(r["statistic"], r["method"]) for r in map(json.loads, rig.output().splitlines()) if r["metric"] == "response_time"}
+    methods = {
+        (r["statistic"], r["method"]) for r in map(json.loads, rig.output().splitlines()) if r["metric"] == "response_time"
+    }
     kind = "exact" if exact > 10 else "sketch"
-    assert methods == {(s, kind) for s in ("p50", "p90", "p95", "p99", "p999")} | {(s, "exact") for s in ("count", "mean", "min", "max")}
+    assert methods == {(s, kind) for s in ("p50", "p90", "p95", "p99", "p999")} | {
+        (s, "exact") for s in ("count", "mean", "min", "max")
+    }
 
 
 def test_sum_and_gauge_rows():

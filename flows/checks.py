@@ -1,0 +1,85 @@
+"""Checks: what `edgewatch check` says of a configuration, and what it asks the services that it names."""
+
+from dataclasses import dataclass
+
+from flows.config import Config
+from sinks.clickhouse import ClickHouse
+from sinks.notification import DeliveryError
+
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One service that was asked."""
+
+    what: str
+    ok: bool
+    words: str
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Give it as JSON has it."""
+        return {"what": self.what, "ok": self.ok, "words": self.words}
+
+
+def describe(config: Config) -> dict[str, str]:
+    """Say in a few lines what a configuration does."""
+    topics = [f"{topic} -> {dataset}" for topic, dataset in config.topic_datasets().items()]
+    rules = [f"{rule.name} ({rule.metric} {rule.statistic}, {_limits(rule)})" for rule in config.rules]
+    routes = [f"{'/'.join(route.severity) or 'any'} -> {', '.join(route.channels)}" for route in config.routes]
+    window = config.window
+    every = "" if window.pane_ms == window.length_ms else f" every {window.pane_ms // 1000} s"
+    return {
+        "configuration": f"{config.source}, version {config.version}, environment {config.environment}",
+        "topics": "; ".join(topics) or "none (replay an archive with --source archive:DIR)",
+        "window": f"{window.length_ms // 1000} s{every}, allowed lateness {window.allowed_lateness_ms // 1000} s",
+        "metrics": ", ".join(metric.name for metric in config.metrics) or "none",
+        "rules": "; ".join(rules) or "none",
+        "routes": "; ".join(routes),
+        "clickhouse": config.clickhouse.url if config.clickhouse else "none",
+    }
+
+
+def _limits(rule: object) -> str:
+    thresholds = rule.thresholds  # type: ignore[attr-defined]
+    side = "above" if rule.above else "below"  # type: ignore[attr-defined]
+    pairs = (("warning", thresholds.warning), ("critical", thresholds.critical))
+    return ", ".join(f"{name} {side} {value:g}" for name, value in pairs if value is not None)
+
+
+def online_checks(config: Config) -> list[Checked]:
+    """Ask Kafka for the topics and ClickHouse for its version, bringing its schema up to date."""
+    out = []
+    if config.kafka is not None:
+        out += _kafka(config)
+    if config.clickhouse is not None:
+        out.append(_clickhouse(config))
+    names = ", ".join(config.channels)
+    out.append(Checked("channels", ok=True, words=f"{names}: valid; not asked, because asking would say something"))
+    return out
+
+
+def _kafka(config: Config) -> list[Checked]:
+    from connectors.kafka import look_at_topics  # noqa: PLC0415 (only this check needs a client)
+    from connectors.source import SourceError  # noqa: PLC0415
+
+    assert config.kafka is not None  # noqa: S101 (the caller has looked)
+    try:
+        topics = look_at_topics(config.kafka, timeout_s=_TIMEOUT_S)
+    except SourceError as error:
+        return [Checked("kafka", ok=False, words=str(error))]
+    return [Checked("kafka", ok=True, words=f"topic {name}: {count} partitions") for name, count in topics.items()]
+
+
+def _clickhouse(config: Config) -> Checked:
+    assert config.clickhouse is not None  # noqa: S101
+    client = ClickHouse(config.clickhouse)
+    try:
+        version = client.ping()
+        done = client.migrate()
+    except DeliveryError as error:
+        return Checked("clickhouse", ok=False, words=f"{config.clickhouse.url}: {error}")
+    finally:
+        client.close()
+    schema = "; ".join(done) or "schema up to date"
+    return Checked("clickhouse", ok=True, words=f"{config.clickhouse.url}: version {version}; {schema}")
