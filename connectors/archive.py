@@ -291,7 +291,7 @@ class _Part:
             return gzip.open(path, "rb")  # type: ignore[return-value]
         if name.endswith(".zst"):
             reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-            return io.BufferedReader(reader, _BLOCK)  # type: ignore[type-var,return-value]
+            return io.BufferedReader(reader, _BLOCK)
         return path.open("rb")
 
 

@@ -154,12 +154,13 @@ def _provenance(name: str, rule: Rule, key: str, result: WindowResult, shown: tu
 def sql_of(rule: Rule, key: str, window_start: int) -> str:
     """Give the query that shows the row a decision was made on."""
     pairs = ", ".join(f"'{_quoted(name)}', '{_quoted(text)}'" for name, text in sorted(orjson.loads(key).items()))
-    return (  # every value is quoted below
-        "SELECT window_start, key, statistic, value, count FROM window_metrics FINAL"
-        f" WHERE metric = '{_quoted(rule.options.metric)}' AND statistic = '{rule.options.statistic}'"
-        f" AND window_start = toDateTime64('{rfc3339(window_start)[:-1].replace('T', ' ')}', 3, 'UTC')"
-        f" AND key = map({pairs})"
+    conditions = (
+        f"metric = '{_quoted(rule.options.metric)}'",
+        f"statistic = '{rule.options.statistic}'",
+        f"window_start = parseDateTimeBestEffort('{rfc3339(window_start)}', 'UTC')",
+        f"key = map({pairs})",
     )
+    return "SELECT window_start, key, statistic, value, count FROM window_metrics FINAL WHERE " + " AND ".join(conditions)
 
 
 def _quoted(text: str) -> str:

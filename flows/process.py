@@ -1,9 +1,11 @@
 """Process: one process's part of a run: opens input and output, drives the engine, drains on SIGTERM."""
 
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from flows.barrier import Scope
 from flows.board import Board
@@ -19,6 +21,7 @@ from sinks.spool import Spool
 
 _log = logging.getLogger(__name__)
 _STOP_S = 20.0
+_AT_ONCE = 130
 
 
 class Outbox:
@@ -87,24 +90,35 @@ def scope_of(config: Config, spec: RunSpec) -> Scope:
 
 
 class _stopped_by_signals:  # noqa: N801 (reads as a phrase)
-    """Sets the event on SIGTERM or Ctrl-C; a second Ctrl-C interrupts at once.
+    """Sets the event on SIGTERM or Ctrl-C; a second one ends the process at once, and the next start resumes.
 
-    A thread waits for the signals, because the engine's own loop may not come back to Python for a while.
+    A thread reads the signals from a pipe, because the engine may keep the main thread from Python for a while.
     """
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._signals = {signal.SIGTERM, signal.SIGINT}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+        self._read, write = os.pipe()
+        os.set_blocking(write, False)
+        self._write = write
+        self._fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, lambda *_: None)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
-    def _wait(self) -> None:
-        number = signal.sigwait(self._signals)
-        _log.info("%s: reading stops, state is written", signal.Signals(number).name)
-        self._stop.set()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+    def _listen(self) -> None:
+        while number := os.read(self._read, 1):
+            if number[0] not in self._before:
+                continue
+            if self._stop.is_set():
+                os._exit(_AT_ONCE)
+            _log.info("%s: reading stops, state is written", signal.Signals(number[0]).name)
+            self._stop.set()
 
     def __exit__(self, *_: object) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+        signal.set_wakeup_fd(self._fd)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._write)  # ends the thread

@@ -16,12 +16,7 @@ TRAFFIC = Traffic(TrafficOptions(seed=3, hours=0.2, records_per_second=10))
 def read(brokers: str, topic: str) -> dict[int, list[Message]]:
     """Give all messages of a topic by partition."""
     consumer = Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": "test",
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-        }
+        {"bootstrap.servers": brokers, "group.id": "test", "auto.offset.reset": "earliest", "enable.partition.eof": True}
     )
     found: dict[int, list[Message]] = {}
     metadata = consumer.list_topics(topic, timeout=30).topics[topic]

@@ -244,13 +244,13 @@ def rates(*values):
 
 
 def simple(**changes):
-    given_ = {
+    given_: dict[str, object] = {
         "name": "high_error_rate",
         "metric": "error_rate",
         "statistic": "ratio",
         "above": Thresholds(warning=0.01, critical=0.05),
     }
-    return RuleOptions(**(given_ | changes))
+    return RuleOptions(**(given_ | changes))  # type: ignore[arg-type]
 
 
 def test_a_life_of_an_alert_in_the_words_people_read():

@@ -1,0 +1,57 @@
+"""What holds for all tests: fixtures on Kafka, and what a skipped test means."""
+
+from collections import Counter
+from collections.abc import Generator
+
+import pytest
+
+from tests import services
+
+pytest_plugins = ["tests.kafka.fixtures"]
+
+_KAFKA = {"broker", "brokers", "topic", "own_broker"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a broker."""
+    for item in items:
+        if _KAFKA & set(getattr(item, "fixturenames", ())):
+            item.add_marker("kafka")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where every test has to run."""
+    report = yield
+    _judge(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Judge a file that skips itself whole."""
+    report = yield
+    _judge(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which services were missing."""
+    skipped = Counter(services.service_of(_reason(each)) for each in terminalreporter.stats.get("skipped", []))
+    for service in services.SERVICES:
+        if skipped[service]:
+            terminalreporter.write_line(
+                f"missing service: {service}, {skipped[service]} tests skipped; get it: {services.SERVICES[service]}",
+                yellow=True,
+            )
+
+
+def _judge(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.outcome != "skipped" or hasattr(report, "wasxfail") or services.may_skip(_reason(report)):
+        return
+    report.outcome = "failed"
+    report.longrepr = f"skipped where every test has to run: {_reason(report)}"
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

@@ -1,0 +1,172 @@
+"""Configuration: what is accepted, and every error as the person at the keyboard reads it."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.config import ConfigErrors, load, loads
+
+ACCEPTANCE = Path(__file__).parent.parent / "acceptance"
+PATH = Path("monitor.toml")
+MINIMAL = """
+[input.kafka]
+brokers = ["127.0.0.1:9092"]
+topics = { "logpush.http_requests" = "http_requests", "app.performance" = "performance" }
+"""
+
+
+def problems(text, **options):
+    with pytest.raises(ConfigErrors) as caught:
+        loads(text, PATH, **options)
+    return [str(error) for error in caught.value.errors]
+
+
+def test_the_acceptance_configuration_loads():
+    config = load(ACCEPTANCE / "monitor.toml")
+    assert [rule.name for rule in config.rules] == ["high_error_rate", "slow_responses", "low_cache_hit_rate", "slow_database"]
+    assert (config.window.length_ms, config.window.allowed_lateness_ms, config.window.pane_ms) == (300_000, 60_000, 300_000)
+    assert config.rules[0].hold.warning == 2
+    assert config.rules[0].cooldown_ms == 900_000
+    assert config.topic_datasets() == {"logpush.http_requests": "http_requests", "app.performance": "performance"}
+    assert sorted(config.channels) == ["console", "pager"]
+
+
+def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
+    with pytest.raises(ConfigErrors) as caught:
+        load(ACCEPTANCE / "reference.toml", secrets=False)
+    assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
+    assert {error.key for error in caught.value.errors} == {
+        *("slo", "dashboard", "window.barrier_wait", "window.stall_after", "channel.statuspage"),
+        *("observe.listen", "observe.sentry_dsn", "route #1.match", "route #1.group_by", "route #1.continue"),
+        *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
+        *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
+        *(
+            f'rule "slow_responses".{key}'
+            for key in ("min_bad", "guard", "repeat_backoff", "max_repeats", "no_data", "runbook", "labels", "overrides")
+        ),
+    }
+
+
+def test_a_file_without_metrics_and_rules_gets_the_pack_of_its_datasets():
+    config = loads(MINIMAL, PATH)
+    watched = {rule.metric: rule.thresholds for rule in config.rules}
+    seed = ("error_rate", "response_time", "db_latency", "cache_hit_rate", "requests", "unique_users")
+    assert set(seed) <= set(watched)
+    assert all(limits.warning is not None and limits.critical is not None for limits in watched.values())
+    only = loads(MINIMAL.replace(', "app.performance" = "performance"', ""), PATH)
+    assert "db_latency" not in {metric.name for metric in only.metrics}
+
+
+def test_without_routes_critical_pages_and_everything_is_said_in_chat():
+    text = MINIMAL + '[channel.slack]\nwebhook_url = "http://127.0.0.1/x"\n[channel.pagerduty]\nrouting_key = "' + "k" * 32 + '"\n'
+    routes = loads(text, PATH).routes
+    assert [(route.severity, sorted(route.channels)) for route in routes] == [
+        (("critical",), ["pagerduty", "slack"]),
+        ((), ["slack"]),
+    ]
+
+
+def test_all_errors_of_a_file_are_said_at_once_with_key_value_and_what_is_allowed():
+    text = (
+        MINIMAL.replace("127.0.0.1:9092", "localhost")
+        + """
+colour = 1
+[window]
+lenght = "5m"
+allowed_lateness = 60
+hop = "7m"
+[[metric]]
+name = "errors"
+kind = "ratoi"
+dataset = "http_requests"
+[[metric]]
+name = "slow"
+kind = "distribution"
+dataset = "http_request"
+value = "EdgeTimeToFirstByteMs"
+[[metric]]
+name = "hosts"
+kind = "ratio"
+dataset = "http_requests"
+bad = "EdgeResponseStatuss >= 400"
+group_by = ["EdgeResponseStatus"]
+[[rule]]
+name = "r"
+metric = "slow"
+statistic = "p98"
+above = { warning = "high" }
+[[route]]
+channels = ["slak"]
+"""
+    )
+    text = text.replace("colour = 1\n", "")
+    found = problems("colour = 1\n" + text)
+    assert found == [
+        "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, channel,"
+        " clickhouse, observe",
+        "input.kafka.brokers: 'localhost' is not host:port",
+        "window.lenght: unknown key; did you mean 'length'? allowed: length, hop, allowed_lateness, idle_after, max_ahead,"
+        " exact_samples, max_keys, max_open_keys",
+        'window.allowed_lateness: must be a duration such as "90s", "5m", "1h" or "1d", not 60',
+        "metric \"errors\".kind: 'ratoi' is not a kind of metric; allowed: count, ratio, distribution, distinct, gauge, sum",
+        "rule \"r\".above.warning: must be a number, not 'high'",
+        "route #1.channels: no channel 'slak'; there are: console",
+        "metric \"slow\".dataset: no dataset 'http_request'; did you mean 'http_requests'?",
+        "metric \"hosts\".bad: unknown field 'EdgeResponseStatuss'; did you mean 'EdgeResponseStatus'?",
+        'metric "hosts".group_by: EdgeResponseStatus is a number, and a string is needed',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("= 1", "is not TOML"),
+        (MINIMAL + '[window]\nhop = "2m"\n', "window.hop: must divide the window's length"),
+        (MINIMAL + "[engine]\nshards = 0\n", "engine.shards: must be 1 to 256, not 0"),
+        (MINIMAL + '[engine]\nshards = "8"\n', "engine.shards: must be a whole number, not '8'"),
+        (MINIMAL + "[channel.chat]\nkind = 'irc'\n", "channel.chat.kind: 'irc' is not a kind of channel; allowed: console"),
+        (MINIMAL + "[channel.email]\n", "channel.email: not yet: this version does not have channels of kind 'email'"),
+        (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
+        (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
+        (MINIMAL.replace('"http_requests"', '"requests"'), 'input.kafka.topics."logpush.http_requests": no dataset'),
+        ('[input.kafka]\nbrokers = ["a:1"]\n', "input.kafka.topics: is missing"),
+        (MINIMAL + '[[rule]]\nname = "r"\nmetric = "x"\nstatistic = "p99"\nabove = { warning = 1 }\n', "no metric 'x'"),
+    ],
+)
+def test_one_error_and_its_words(text, problem):
+    assert any(problem in found for found in problems(text))
+
+
+def test_a_name_given_twice_is_refused():
+    metric = '[[metric]]\nname = "m"\nkind = "count"\ndataset = "http_requests"\n'
+    assert problems(MINIMAL + metric * 2) == ['metric "m": the name is given twice']
+
+
+def test_secrets_come_from_the_environment_or_a_file_and_show_nowhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("EW_SECRET", "planted-password")
+    (tmp_path / "key").write_text("k" * 32 + "\n")
+    text = MINIMAL + (
+        '[clickhouse]\npassword = "env:EW_SECRET"\n[channel.pagerduty]\nrouting_key = "file:key"\n'
+        '[input.kafka.client]\n"sasl.password" = "env:EW_SECRET"\n"fetch.min.bytes" = 1\n'
+    ).replace("[input.kafka.client]", "[input.kafka.client]")
+    config = loads(text, tmp_path / "monitor.toml")
+    assert config.clickhouse is not None
+    assert config.clickhouse.password == "planted-password"
+    assert config.channels["pagerduty"].routing_key == "k" * 32
+    assert config.kafka is not None
+    assert config.kafka.client == {"sasl.password": "planted-password", "fetch.min.bytes": 1}
+    assert "planted-password" not in repr(config)
+    assert "k" * 32 not in repr(config)
+    monkeypatch.delenv("EW_SECRET")
+    assert "clickhouse.password: the environment variable EW_SECRET is not set" in problems(text)
+    assert loads(text, tmp_path / "monitor.toml", secrets=False).clickhouse is not None
+
+
+def test_a_file_that_cannot_be_read_is_named():
+    with pytest.raises(ConfigErrors, match="nowhere.toml: cannot be read: No such file"):
+        load(Path("nowhere.toml"))
+
+
+def test_the_version_follows_the_content_not_its_layout():
+    assert loads(MINIMAL, PATH).version == loads(MINIMAL + "\n# a comment\n", PATH).version
+    assert loads(MINIMAL, PATH).version != loads(MINIMAL + '[window]\nlength = "1m"\n', PATH).version

@@ -1,0 +1,187 @@
+"""A real Apache Kafka broker (KRaft, one node) that a test may start, stop, pause, kill and start again on its data."""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+LIBS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
+
+_CLUSTER = "ZWRnZXdhdGNoLXRlc3Rz"  # any 16 bytes in base64
+_READY_S = 90.0
+_STOP_S = 30.0
+_HEAP = ("-Xms128m", "-Xmx768m")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """The one user of a broker's SASL/PLAIN listener."""
+
+    user: str
+    password: str
+
+
+class BrokerError(Exception):
+    """The broker did not start; the message holds the end of its log."""
+
+
+def missing() -> str | None:
+    """Give what a broker lacks on this machine, or None."""
+    if shutil.which("java") is None:
+        return "no java"
+    if not any(LIBS.glob("kafka-clients-*.jar")):
+        return "no Kafka jars"
+    return None
+
+
+def free_ports(count: int) -> list[int]:
+    """Give ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(contextlib.closing(socket.socket())) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+class Broker:
+    """One broker on 127.0.0.1. Its data stay in `directory`, so start() after kill() finds them again.
+
+    `address` takes anyone; with a `login`, `sasl_address` (SASL_PLAINTEXT, PLAIN) takes that user alone.
+    Topics are not made by reading or writing. The process ends with the one that started it.
+    """
+
+    def __init__(self, directory: Path, port: int | None = None, *, login: Login | None = None) -> None:
+        self.directory = directory
+        ports = free_ports(3)
+        self.port = port or ports[0]
+        self.address = f"127.0.0.1:{self.port}"
+        self.sasl_address = f"127.0.0.1:{ports[2]}"
+        self.log = directory / "broker.log"
+        self._controller = f"127.0.0.1:{ports[1]}"
+        self._login = login
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The broker's process; raises BrokerError where none runs."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start, on the data of an earlier start if there are any, and wait until it answers."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        settings = self.directory / "server.properties"
+        settings.write_text(self._settings(), encoding="utf-8")
+        if not (self.directory / "data" / "meta.properties").exists():
+            self._java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(settings)).wait()
+        self._process = self._java("kafka.Kafka", str(settings))
+        self._until_ready()
+
+    def stop(self) -> None:
+        """Let it shut down in order; no harm where it does not run."""
+        if self._process is None:
+            return
+        self.resume()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it at once, as kill -9 does."""
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._process = None
+
+    def pause(self) -> None:
+        """Freeze it: its connections stay open and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen one go on."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise BrokerError("the broker does not run")
+        return self._process
+
+    def _java(self, *command: str) -> subprocess.Popen[bytes]:
+        # setpriv becomes java itself, which the kernel then ends together with this process.
+        tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*tied, "java", *_HEAP, "-cp", f"{LIBS}/*", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+            )
+
+    def _until_ready(self) -> None:
+        end = time.monotonic() + _READY_S
+        while not self._answers():
+            if self._running().poll() is not None or time.monotonic() > end:
+                with contextlib.suppress(BrokerError):
+                    self.kill()
+                raise BrokerError("\n".join(self.log.read_text(errors="replace").splitlines()[-30:]))
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        with contextlib.closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", self.port)) != 0:
+                return False
+        with contextlib.suppress(KafkaException):
+            client = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+            return len(client.list_topics(timeout=5).brokers) == 1
+        return False
+
+    def _settings(self) -> str:
+        listeners = [f"PLAINTEXT://{self.address}"]
+        if self._login is not None:
+            listeners.append(f"SASL_PLAINTEXT://{self.sasl_address}")
+        lines = [
+            "process.roles=broker,controller",
+            "node.id=1",
+            f"controller.quorum.voters=1@{self._controller}",
+            "controller.listener.names=CONTROLLER",
+            "inter.broker.listener.name=PLAINTEXT",
+            f"listeners={','.join([*listeners, f'CONTROLLER://{self._controller}'])}",
+            f"advertised.listeners={','.join(listeners)}",
+            "listener.security.protocol.map="
+            "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+            f"log.dirs={self.directory / 'data'}",
+            "auto.create.topics.enable=false",
+            "group.initial.rebalance.delay.ms=0",
+            "offsets.topic.num.partitions=1",
+            "offsets.topic.replication.factor=1",
+            "transaction.state.log.num.partitions=1",
+            "transaction.state.log.replication.factor=1",
+            "transaction.state.log.min.isr=1",
+        ]
+        if self._login is not None:
+            lines += [
+                "sasl.enabled.mechanisms=PLAIN",
+                "listener.name.sasl_plaintext.plain.sasl.jaas.config="
+                "org.apache.kafka.common.security.plain.PlainLoginModule required "
+                f'user_{self._login.user}="{self._login.password}";',
+            ]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,73 @@
+"""What tests do to topics: create, fill, cut off at the front, widen, delete."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+_WAIT_S = 30.0
+
+
+class Sent(NamedTuple):
+    """A message to send."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp: int  # ms UTC: when it was produced
+    partition: int
+
+
+def create(brokers: str, name: str, partitions: int, settings: Mapping[str, str]) -> None:
+    """Make a topic and wait until it takes messages."""
+    admin = _admin(brokers)
+    admin.create_topics([NewTopic(name, partitions, 1, config=dict(settings))])[name].result(_WAIT_S)
+    while len(admin.list_topics(name, timeout=_WAIT_S).topics[name].partitions) < partitions:
+        pass
+
+
+def send(brokers: str, topic: str, messages: Iterable[Sent]) -> int:
+    """Send messages, each to the partition it names, in order; give how many the broker has."""
+    failed: list[str] = []
+
+    def told(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(str(error))
+
+    producer = Producer(
+        {"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 5, "on_delivery": told, "log_level": 0}
+    )
+    count = 0
+    for key, value, timestamp, partition in messages:
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, timestamp=timestamp)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        count += 1
+    left = producer.flush(_WAIT_S * 2)
+    if left or failed:
+        raise AssertionError(f"{topic}: {left} messages without an answer, {len(failed)} refused {failed[:1]}")
+    return count
+
+
+def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Delete what lies before an offset of a partition, as retention does."""
+    asked = _admin(brokers).delete_records([TopicPartition(topic, p, at) for p, at in offsets.items()])
+    for future in asked.values():
+        future.result(_WAIT_S)
+
+
+def widen(brokers: str, topic: str, partitions: int) -> None:
+    """Give a topic more partitions."""
+    _admin(brokers).create_partitions([NewPartitions(topic, partitions)])[topic].result(_WAIT_S)
+
+
+def delete(brokers: str, topic: str) -> None:
+    """Delete a topic."""
+    _admin(brokers).delete_topics([topic])[topic].result(_WAIT_S)
+
+
+def _admin(brokers: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": brokers, "log_level": 0})

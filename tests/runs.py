@@ -1,0 +1,108 @@
+"""Runs of the program for tests: the command line in a process of its own, and the acceptance data in a folder or on topics."""
+
+import calendar
+import gzip
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.kafka import topics
+from tests.kafka.topics import Sent
+
+ROOT = Path(__file__).parent.parent
+ACCEPTANCE = ROOT / "tests" / "acceptance"
+FILES = ("windows", "evaluations", "transitions", "notifications")
+TOPICS = {"http_requests": "logpush.http_requests", "performance": "app.performance"}
+
+
+def edgewatch(*arguments, timeout=240.0, **environment):
+    """Run the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def start(*arguments, log, **environment):
+    """Start the command line in a process group of its own; its output goes to the file `log`."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def checked(*arguments, **options):
+    """Run the command line and want exit code 0."""
+    done = edgewatch(*arguments, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def make_logs(folder, *, records, seed=7, dirt=True):
+    """Write acceptance data, as the definition makes it."""
+    command = [sys.executable, ACCEPTANCE / "make_logs.py", folder, "--seed", str(seed), "--records", str(records)]
+    subprocess.run([*command, *(["--dirt"] if dirt else [])], check=True)
+    return folder
+
+
+def judge(name, *arguments):
+    """Run a check of the acceptance folder; it prints one line and exits 0 where everything agrees."""
+    command = [sys.executable, str(ACCEPTANCE / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def outputs(folder):
+    """Give the files of a replay that compare byte by byte."""
+    return {name: (folder / f"{name}.ndjson").read_bytes() for name in FILES}
+
+
+def produce_archive(brokers, archive, names, *, batch=1):
+    """Send an archive to topics, a folder a partition; a message holds `batch` lines and never mixes two files."""
+    for dataset, topic in names.items():
+        topics.send(brokers, topic, _messages(archive / dataset, batch))
+
+
+def _messages(folder, batch):
+    for partition, part in enumerate(sorted(folder.iterdir())):
+        for path in sorted(part.iterdir()):
+            until = re.match(r"[^_]+_(\d{8}T\d{6}Z)_", path.name)
+            assert until is not None
+            stamp = calendar.timegm(time.strptime(until[1], "%Y%m%dT%H%M%SZ")) * 1000
+            lines = [line for line in gzip.decompress(path.read_bytes()).split(b"\n") if line.strip()]
+            for first in range(0, len(lines), batch):
+                yield Sent(None, b"\n".join(lines[first : first + batch]), stamp, partition)
+
+
+def config_for(path, brokers, names, **changes):
+    """Write the acceptance configuration for a broker and topics of the test's own."""
+    text = (ACCEPTANCE / "monitor.toml").read_text()
+    listed = ", ".join(f'"{topic}" = "{dataset}"' for dataset, topic in names.items())
+    text = re.sub(r"^topics = .*$", f"topics = {{ {listed} }}", text, flags=re.MULTILINE)
+    text = text.replace("127.0.0.1:9092", brokers)
+    for old, new in changes.items():
+        text = re.sub(rf"^{old} = .*$", f"{old} = {new}", text, flags=re.MULTILINE)
+    path.write_text(text)
+    return path
+
+
+def wait_until(condition, *, seconds=60.0, what="it"):
+    """Wait until a condition holds, and say what did not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
+        time.sleep(0.05)
