@@ -53,7 +53,8 @@ class _Part:
         self.quiet_since = time.monotonic()
         self.advanced = 0.0
         self.paused = False
-        self.recorded: dict[int, list[Advance]] = {}
+        self.highs: dict[int, int] = {}  # recorded idle advances: at this offset, the highest event time
+        self.limits: dict[int, int] = {}  # recorded time limits of messages, by offset
 
     @property
     def place(self) -> TopicPartition:
@@ -113,8 +114,12 @@ class KafkaLane:
         names = {part.progress.name: part for part in self._parts.values()}
         for advance in self._advances.known if self._advances else ():
             part = names.get(advance.partition)
-            if part is not None and advance.offset >= part.progress.next_offset:
-                part.recorded.setdefault(advance.offset, []).append(advance)
+            if part is None or advance.offset < part.progress.next_offset:
+                continue
+            if advance.limit is not None:
+                part.limits[advance.offset] = advance.limit
+            if advance.high is not None:
+                part.highs[advance.offset] = max(advance.high, part.highs.get(advance.offset, UNHEARD))
 
     def _check_offsets(self) -> None:
         """Refuse to start where retention has taken what the state wants to read next; never jump silently."""
@@ -265,7 +270,7 @@ class KafkaLane:
             count += len(payloads)
             column = np.array(offsets, np.int64)
             limits = self._limits(part, column, stamps)
-            cuts = [int(np.searchsorted(column, offset)) for offset in sorted(part.recorded)] if part.recorded else []
+            cuts = [int(np.searchsorted(column, offset)) for offset in sorted(part.highs)]
             start = 0
             for cut in dict.fromkeys(c for c in cuts if 0 < c < len(payloads)):
                 out.append(self._decode(part, payloads[start:cut], column[start:cut], limits[start:cut]))
@@ -307,7 +312,7 @@ class KafkaLane:
         limits = np.where(stamps >= 0, stamps + self._reading.max_ahead_ms, NO_LIMIT)
         if self._advances is None or not len(stamps):
             return limits
-        recorded = {o: a.limit for o, found in part.recorded.items() for a in found if a.limit is not None}
+        recorded = {offset: limit for offset, limit in part.limits.items() if offset >= column[0]}
         now = self._now_ms()
         notes = []
         for i in np.flatnonzero(stamps > now + _SKEW_MS).tolist():
@@ -319,14 +324,13 @@ class KafkaLane:
             self._advances.write(notes)
         for offset, limit in recorded.items():
             limits[column == offset] = limit
+        part.limits = {offset: limit for offset, limit in recorded.items() if offset > column[-1]}
         return limits
 
     def _apply(self, part: _Part, offset: int) -> None:
         """Apply the idle advances recorded up to an offset."""
-        for known in [o for o in sorted(part.recorded) if o <= offset]:
-            for advance in part.recorded.pop(known):
-                if advance.high is not None:
-                    part.progress.high = max(part.progress.high or UNHEARD, advance.high)
+        for known in [o for o in sorted(part.highs) if o <= offset]:
+            part.progress.high = max(part.progress.high or UNHEARD, part.highs.pop(known))
 
     def _idle(self) -> list[Batch]:
         """Advance partitions that are at their end and have been silent for long enough."""

@@ -54,8 +54,8 @@ def send(brokers: str, topic: str, messages: Iterable[Sent]) -> int:
 
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
     """Delete what lies before an offset of a partition, as retention does."""
-    asked = _admin(brokers).delete_records([TopicPartition(topic, p, at) for p, at in offsets.items()])
-    for future in asked.values():
+    admin = _admin(brokers)  # kept until the answers are here: they come through it
+    for future in admin.delete_records([TopicPartition(topic, p, at) for p, at in offsets.items()]).values():
         future.result(_WAIT_S)
 
 
