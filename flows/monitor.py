@@ -1,5 +1,6 @@
 """Monitor: the programs that run the line: live, to the end offsets, over history, and over an archive for the demo."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,12 +24,13 @@ from flows.supervisor import supervise
 from flows.writer import SpoolWriter
 from sinks.clickhouse import ClickHouse
 from sinks.files import read_blocks, write_outputs
-from sinks.notification import Notification
+from sinks.notification import DeliveryError, Notification
 from sinks.spool import Spool
 
 Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
 Summary = dict[str, Any]
 _REPORT_S = 0.5
+_log = logging.getLogger(__name__)
 _DRAIN_S = 60.0
 _STOP_S = 5.0
 
@@ -76,8 +78,7 @@ def run(config: Config, *, processes: int, until_end: bool, out: Path | None, re
         return _bounded(config, spec, processes, out, report)
     state = str(Path(config.engine.directory).absolute())
     spec = RunSpec(mode="live", config=str(config.source), source="kafka", start=None, end=None, state=state, out=None)
-    if config.clickhouse is not None:
-        _migrate(config)
+    _ask_clickhouse(config)
     _drive(config, spec, processes, report)
     return None
 
@@ -153,13 +154,19 @@ def _finish(folder: RunFolder, out: Path, seconds: float, known: int) -> Summary
     return summary
 
 
-def _migrate(config: Config) -> None:
-    if config.clickhouse is not None:
-        client = ClickHouse(config.clickhouse)
-        try:
-            client.migrate()
-        finally:
-            client.close()
+def _ask_clickhouse(config: Config) -> None:
+    """Bring the schema up to date; a server that is away is waited for by delivery, a refusal stops the start."""
+    if config.clickhouse is None:
+        return
+    client = ClickHouse(config.clickhouse)
+    try:
+        client.migrate()
+    except DeliveryError as error:
+        if not error.retryable:
+            raise
+        _log.warning("%s; rows wait in the spool until it is back", error)
+    finally:
+        client.close()
 
 
 def run_archive(
@@ -193,7 +200,7 @@ def run_archive(
                 summary.update(orjson.loads(output.data))
 
     before = time.perf_counter()
-    _migrate(config)
+    _ask_clickhouse(config)
     delivery.start()
     with _Ticker(board, report):
         run_line(line, source, scope_of(config, spec), emit, on_batch=board.note)

@@ -1,17 +1,35 @@
 """Outgoing: the delivery of a configuration: its channels, and ClickHouse as one destination more."""
 
+from collections.abc import Sequence
+
 from flows.config import Config
 from sinks.channels import destinations
 from sinks.clickhouse import ClickHouse
 from sinks.delivery import Delivery
 from sinks.lane import Destination
 from sinks.rows import RowsDestination
-from sinks.spool import Spool
+from sinks.spool import Spool, Waiting
 
 
 def build_delivery(spool: Spool, config: Config, *, channels: bool = True) -> Delivery:
     """Make the delivery from a spool; without `channels` only rows go out."""
     out: list[Destination] = list(destinations(config.channels)) if channels else []
     if config.clickhouse is not None:
-        out.append(RowsDestination(ClickHouse(config.clickhouse)))
+        out.append(_Rows(ClickHouse(config.clickhouse)))
     return Delivery(spool, out, environment=config.environment)
+
+
+class _Rows(RowsDestination):
+    """ClickHouse, whose schema is brought up to date before the first rows: it may have been away at the start."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        super().__init__(clickhouse)
+        self._server = clickhouse
+        self._ready = False
+
+    def send(self, items: Sequence[Waiting], memory: dict[str, str]) -> dict[str, str]:
+        """Insert the rows of all items."""
+        if not self._ready:
+            self._server.migrate()
+            self._ready = True
+        return super().send(items, memory)

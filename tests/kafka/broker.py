@@ -166,11 +166,12 @@ class Broker:
             "inter.broker.listener.name=PLAINTEXT",
             f"listeners={','.join([*listeners, f'CONTROLLER://{self._controller}'])}",
             f"advertised.listeners={','.join(listeners)}",
-            "listener.security.protocol.map="
-            "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
             f"log.dirs={self.directory / 'data'}",
             "auto.create.topics.enable=false",
             "group.initial.rebalance.delay.ms=0",
+            "broker.heartbeat.interval.ms=500",
+            "broker.session.timeout.ms=2000",  # a killed broker's next life waits this long for the first
             "offsets.topic.num.partitions=1",
             "offsets.topic.replication.factor=1",
             "transaction.state.log.num.partitions=1",
@@ -178,10 +179,10 @@ class Broker:
             "transaction.state.log.min.isr=1",
         ]
         if self._login is not None:
+            module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+            user = f'user_{self._login.user}="{self._login.password}"'
             lines += [
                 "sasl.enabled.mechanisms=PLAIN",
-                "listener.name.sasl_plaintext.plain.sasl.jaas.config="
-                "org.apache.kafka.common.security.plain.PlainLoginModule required "
-                f'user_{self._login.user}="{self._login.password}";',
+                f"listener.name.sasl_plaintext.plain.sasl.jaas.config={module} required {user};",
             ]
         return "\n".join(lines) + "\n"

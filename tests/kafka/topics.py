@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 _WAIT_S = 30.0
 
@@ -54,19 +54,22 @@ def send(brokers: str, topic: str, messages: Iterable[Sent]) -> int:
 
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
     """Delete what lies before an offset of a partition, as retention does."""
-    admin = _admin(brokers)  # kept until the answers are here: they come through it
-    for future in admin.delete_records([TopicPartition(topic, p, at) for p, at in offsets.items()]).values():
+    admin = _admin(brokers)  # its answers are lost with it
+    asked = admin.delete_records([TopicPartition(topic, p, at) for p, at in offsets.items()])
+    for future in asked.values():
         future.result(_WAIT_S)
 
 
 def widen(brokers: str, topic: str, partitions: int) -> None:
     """Give a topic more partitions."""
-    _admin(brokers).create_partitions([NewPartitions(topic, partitions)])[topic].result(_WAIT_S)
+    admin = _admin(brokers)
+    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(_WAIT_S)
 
 
 def delete(brokers: str, topic: str) -> None:
     """Delete a topic."""
-    _admin(brokers).delete_topics([topic])[topic].result(_WAIT_S)
+    admin = _admin(brokers)
+    admin.delete_topics([topic])[topic].result(_WAIT_S)
 
 
 def _admin(brokers: str) -> AdminClient:

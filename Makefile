@@ -1,0 +1,88 @@
+# make demo: see it work. make test: everything that can be checked. `make` alone lists the rest.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+JARS := .cache/kafka
+SOURCES := connectors flows sinks tests benchmarks
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lint types bench clean java
+
+help:
+	@echo "make demo    four hours of traffic through the whole line, no services needed (ARGS='--hours 24 --seed 3')"
+	@echo "make test    lint, types and all tests, with a real Kafka broker (Java 17, Maven)"
+	@echo "make check   lint, types and the tests that need no broker: under two minutes"
+	@echo "make bench   the benchmarks, one JSON line each"
+	@echo "make clean   remove what the others made"
+	@echo "PYTHON=...   the Python to use (3.11 or 3.12; found: $(or $(PYTHON),none))"
+
+demo: $(VENV)/.demo
+	@$(BIN)/edgewatch demo $(ARGS)
+
+test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)
+test: java $(JARS)/.fetched lint types
+	@$(BIN)/pytest $(ARGS)
+
+check: lint types
+	@$(BIN)/pytest -q -m "not kafka and not slow" $(ARGS)
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet . | head -40; \
+		echo "not formatted: run $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff check .
+
+types: $(VENV)/.test
+	@$(BIN)/mypy
+
+bench: $(VENV)/.test java $(JARS)/.fetched
+	@for each in $$(grep -l '^if __name__' benchmarks/*.py); do \
+		m=$${each%.py}; $(BIN)/python -m "benchmarks.$${m#benchmarks/}" $(ARGS) || exit 1; done
+
+clean:
+	rm -rf $(VENV) .cache .state edgewatch-demo build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+comma := ,
+
+# A .venv that is there and fits is used as it is.
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found. Debian 12: apt-get install python3 python3-venv;" \
+		"or name one: make PYTHON=/path/to/python3.12"; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || { \
+		echo "$(PYTHON) is not Python 3.11 or 3.12"; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments. Debian, Ubuntu: apt-get install python3-venv"; exit 2; }
+	@"$(PYTHON)" -m venv --clear $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing edgewatch into $(VENV) (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing edgewatch and its tests into $(VENV) (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded,test]'
+	@touch $@ $(VENV)/.demo
+
+# EDGEWATCH_TEST_KAFKA=host:port names a broker for most tests; those that kill one still start their own.
+java:
+	@command -v java >/dev/null || { echo "make test runs a real Kafka broker: it needs Java 17 or later." \
+		"Debian, Ubuntu: apt-get install openjdk-17-jre-headless maven. Without it: make check"; exit 2; }
+	@java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | { read -r major; test "$${major:-0}" -ge 17 || { \
+		echo "java is version $${major:-unknown}; Kafka needs 17 or later." \
+		"Debian, Ubuntu: apt-get install openjdk-17-jre-headless"; exit 2; }; }
+
+$(JARS)/.fetched: tests/kafka/pom.xml
+	@command -v mvn >/dev/null || { echo "Maven fetches the Kafka broker and is not here." \
+		"Debian, Ubuntu: apt-get install maven. Without it: make check"; exit 2; }
+	@echo "fetching Apache Kafka (43 MB) into $(JARS)"
+	@rm -rf $(JARS)/libs
+	@mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$(CURDIR)/$(JARS)/libs"
+	@touch $@
