@@ -1,7 +1,7 @@
 """The flow a user writes first, to measure against: stock KafkaSource, orjson a record, EventClock, fold_window.
 
 It computes the metrics of `benchmarks/monitor.toml` by host and in total. It is given records in order, so that its
-clock loses none. Run: python benchmarks/naive.py BROKERS TOPIC (prints one JSON line).
+clock loses none. Run: python -m benchmarks.naive BROKERS TOPIC (prints one JSON line).
 """
 
 import datetime

@@ -55,9 +55,7 @@ def plan_incidents(seed: int, *, start_ms: int, span_ms: int, hosts: Sequence[st
         start = start_ms + int(part * span_ms) // 1000 * 1000
         host = plan.host % len(hosts)
         key = f'{{"ClientRequestHost":"{hosts[host]}"}}'
-        placed.append(
-            Incident(start, start + max(int(length) // 1000, 1) * 1000, plan.name, plan.rule, key, host)
-        )
+        placed.append(Incident(start, start + max(int(length) // 1000, 1) * 1000, plan.name, plan.rule, key, host))
     return tuple(placed)
 
 

@@ -45,9 +45,7 @@ _V4_NETS = ("198.51.100", "203.0.113", "192.0.2")  # the addresses kept for docu
 _V6_SHARE = 0.4
 
 _JSON, _HTML = "application/json", "text/html; charset=utf-8"
-_CHECKER_AGENT = (
-    "Mozilla/5.0 (compatible;Cloudflare-Healthchecks/1.0;+https://www.cloudflare.com/; healthcheck-id: 1)"
-)
+_CHECKER_AGENT = "Mozilla/5.0 (compatible;Cloudflare-Healthchecks/1.0;+https://www.cloudflare.com/; healthcheck-id: 1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +148,7 @@ def pick_clients(rng: np.random.Generator, scenario: Scenario, n: int) -> NDArra
 def pick_ids(rng: np.random.Generator, with_id: NDArray[np.bool_]) -> list[str]:
     """Draw the ids for paths that hold one (popular ids are low); an empty string for the others."""
     ids = 1 + (rng.random(len(with_id)) ** _POPULARITY * _IDS).astype(np.int64)
-    return [
-        str(value) if wanted else "" for value, wanted in zip(ids.tolist(), with_id.tolist(), strict=True)
-    ]
+    return [str(value) if wanted else "" for value, wanted in zip(ids.tolist(), with_id.tolist(), strict=True)]
 
 
 def _pieces(names: Sequence[str], kinds: Sequence[Sequence[Endpoint]]) -> Pieces:
@@ -194,9 +190,7 @@ def _clients(rng: np.random.Generator, count: int) -> list[str]:
     numbers = rng.integers(0, 2**32, count).tolist()
     modern = (rng.random(count) < _V6_SHARE).tolist()
     columns = zip(places, agents, numbers, modern, strict=True)
-    return [
-        _client(_PLACES[place], USER_AGENTS[agent], number, v6=v6) for place, agent, number, v6 in columns
-    ]
+    return [_client(_PLACES[place], USER_AGENTS[agent], number, v6=v6) for place, agent, number, v6 in columns]
 
 
 def _client(place: tuple[str, tuple[str, ...], int, float], agent: str, number: int, *, v6: bool) -> str:

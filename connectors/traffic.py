@@ -137,9 +137,7 @@ class Traffic:
         parts = [
             visit_lines(visits, self.scenario),
             subrequest_lines(rng, _parents(rng, visits, parents, fetches), self.scenario),
-            look_up_lines(
-                rng, _parents(rng, visits, parents, look_ups), self.scenario, first_ms=stretch.first_ms
-            ),
+            look_up_lines(rng, _parents(rng, visits, parents, look_ups), self.scenario, first_ms=stretch.first_ms),
             health_check_lines(rng, self.scenario, stretch, checks),
         ]
         measured = point_lines(rng, _parents(rng, visits, parents, points), self.scenario)

@@ -40,9 +40,7 @@ class Visits:
     client: NDArray[np.int64]
     ray: NDArray[np.uint64]
     status: NDArray[np.int64]
-    cache: NDArray[
-        np.int64
-    ]  # place in CACHE_STATUSES: of the request itself, or of its subrequest where a Worker answers
+    cache: NDArray[np.int64]  # place in CACHE_STATUSES: of the request itself, or of its subrequest where a Worker answers
     first_byte_ms: NDArray[np.int64]
     slow: NDArray[np.bool_]
 
@@ -73,9 +71,7 @@ def draw_visits(
     for incident in incidents:
         struck = (events >= incident.start_ms) & (events < incident.end_ms) & (host == incident.host)
         if incident.name == "error-surge":
-            status = np.where(
-                struck & (chance < _SURGE_SHARE), _SURGE_STATUSES[rng.integers(0, 4, n)], status
-            )
+            status = np.where(struck & (chance < _SURGE_SHARE), _SURGE_STATUSES[rng.integers(0, 4, n)], status)
         elif incident.name == "slow-answers":
             slow |= struck & (chance < _SLOW_SHARE)
         else:
@@ -97,9 +93,7 @@ def draw_visits(
     )
 
 
-def draw_times(
-    rng: np.random.Generator, stretch: Stretch, n: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def draw_times(rng: np.random.Generator, stretch: Stretch, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw (n,) ascending times of producing and the event times, most a second before, some up to 60 s."""
     produced = np.sort(rng.integers(stretch.start_ms, stretch.end_ms, n))
     delay = np.minimum(rng.exponential(_USUAL_DELAY_MS, n), _LATE_FROM_MS)
@@ -120,8 +114,6 @@ def origin_status(visits: Visits) -> NDArray[np.int64]:
 
 def sizes(visits: Visits, scenario: Scenario) -> NDArray[np.int64]:
     """Give the bytes of each answer, without a draw: the ray id spreads them."""
-    usual = scenario.pieces.sizes[visits.endpoint] * (
-        0.7 + (visits.ray & np.uint64(1023)).astype(np.float64) / 1706.0
-    )
+    usual = scenario.pieces.sizes[visits.endpoint] * (0.7 + (visits.ray & np.uint64(1023)).astype(np.float64) / 1706.0)
     short = (visits.status >= _ERROR) | (visits.status == _NOT_MODIFIED)
     return np.where(short, 420.0, usual).astype(np.int64)

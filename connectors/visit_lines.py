@@ -50,10 +50,7 @@ _HEALTH_CHECK = (
     '"OriginResponseDurationMs":%d,"EdgeTimeToFirstByteMs":%d,"EdgeResponseBytes":64,'
     '"WorkerSubrequest":false,"WorkerStatus":"unknown"}'
 )
-_POINT = (
-    '{"timestamp":"%sZ","blobs":["%s%s%s","%s","%d","%016x"],"doubles":[%.2f,%.2f,%.3f],'
-    '"indexes":["production"]}'
-)
+_POINT = '{"timestamp":"%sZ","blobs":["%s%s%s","%s","%d","%016x"],"doubles":[%.2f,%.2f,%.3f],"indexes":["production"]}'
 _BY_WORKER = '"WorkerStatus":"ok","WorkerSubrequestCount":%d,"WorkerCPUTime":%d,"WorkerWallTimeUs":%d'
 _NO_WORKER = '"WorkerStatus":"unknown","WorkerSubrequestCount":0,"WorkerCPUTime":0,"WorkerWallTimeUs":0'
 _ASKED = 0.85  # of a Worker's time to first byte is spent on its subrequests

@@ -1,101 +1,72 @@
 """Alert: every rule over every known key at each closed window: decision records, transitions and notifications.
 
 All keys of a rule are evaluated as columns; plain objects begin where something changes. State is kept by rule name: a
-changed threshold keeps its episodes, a rule on another metric or other keys starts afresh, a removed rule is dropped.
+changed threshold, hold or recovery keeps its episodes; a rule on another metric, statistic, side or other keys starts
+afresh, without a word on what was open; the state of a rule that is no longer there is dropped.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import orjson
+import zstandard
 from numpy.typing import NDArray
 
-from flows.alert_state import (
-    FIRING,
-    INACTIVE,
-    MOVES,
-    NOTICES,
-    SEVERITIES,
-    STATES,
-    AlertColumns,
-    Policy,
-    Step,
-    forget,
-    step,
-)
+from flows.alert_state import MOVES, NOTICES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
+from flows.evaluation import Evaluations
 from flows.metric import MetricOptions
-from flows.notify import Episode, Notifier, RouteOptions
+from flows.notify import Notifier, RouteOptions, Saying
 from flows.output import canonical, rfc3339
 from flows.rule import LEVELS, NO_DATA, OK, Rule, RuleOptions, compile_rule
 from flows.snapshot import pack, unpack
 from flows.window import MetricRows, WindowResult
+from sinks.clickhouse import ClickHouseOptions
 from sinks.notification import Notification
 
-_OTHER = ':"(other)"'
-_VERSION = 1
+_OTHER = ':"(other)"'  # what a value looks like in canonical JSON; inside a longer text its quotes were escaped
 
 
 class AlertConfig(Protocol):
-    """What of a configuration the rules need."""
+    """What of a configuration the rules need; it must be valid."""
 
     @property
-    def environment(self) -> str: ...
-    @property
-    def labels(self) -> dict[str, str]: ...
-    @property
-    def metrics(self) -> Sequence[MetricOptions]: ...
-    @property
-    def rules(self) -> Sequence[RuleOptions]: ...
-    @property
-    def routes(self) -> Sequence[RouteOptions]: ...
+    def environment(self) -> str:
+        """Give the name of the environment, part of every fingerprint."""
+        ...
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Give the labels that go on every alert."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Evaluations:
-    """The decision records of one rule and window: columns (k,) over its known keys, sorted."""
+    @property
+    def metrics(self) -> Sequence[MetricOptions]:
+        """Give the metrics, by which rules find their dataset, unit and groups."""
+        ...
 
-    window_end: int
-    rule: str
-    metric: str
-    statistic: str
-    keys: list[str]
-    values: NDArray[np.float64]  # NaN where there was no row
-    counts: NDArray[np.int64]
-    level: NDArray[np.int8]
-    before: NDArray[np.int8]
-    after: NDArray[np.int8]
-    severity: NDArray[np.int8]
+    @property
+    def rules(self) -> Sequence[RuleOptions]:
+        """Give the rules."""
+        ...
 
-    def lines(self) -> bytes:
-        """Give the lines of `evaluations.ndjson`: canonical JSON, one a key."""
-        constant = f'"metric":{_json(self.metric)},"rule":{_json(self.rule)},"severity":'
-        end = f',"window_end":"{rfc3339(self.window_end)}"}}\n'
-        kinds = np.stack((self.level, self.before, self.after, self.severity))
-        combos, places = np.unique(kinds, axis=1, return_inverse=True)
-        heads = [f',"level":"{LEVELS[level]}",{constant}' for level in combos[0]]
-        middles = [
-            f'{_json(SEVERITIES[severity])},"state_after":"{STATES[after]}","state_before":"{STATES[before]}",'
-            f'"statistic":"{self.statistic}","suppressed_by":null,"value":'
-            for _, before, after, severity in combos.T
-        ]
-        mixed = [head + middle for head, middle in zip(heads, middles, strict=True)]
-        counts = canonical(self.counts.tolist()).decode()[1:-1].split(",")
-        values = canonical(self.values.tolist()).decode()[1:-1].split(",")  # NaN is written as null
-        return "".join(
-            [
-                f'{{"count":{count},"key":{key}{mixed[place]}{value}{end}'
-                for count, key, place, value in zip(counts, self.keys, places.reshape(-1).tolist(), values, strict=True)
-            ]
-            if self.keys
-            else []
-        ).encode()
+    @property
+    def routes(self) -> Sequence[RouteOptions]:
+        """Give the routes, the first that fits first."""
+        ...
+
+    @property
+    def clickhouse(self) -> ClickHouseOptions | None:
+        """Give where rows go, if anywhere."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One change of state or severity of one alert."""
+    """One change of state or severity of one alert; `key` is canonical JSON."""
 
     at: int
     rule: str
@@ -112,6 +83,7 @@ class Transition:
         record = {
             "at": rfc3339(self.at),
             "rule": self.rule,
+            "key": orjson.Fragment(self.key),
             "fingerprint": self.fingerprint,
             "episode": self.episode,
             "from": self.before,
@@ -119,7 +91,7 @@ class Transition:
             "severity": self.severity,
             "reason": self.reason,
         }
-        return canonical(record | {"key": _loads(self.key)}) + b"\n"
+        return canonical(record) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,41 +105,132 @@ class Decisions:
 
 
 class Alerting:
-    """The state of all rules; one call a closed window."""
+    """The state of all rules of all datasets; one call a closed window, in the order of their ends."""
 
     def __init__(self, config: AlertConfig) -> None:
-        """Take the rules of a configuration, whose metrics and routes must be valid."""
-        self._metrics = {metric.name: metric for metric in config.metrics}
-        notifier = Notifier(config.environment, dict(config.labels), config.routes, self._metrics)
+        """Start without any known key."""
+        metrics = {metric.name: metric for metric in config.metrics}
+        database = config.clickhouse.database if config.clickhouse else ClickHouseOptions().database
+        notifier = Notifier(config.environment, config.labels, config.routes, database)
         self._books = [
-            _Book(
-                compile_rule(options, grouped=bool(self._metrics[options.metric].group_by)),
-                config.environment,
-                notifier,
-            )
+            _Book(compile_rule(options, metrics[options.metric]), config.environment, notifier)
             for options in sorted(config.rules, key=lambda rule: rule.name)
         ]
+        self._snapshot: bytes | None = None
 
-    def evaluate(self, result: WindowResult) -> Decisions:
-        """Judge one window by the rules of its dataset; a window without any row is not judged."""
+    def evaluate(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = ()) -> Decisions:
+        """Judge one window by the rules of its dataset; a window without any row is not judged.
+
+        `partitions` says what the window was read from, for the provenance of its notifications.
+        """
         out = Decisions([], [], [], [])
-        if result.metrics:
-            for book in self._books:
-                if self._metrics[book.rule.options.metric].dataset == result.dataset:
-                    book.evaluate(result, out)
+        if not any(rows.keys for rows in result.metrics.values()):
+            return out
+        self._snapshot = None
+        window = _Window(result, partitions)
+        for book in self._books:
+            if book.rule.metric.dataset == result.dataset:
+                book.evaluate(window, out)
         return out
 
     def snapshot(self) -> bytes:
-        """Give the state of all rules."""
-        return pack({"version": _VERSION, "rules": {book.rule.options.name: book.to_state() for book in self._books}})
+        """Give the state of all rules, compressed."""
+        if self._snapshot is None:
+            lists: list[list[str]] = []
+            rules = {book.rule.options.name: book.to_state(lists) for book in self._books}
+            self._snapshot = zstandard.compress(pack({"keys": lists, "rules": rules}), 1)
+        return self._snapshot
 
     def restore(self, state: bytes) -> None:
         """Take the state of a snapshot, rule by rule."""
-        rules = unpack(state)["rules"]
+        found = unpack(zstandard.decompress(state))
         for book in self._books:
-            known = rules.get(book.rule.options.name)
+            known = found["rules"].get(book.rule.options.name)
             if known is not None and known["identity"] == book.identity:
-                book.load(known)
+                book.load(known, found["keys"])
+        self._snapshot = None
+
+
+class _Window:
+    """One window's rows as rules want them: of some keys, never `(other)`."""
+
+    def __init__(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]]) -> None:
+        self.result = result
+        self.partitions = list(partitions)
+        self._chosen: dict[tuple[str, str], tuple[list[str], NDArray[np.int64] | None]] = {}
+
+    def rows(self, rule: Rule) -> tuple[list[str], NDArray[np.float64], NDArray[np.int64]]:
+        """Give the keys that a rule judges, their values and counts."""
+        rows = self.result.metrics.get(rule.options.metric)
+        if rows is None:
+            return [], np.zeros(0), np.zeros(0, np.int64)
+        place = rule.options.metric, rule.keys
+        if place not in self._chosen:
+            self._chosen[place] = _choose(rows, rule.keys)
+        keys, chosen = self._chosen[place]
+        values = rows.statistics[rule.options.statistic]
+        return (keys, values, rows.counts) if chosen is None else (keys, values[chosen], rows.counts[chosen])
+
+
+def _choose(rows: MetricRows, kind: str) -> tuple[list[str], NDArray[np.int64] | None]:
+    """Give the wanted keys, and their places where they are not all."""
+    chosen = [
+        place
+        for place, key in enumerate(rows.keys)
+        if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
+    ]
+    if len(chosen) == len(rows.keys):
+        return rows.keys, None
+    return [rows.keys[place] for place in chosen], np.array(chosen, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """What a window has for the known keys of a rule: columns (k,), NaN and 0 where there is no row."""
+
+    values: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    level: NDArray[np.int8]
+
+    def take(self, places: NDArray[np.int64]) -> "_Cells":
+        return _Cells(self.values[places], self.counts[places], self.level[places])
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One alert of which something moved or is said."""
+
+    key: str
+    transition: Transition | None
+    saying: Saying | None
+
+
+class _Fact(NamedTuple):
+    """One changed alert as plain numbers; states, severities, move, notice and level are codes."""
+
+    key: str
+    move: int
+    notice: int
+    before: int
+    after: int
+    severity: int
+    said: int
+    start: int
+    said_so_far: int
+    peak: float
+    breaches: int
+    value: float
+    records: int
+    level: int
+
+
+def _facts(keys: list[str], places: NDArray[np.int64], before: AlertColumns, after: Step, cells: _Cells) -> Iterable[_Fact]:
+    """Take the alerts at `places`, called `keys`, out of their columns."""
+    columns, cells = after.columns.take(places), cells.take(places)
+    codes = (after.move[places], after.notice[places], before.state[places], columns.state, columns.severity)
+    numbers = (after.severity[places], columns.start, columns.count, columns.peak, columns.breaches)
+    rows = (cells.values, cells.counts, cells.level)
+    return map(_Fact._make, zip(keys, *(column.tolist() for column in (*codes, *numbers, *rows)), strict=True))
 
 
 class _Book:
@@ -177,183 +240,150 @@ class _Book:
         self.rule = rule
         self._environment = environment
         self._notifier = notifier
-        options, limits = rule.options, rule.options.thresholds
-        self.identity = [options.metric, options.statistic, rule.keys]
+        metric, limits = rule.metric, rule.options.thresholds
+        statistic, groups = rule.options.statistic, list(metric.group_by)
+        self.identity = [environment, metric.dataset, metric.name, statistic, rule.sign, rule.keys, groups]
         self._policy = Policy(
-            hold_warning=rule.hold[0],
-            hold_critical=rule.hold[1],
+            hold_warning=rule.options.hold.warning,
+            hold_critical=rule.options.hold.critical,
             has_warning=limits.warning is not None,
             has_critical=limits.critical is not None,
-            clear=options.clear,
-            repeat_ms=options.repeat_ms,
-            cooldown_ms=options.cooldown_ms,
+            clear=rule.options.clear,
+            repeat_ms=rule.options.repeat_ms,
+            cooldown_ms=rule.options.cooldown_ms,
             sign=rule.sign,
         )
         self._keys: list[str] = []
         self._columns = AlertColumns()
-        self._told: dict[str, list[str]] = {}
+        self._told: dict[str, list[str]] = {}  # who heard of an open episode, by key
 
-    def evaluate(self, result: WindowResult, out: Decisions) -> None:
-        rows = result.metrics.get(self.rule.options.metric)
-        keys, values, counts = self._wanted(rows)
-        places = self._learn(keys)
-        now = result.end
-        last = self._columns.last_row
-        last[places] = now
-        self._drop(now - last > self.rule.options.forget_after_ms, result, out)
-        places = self._places(keys)
-        self._judge(places, values, counts, result, out)
-
-    def _wanted(self, rows: MetricRows | None) -> tuple[list[str], NDArray[np.float64], NDArray[np.int64]]:
-        """Give the rows that this rule judges."""
-        if rows is None:
-            return [], np.zeros(0), np.zeros(0, np.int64)
-        values = rows.statistics[self.rule.options.statistic]
-        kind = self.rule.keys
-        chosen = [
-            i for i, key in enumerate(rows.keys) if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
-        ]
-        if len(chosen) == len(rows.keys):
-            return rows.keys, values, rows.counts
-        return [rows.keys[i] for i in chosen], values[chosen], rows.counts[chosen]
-
-    def _places(self, keys: list[str]) -> NDArray[np.int64]:
-        if keys == self._keys:
-            return np.arange(len(keys))
-        place = {key: i for i, key in enumerate(self._keys)}
-        return np.array([place[key] for key in keys], np.int64)
-
-    def _learn(self, keys: list[str]) -> NDArray[np.int64]:
-        """Make new keys known; gives the places of `keys`."""
-        if keys != self._keys:
-            known = {key: i for i, key in enumerate(self._keys)}
-            if not all(key in known for key in keys):
-                self._keys = sorted({*self._keys, *keys})  # code points sort as UTF-8 bytes do
-                self._columns = self._columns.take(np.array([known.get(key, -1) for key in self._keys], np.int64))
-        return self._places(keys)
-
-    def _drop(self, stale: NDArray[np.bool_], result: WindowResult, out: Decisions) -> None:
-        """Forget keys that had no row for too long, resolving what still fires."""
-        if not stale.any():
-            return
-        places = np.flatnonzero(stale)
-        move, notice = forget(self._columns, places)
-        columns = self._columns
-        for i, moved, said in zip(places.tolist(), move.tolist(), notice.tolist(), strict=True):
-            if moved:
-                self._say_and_move(i, columns, (moved, said), (STATES[columns.state[i]], "inactive"), result, out)
-            self._told.pop(self._keys[i], None)
-        kept = np.flatnonzero(~stale)
-        self._keys = [self._keys[i] for i in kept.tolist()]
-        self._columns = columns.take(kept)
-
-    def _judge(
-        self,
-        places: NDArray[np.int64],
-        row_values: NDArray[np.float64],
-        row_counts: NDArray[np.int64],
-        result: WindowResult,
-        out: Decisions,
-    ) -> None:
-        if not self._keys:
-            return
-        size = len(self._keys)
-        values, counts = np.full(size, np.nan), np.zeros(size, np.int64)
-        level = np.full(size, NO_DATA, np.int8)
-        values[places], counts[places] = row_values, row_counts
-        level[places] = self.rule.levels(row_values, row_counts)
-        before = self._columns
-        after = step(before, self._policy, level, values, (level == OK) & self.rule.clears(values), result.end)
+    def evaluate(self, window: _Window, out: Decisions) -> None:
+        cells = self._cells(window)
+        changes = self._forget(window, cells)
+        if changes is not None:
+            cells = cells.take(changes[1])
+        options, before = self.rule.options, self._columns
+        clear = (cells.level == OK) & self.rule.clears(cells.values)
+        after = step(before, self._policy, cells.level, cells.values, clear, window.result.end)
         self._columns = after.columns
-        options = self.rule.options
-        columns = (values, counts, level, before.state, after.columns.state, after.columns.severity)
-        out.evaluations.append(Evaluations(result.end, options.name, options.metric, options.statistic, self._keys, *columns))
-        self._tell(after, before, result, out)
-
-    def _tell(self, after: Step, before: AlertColumns, result: WindowResult, out: Decisions) -> None:
-        changed = np.flatnonzero((after.move > 0) | (after.notice > 0)).tolist()
-        rows = result.metrics.get(self.rule.options.metric)
-        for i in changed:
-            states = (STATES[before.state[i]], STATES[after.columns.state[i]])
-            severity = int(after.severity[i])
-            self._say_and_move(
-                i, after.columns, (int(after.move[i]), int(after.notice[i])), states, result, out, severity, rows
+        found = self._changes(self._keys, before, after, cells, window)
+        if changes is not None:
+            found = sorted(found + changes[0], key=lambda change: change.key)
+        if self._keys:
+            evaluations = Evaluations(
+                window_end=window.result.end,
+                rule=options.name,
+                metric=options.metric,
+                statistic=options.statistic,
+                keys=self._keys,
+                values=cells.values,
+                counts=cells.counts,
+                level=cells.level,
+                before=before.state,
+                after=after.columns.state,
+                severity=after.columns.severity,
             )
+            out.evaluations.append(evaluations)
+        self._write(found, window, out)
 
-    def _say_and_move(  # noqa: PLR0913
-        self,
-        i: int,
-        columns: AlertColumns,
-        what: tuple[int, int],
-        states: tuple[str, str],
-        result: WindowResult,
-        out: Decisions,
-        severity: int | None = None,
-        rows: MetricRows | None = None,
-    ) -> None:
-        """Write what moved and what is said of one key; a forgotten key is said with the severity that it had."""
-        key = self._keys[i]
-        fingerprint = fingerprint_of(self._environment, key, self.rule.options.name)
-        moved, said = what
-        episode = f"{fingerprint}:{int(columns.start[i]) // 1000}"
-        shown = None if states[1] in ("inactive", "pending") else SEVERITIES[columns.severity[i]]
-        if moved:
-            name = self.rule.options.name
-            out.transitions.append(
-                Transition(result.end, name, key, fingerprint, episode, *states, severity=shown, reason=MOVES[moved])
-            )
-        if said:
-            told = Episode(
-                fingerprint=fingerprint,
-                episode=episode,
-                key=key,
-                start=int(columns.start[i]),
-                number=int(columns.count[i]) - (MOVES[moved] != "forgotten"),
-                severity=int(columns.severity[i]) if severity is None else severity,
-                peak=float(columns.peak[i]),
-                breaches=int(columns.breaches[i]),
-            )
-            self._notify(told, NOTICES[said], result, rows, out)
+    def _cells(self, window: _Window) -> _Cells:
+        """Make new keys known, and lay the window's rows over the known ones."""
+        keys, values, counts = window.rows(self.rule)
+        places = self._learn(keys)
+        self._columns.last_row[places] = window.result.end
+        size = len(self._keys)
+        cells = _Cells(np.full(size, np.nan), np.zeros(size, np.int64), np.full(size, NO_DATA, np.int8))
+        cells.values[places], cells.counts[places] = values, counts
+        cells.level[places] = self.rule.levels(values, counts)
+        return cells
 
-    def _notify(self, told: Episode, reason: str, result: WindowResult, rows: MetricRows | None, out: Decisions) -> None:
-        heard = frozenset() if reason in ("first", "reopened") else frozenset(self._told.get(told.key, ()))
-        notification, heard, provenance = self._notifier.build(self.rule, told, reason, result, rows, heard)
-        self._told[told.key] = sorted(heard)
-        out.notifications.append(notification)
-        out.provenance.append(provenance)
+    def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
+        """Give the places of keys among the known ones, where new ones are put in order."""
+        if keys == self._keys:
+            return slice(None)
+        known = {key: place for place, key in enumerate(self._keys)}
+        if not all(key in known for key in keys):
+            self._keys = sorted(known.keys() | keys)  # code points sort as UTF-8 bytes do
+            self._columns = self._columns.take(np.array([known.get(key, -1) for key in self._keys], np.int64))
+            known = {key: place for place, key in enumerate(self._keys)}
+        return np.array([known[key] for key in keys], np.int64)
 
-    def to_state(self) -> dict[str, Any]:
+    def _forget(self, window: _Window, cells: _Cells) -> tuple[list[_Change], NDArray[np.int64]] | None:
+        """Forget keys that had no row for too long; gives what that changes, and the places that stay."""
+        stale = window.result.end - self._columns.last_row > self.rule.options.forget_after_ms
+        if not stale.any():
+            return None
+        gone, kept = np.flatnonzero(stale), np.flatnonzero(~stale)
+        keys, old = self._keys, self._columns.take(gone)
+        self._keys, self._columns = [keys[place] for place in kept.tolist()], self._columns.take(kept)
+        return self._changes([keys[place] for place in gone.tolist()], old, forget(old), cells.take(gone), window), kept
+
+    def _changes(self, keys: list[str], before: AlertColumns, after: Step, cells: _Cells, window: _Window) -> list[_Change]:
+        """Make objects of what moved or is said, and of nothing else."""
+        places = np.flatnonzero((after.move > 0) | (after.notice > 0))
+        if not len(places):
+            return []
+        result, name, changes = window.result, self.rule.options.name, []
+        for fact in _facts([keys[place] for place in places.tolist()], places, before, after, cells):
+            fingerprint = fingerprint_of(self._environment, fact.key, name)
+            episode = f"{fingerprint}:{fact.start // 1000}"
+            transition = saying = None
+            if fact.move:
+                moved = (STATES[fact.before], STATES[fact.after], SEVERITIES[fact.severity], MOVES[fact.move])
+                transition = Transition(result.end, name, fact.key, fingerprint, episode, *moved)
+            if fact.notice:
+                saying = self._saying(fact, fingerprint, episode, result)
+            changes.append(_Change(fact.key, transition, saying))
+        return changes
+
+    def _saying(self, fact: "_Fact", fingerprint: str, episode: str, result: WindowResult) -> Saying:
+        return Saying(
+            rule=self.rule,
+            window_start=result.start,
+            at=result.end,
+            key=fact.key,
+            fingerprint=fingerprint,
+            episode=episode,
+            start=fact.start,
+            number=fact.said_so_far - 1,
+            reason=NOTICES[fact.notice],
+            severity=fact.said,
+            value=self.rule.shown(fact.value),
+            count=fact.records,
+            level=LEVELS[fact.level],
+            peak=None if math.isnan(fact.peak) else fact.peak,
+            breaches=fact.breaches,
+            exemplars=result.exemplars.get((self.rule.options.metric, fact.key), ()),
+        )
+
+    def _write(self, changes: Iterable[_Change], window: _Window, out: Decisions) -> None:
+        for change in changes:
+            if change.transition is not None:
+                out.transitions.append(change.transition)
+            if change.saying is not None:
+                heard = frozenset(self._told.pop(change.key, ()))
+                notification, heard = self._notifier.build(change.saying, heard)
+                if notification.status == "firing":
+                    self._told[change.key] = sorted(heard)
+                out.notifications.append(notification)
+                out.provenance.append(self._notifier.provenance(change.saying, notification.id, window.partitions))
+
+    def to_state(self, lists: list[list[str]]) -> dict[str, Any]:
+        """Give plain values; the keys go to `lists`, once for all rules that know the same."""
+        if self._keys not in lists[-1:]:
+            lists.append(self._keys)
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
-        told = {key: channels for key, channels in self._told.items() if channels}
-        return {"identity": self.identity, "keys": self._keys, "columns": columns, "told": told}
+        return {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, "told": self._told}
 
-    def load(self, state: dict[str, Any]) -> None:
-        self._keys = state["keys"]
-        self._columns = AlertColumns(**state["columns"])
+    def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
+        self._keys = lists[state["keys"]]
+        fresh = AlertColumns().take(np.full(len(self._keys), -1))
+        known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
+        self._columns = AlertColumns(**known)
         self._told = state["told"]
 
 
 def fingerprint_of(environment: str, key: str, rule: str) -> str:
     """Give the identity of an alert: 16 hex digits of the sha256 of canonical {environment, key, rule}."""
-    text = f'{{"environment":{_json(environment)},"key":{key},"rule":{_json(rule)}}}'
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def rules_of(rules: Iterable[RuleOptions], metrics: Iterable[MetricOptions]) -> dict[str, Rule]:
-    """Make rules ready, by name."""
-    grouped = {metric.name: bool(metric.group_by) for metric in metrics}
-    return {rule.name: compile_rule(rule, grouped=grouped[rule.metric]) for rule in rules}
-
-
-def _json(value: object) -> str:
-    return canonical(value).decode()
-
-
-def _loads(key: str) -> dict[str, str]:
-    import orjson  # noqa: PLC0415
-
-    loaded: dict[str, str] = orjson.loads(key)
-    return loaded
-
-
-__all__ = ["FIRING", "INACTIVE", "Alerting", "Decisions", "Evaluations", "Transition", "fingerprint_of", "rules_of"]
+    text = b'{"environment":%b,"key":%b,"rule":%b}' % (canonical(environment), key.encode(), canonical(rule))
+    return hashlib.sha256(text).hexdigest()[:16]

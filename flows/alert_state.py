@@ -57,8 +57,8 @@ class AlertColumns:
     start: Ints = _column(np.int64, NEVER)
     resolved_at: Ints = _column(np.int64, NEVER)
     said_at: Ints = _column(np.int64, NEVER)
-    said: Ints = _column(np.int8)  # highest severity last said in this episode
-    owed: Ints = _column(np.bool_)  # reopened within the cooldown, and not said yet
+    said: Ints = _column(np.int8)  # the severity last said in this episode
+    owed: Ints = _column(np.bool_)  # went on within the cooldown, and that is not said yet
     count: Ints = _column(np.int32)  # notifications of this episode so far
     last_row: Ints = _column(np.int64, NEVER)
     peak: Ints = _column(np.float64)  # worst value of this episode; shown, never decided on
@@ -100,11 +100,13 @@ class Step:
     severity: Ints
 
 
-def forget(old: AlertColumns, places: NDArray[np.int64]) -> tuple[Ints, Ints]:
-    """Give move and notice (p,) of keys that are forgotten: a resolve where one fires, nothing otherwise."""
-    open_ = old.state[places] >= FIRING
-    move = np.where(open_, _MOVE["forgotten"], 0)
-    return move, np.where(open_ & ~old.owed[places], _NOTICE["forgotten"], 0)
+def forget(old: AlertColumns) -> Step:
+    """End what is open of keys that had no row for too long; nothing moves at the others."""
+    open_ = old.state >= FIRING
+    notice = np.where(open_ & ~old.owed, _NOTICE["forgotten"], 0).astype(np.int8)
+    nothing = np.zeros_like(old.state)
+    columns = replace(old, state=nothing, severity=nothing, count=old.count + (notice > 0))
+    return Step(columns, np.where(open_, _MOVE["forgotten"], 0).astype(np.int8), notice, old.severity)
 
 
 def step(old: AlertColumns, policy: Policy, level: Ints, values: NDArray[np.float64], clear: Bools, now: int) -> Step:  # noqa: PLR0913

@@ -38,9 +38,7 @@ class Bar:
         """Begin the step."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Take the bar away."""
         if self._progress:
             self._progress.stop()
@@ -61,9 +59,7 @@ class Bar:
         screen = self._progress.console if self._progress else out
         for line in text.splitlines():
             indent = len(line) - len(line.lstrip(" "))
-            screen.print(
-                Padding(Text.from_ansi(line[indent:]), (0, 0, 0, indent), expand=False), highlight=False
-            )
+            screen.print(Padding(Text.from_ansi(line[indent:]), (0, 0, 0, indent), expand=False), highlight=False)
 
     def _show(self, done: int) -> None:
         if not self._console.is_terminal:

@@ -69,9 +69,7 @@ def traffic_options(hours: float, seed: int) -> TrafficOptions:
     if seed < 0:
         message = f"--seed must not be negative, not {seed}"
         raise DemoError(message)
-    return TrafficOptions(
-        seed=seed, hours=hours, records_per_second=min(_RATE, _RECORDS_MAX / (hours * 3600))
-    )
+    return TrafficOptions(seed=seed, hours=hours, records_per_second=min(_RATE, _RECORDS_MAX / (hours * 3600)))
 
 
 def prepare(directory: Path) -> None:
@@ -120,9 +118,7 @@ def _run(directory: Path, options: TrafficOptions, out: Console) -> int:
         finally:
             client.close()
     if not summary["delivered"]:
-        sys.stderr.write(
-            "edgewatch demo: ClickHouse did not take all rows in time: the tables above are incomplete\n"
-        )
+        sys.stderr.write("edgewatch demo: ClickHouse did not take all rows in time: the tables above are incomplete\n")
         return _INCOMPLETE
     return 0
 

@@ -146,9 +146,7 @@ def others(incidents: Iterable[Incident], alerts: Iterable[Row]) -> list[Row]:
     labelled = tuple(incidents)
     first: dict[str, Row] = {}
     for row in alerts:
-        found = any(
-            (row["rule"], row["key"]) == (each.rule, each.key) and _during(each, row) for each in labelled
-        )
+        found = any((row["rule"], row["key"]) == (each.rule, each.key) and _during(each, row) for each in labelled)
         if row["status"] == "firing" and not found:
             first.setdefault(row["episode"], row)
     return list(first.values())

@@ -7,20 +7,19 @@ the episode, also when the routes have changed since.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import orjson
 
 from flows.exemplar import Exemplar
-from flows.metric import MetricOptions
 from flows.output import canonical, rfc3339
-from flows.rule import CRITICAL, Rule
-from flows.window import MetricRows, WindowResult
+from flows.rule import CRITICAL, WARNING, Rule
+from flows.wording import words_of
 from sinks.notification import Notification
 
-_SEVERITY_NAMES = ("", "warning", "critical")
-_ENDED = ("resolved", "forgotten")
+SEVERITIES = ("", "warning", "critical")
+ENDED = ("resolved", "forgotten")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,103 +28,109 @@ class RouteOptions:
 
     NOT_YET = ("match", "group_by", "continue")
 
-    severity: tuple[str, ...] = field(default=(), metadata={"help": "severities it takes; empty: any"})
+    severity: tuple[str, ...] = field(default=("warning", "critical"), metadata={"help": "severities it takes"})
     channels: tuple[str, ...] = field(metadata={"help": "names of channels"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
+        if not self.severity:
+            yield "severity", "is empty, so the route takes nothing; leave it out for any severity"
         for name in self.severity:
             if name not in ("warning", "critical"):
                 yield "severity", f"{name!r} is not a severity; allowed: warning, critical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """What is known of one alert when something is said of it; `number` counts its notifications from 0."""
+class Saying:
+    """What is known when something is said of one alert; `number` counts the episode's notifications from 0."""
 
+    rule: Rule
+    window_start: int
+    at: int
+    key: str
     fingerprint: str
     episode: str
-    key: str
     start: int
     number: int
+    reason: str
     severity: int
-    peak: float
+    value: float | None
+    count: int
+    level: str
+    peak: float | None
     breaches: int
+    exemplars: tuple[Exemplar, ...]
 
 
 class Notifier:
     """Builds notifications; pure, so a replay says the same words."""
 
-    def __init__(
-        self,
-        environment: str,
-        labels: dict[str, str],
-        routes: Sequence[RouteOptions],
-        metrics: Mapping[str, MetricOptions],
-    ) -> None:
-        """Take what notifications say besides the decision itself."""
+    def __init__(self, environment: str, labels: Mapping[str, str], routes: Sequence[RouteOptions], database: str) -> None:
+        """Take what notifications say besides the decision itself; `database` is where rows are looked up."""
         self._environment = environment
-        self._labels = labels
-        self._routes = tuple(routes)
-        self._metrics = dict(metrics)
+        self._labels = dict(labels)
+        self._database = database
+        self._channels = {code: _first(routes, SEVERITIES[code]) for code in (WARNING, CRITICAL)}
 
-    def channels(self, severity: int) -> frozenset[str]:
-        """Give the channels of the first route that takes the severity."""
-        name = _SEVERITY_NAMES[severity]
-        for route in self._routes:
-            if not route.severity or name in route.severity:
-                return frozenset(route.channels)
-        return frozenset()
-
-    def build(  # noqa: PLR0913
-        self,
-        rule: Rule,
-        told: Episode,
-        reason: str,
-        result: WindowResult,
-        rows: MetricRows | None,
-        heard: frozenset[str],
-    ) -> tuple[Notification, frozenset[str], bytes]:
-        """Give the notification, who has heard of the episode now, and the provenance line."""
-        options = rule.options
-        status = "resolved" if reason in _ENDED else "firing"
-        channels = self.channels(told.severity)
-        if status == "firing":
-            heard = heard | channels
-        value, count = _row(rows, told.key, options.statistic)
-        words = _Words(self._metrics[options.metric], rule, told, reason, value, count, result)
-        shown = result.exemplars.get((options.metric, told.key), ())
-        key: dict[str, str] = orjson.loads(told.key)
+    def build(self, saying: Saying, heard: frozenset[str]) -> tuple[Notification, frozenset[str]]:
+        """Give the notification, and who has heard of the episode now; `heard` is who had before."""
+        ended = saying.reason in ENDED
+        channels = self._channels[saying.severity]
+        if saying.reason in ("first", "reopened"):
+            heard = frozenset()
+        heard = heard if ended else heard | channels
+        key: dict[str, str] = orjson.loads(saying.key)
+        title, text = words_of(saying, key)
+        name = saying.rule.options.name
         notification = Notification(
-            at=result.end,
-            id=hashlib.sha256(f"{told.episode}|{told.number}".encode()).hexdigest()[:32],
-            rule=options.name,
+            at=saying.at,
+            id=hashlib.sha256(f"{saying.episode}|{saying.number}".encode()).hexdigest()[:32],
+            rule=name,
             key=key,
-            fingerprint=told.fingerprint,
-            episode=told.episode,
-            dedup_key=f"edgewatch/{self._environment}/{options.name}/{told.episode}",
-            status=status,
-            severity=_SEVERITY_NAMES[told.severity],
-            reason=reason,
-            channels=tuple(sorted(heard if status == "resolved" or reason == "de-escalated" else channels)),
+            fingerprint=saying.fingerprint,
+            episode=saying.episode,
+            dedup_key=f"edgewatch/{self._environment}/{name}/{saying.episode}",
+            status="resolved" if ended else "firing",
+            severity=SEVERITIES[saying.severity],
+            reason=saying.reason,
+            channels=tuple(sorted(heard if ended or saying.reason == "de-escalated" else channels)),
             group=None,
-            title=words.title(),
-            text=words.text(),
-            value=value,
-            threshold=rule.threshold(told.severity),
+            title=title,
+            text=text,
+            value=saying.value,
+            threshold=saying.rule.threshold(saying.severity),
             labels={**self._labels, **key},
-            # Contribution is not worked out by this version: null says so, an empty list would say that nothing stands out.
-            evidence={"exemplars": [_evidence(chosen) for chosen in shown], "contribution": None},
+            # Null says that contribution was not worked out; an empty list would say that nothing stands out.
+            evidence={"exemplars": [_evidence(chosen) for chosen in saying.exemplars], "contribution": None},
             environment=self._environment,
         )
-        return notification, heard, _provenance(notification.id, rule, told.key, result, shown)
+        return notification, heard
+
+    def provenance(self, saying: Saying, name: str, partitions: Sequence[Mapping[str, Any]]) -> bytes:
+        """Give the line of `provenance.ndjson` of the notification called `name`."""
+        exemplars = [
+            {"partition": chosen.partition, "offset": chosen.offset, "index": chosen.index, "ray_id": chosen.ray_id}
+            for chosen in saying.exemplars
+        ]
+        sql = sql_of(saying, self._database)
+        return canonical({"id": name, "exemplars": exemplars, "partitions": list(partitions), "sql": sql}) + b"\n"
 
 
-def _row(rows: MetricRows | None, key: str, statistic: str) -> tuple[float | None, int]:
-    if rows is None or key not in rows.keys:
-        return None, 0
-    place = rows.keys.index(key)
-    return float(rows.statistics[statistic][place]), int(rows.counts[place])
+def sql_of(saying: Saying, database: str) -> str:
+    """Give the query of the row that a decision was made on."""
+    key = ", ".join(f"{_quoted(name)}, {_quoted(value)}" for name, value in orjson.loads(saying.key).items())
+    options = saying.rule.options
+    return (
+        "SELECT window_start, window_end, metric, key, statistic, value, count, method"  # noqa: S608 (shown, not run)
+        f" FROM {database}.window_metrics FINAL"
+        f" WHERE run = '' AND metric = {_quoted(options.metric)} AND statistic = {_quoted(options.statistic)}"
+        f" AND window_start = {_time(saying.window_start)} AND window_end = {_time(saying.at)}"
+        f" AND {f'key = map({key})' if key else 'empty(key)'}"
+    )
+
+
+def _first(routes: Sequence[RouteOptions], severity: str) -> frozenset[str]:
+    return next((frozenset(route.channels) for route in routes if severity in route.severity), frozenset())
 
 
 def _evidence(chosen: Exemplar) -> dict[str, Any]:
@@ -137,96 +142,11 @@ def _evidence(chosen: Exemplar) -> dict[str, Any]:
     }
 
 
-def _provenance(name: str, rule: Rule, key: str, result: WindowResult, shown: tuple[Exemplar, ...]) -> bytes:
-    ranges: dict[str, list[int]] = {}
-    for chosen in shown:
-        low, high = ranges.get(chosen.partition, [chosen.offset, chosen.offset])
-        ranges[chosen.partition] = [min(low, chosen.offset), max(high, chosen.offset)]
-    record = {
-        "id": name,
-        "exemplars": [{"ray_id": c.ray_id, "partition": c.partition, "offset": c.offset, "index": c.index} for c in shown],
-        "offsets": {partition: {"from": low, "to": high} for partition, (low, high) in ranges.items()},
-        "sql": sql_of(rule, key, result.start),
-    }
-    return canonical(record) + b"\n"
-
-
-def sql_of(rule: Rule, key: str, window_start: int) -> str:
-    """Give the query that shows the row a decision was made on."""
-    pairs = ", ".join(f"'{_quoted(name)}', '{_quoted(text)}'" for name, text in sorted(orjson.loads(key).items()))
-    conditions = (
-        f"metric = '{_quoted(rule.options.metric)}'",
-        f"statistic = '{rule.options.statistic}'",
-        f"window_start = parseDateTimeBestEffort('{rfc3339(window_start)}', 'UTC')",
-        f"key = map({pairs})",
-    )
-    return "SELECT window_start, key, statistic, value, count FROM window_metrics FINAL WHERE " + " AND ".join(conditions)
-
-
 def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What a person reads at three in the morning."""
-
-    metric: MetricOptions
-    rule: Rule
-    told: Episode
-    reason: str
-    value: float | None
-    count: int
-    result: WindowResult
-
-    def title(self) -> str:
-        name = self.rule.options.name.replace("_", " ")
-        where = ", ".join(orjson.loads(self.told.key).values()) or "all traffic"
-        head = f"{name[:1].upper()}{name[1:]}: {where}"
-        if self.reason in _ENDED:
-            return f"{head}: back to normal" if self.reason == "resolved" else f"{head}: no data any more"
-        return head if self.value is None else f"{head}: {self._show(self.value)}"
-
-    def text(self) -> str:
-        return " ".join(filter(None, [self._now(), self._why(), self._history()]))
-
-    def _now(self) -> str:
-        what = (
-            f"{self.metric.name} {self.rule.options.statistic}" if self.rule.options.statistic != "ratio" else self.metric.name
-        )
-        span = f"{_clock(self.result.start)}-{_clock(self.result.end)} UTC"
-        if self.value is None:
-            return f"{what}: no row in {span}."
-        return f"{what} was {self._show(self.value)} over {self.count} records, {span}."
-
-    def _why(self) -> str:
-        side = "above" if self.rule.sign > 0 else "below"
-        limits = [
-            f"{name} {side} {self._show(limit)}"
-            for name, limit in (("critical", self.rule.threshold(CRITICAL)), ("warning", self.rule.threshold(1)))
-            if limit is not None
-        ]
-        return f"Thresholds: {', '.join(limits)}; clear at {self._show(self.rule.recover)}."
-
-    def _history(self) -> str:
-        minutes = (self.result.end - self.told.start) // 60_000
-        worst = "" if np.isnan(self.told.peak) else f"worst {self._show(self.told.peak)}, "
-        spoken = {
-            "escalated": "Escalated to critical.",
-            "de-escalated": "Down to warning.",
-            "reopened": "Firing again within the cooldown.",
-            "repeat": f"Still firing after {minutes} min.",
-            "resolved": f"Resolved after {minutes} min: {worst}{self.told.breaches} bad windows.",
-            "forgotten": f"Closed after {minutes} min: the key has had no row for too long.",
-        }
-        return spoken.get(self.reason, "")
-
-    def _show(self, value: float) -> str:
-        if self.rule.options.statistic == "ratio":
-            return f"{value * 100:.3g} %"
-        whole = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
-        return f"{whole} {self.metric.unit}".rstrip()
-
-
-def _clock(ms: int) -> str:
-    return rfc3339(ms)[11:16]
+@lru_cache(16)
+def _time(ms: int) -> str:
+    return f"toDateTime('{rfc3339(ms)[:-1].replace('T', ' ')}', 'UTC')"

@@ -230,9 +230,7 @@ class _Folded:
         return out
 
 
-def _exact_percentile(
-    values: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64], q: float
-) -> Any:
+def _exact_percentile(values: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64], q: float) -> Any:
     """numpy.percentile(..., method="linear") of each sorted segment; `values` ends with one NaN of padding."""
     rank = (counts - 1) * np.true_divide(q, 100)
     below = np.floor(rank)

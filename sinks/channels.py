@@ -21,9 +21,7 @@ class ChannelKind:
 
 CHANNELS: dict[str, ChannelKind] = {
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
-    "pagerduty": ChannelKind(
-        options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"
-    ),
+    "pagerduty": ChannelKind(options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"),
     "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once"),
 }
 

@@ -26,9 +26,7 @@ _CODE = re.compile(r"Code: (\d+)")
 _TABLE_MISSING = frozenset({"60", "81"})
 _NO_ACCESS = frozenset({"192", "193", "194", "497", "516"})
 # The rows themselves are at fault (cannot parse, wrong type, unknown column ...): they are refused for ever.
-_BAD_ROWS = frozenset(
-    {"6", "16", "26", "27", "33", "38", "41", "53", "62", "69", "70", "72", "117", "131", "349"}
-)
+_BAD_ROWS = frozenset({"6", "16", "26", "27", "33", "38", "41", "53", "62", "69", "70", "72", "117", "131", "349"})
 _BAD_REQUEST, _TOO_LARGE = 400, 413
 _SETTINGS = {"date_time_input_format": "best_effort", "input_format_skip_unknown_fields": "1"}
 _SECTION = re.compile(r"^-- version (\d+)\s*$", re.MULTILINE)
@@ -41,9 +39,7 @@ class ClickHouseOptions:
     url: str = field(default="http://127.0.0.1:8123", metadata={"help": "HTTP interface of the server"})
     database: str = field(default="edgewatch", metadata={"help": "made if it is not there"})
     user: str = field(default="default", metadata={"help": "user name"})
-    password: str = field(
-        default="", repr=False, metadata={"secret": True, "help": "password, empty for none"}
-    )
+    password: str = field(default="", repr=False, metadata={"secret": True, "help": "password, empty for none"})
     cluster: str = field(default="", metadata={"help": "ON CLUSTER and replicated engines: not yet"})
     ttl: str = field(default="400d", metadata={"help": "how long rows stay after they were written"})
 
@@ -103,9 +99,7 @@ class ClickHouse:
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Give the rows of a SELECT without a FORMAT, run in the database."""
-        answer = self._ask(
-            f"{sql.strip().rstrip(';')} FORMAT JSONEachRow", {"database": self._options.database}
-        )
+        answer = self._ask(f"{sql.strip().rstrip(';')} FORMAT JSONEachRow", {"database": self._options.database})
         return [orjson.loads(line) for line in answer.body.splitlines()]
 
     def _name(self, table: str) -> str:
@@ -134,9 +128,7 @@ class ClickHouse:
         if ttl == self._options.ttl:
             return []
         for table in tables():
-            self._ask(
-                f"ALTER TABLE {self._name(table)} MODIFY TTL inserted_at + {interval(self._options.ttl)}", {}
-            )
+            self._ask(f"ALTER TABLE {self._name(table)} MODIFY TTL inserted_at + {interval(self._options.ttl)}", {})
         self._stamp(max(version for version, _ in migrations(self._options)))
         return [f"rows stay {self._options.ttl} instead of {ttl}"]
 
@@ -169,9 +161,7 @@ class ClickHouse:
         if final:
             return self._http.error(f"HTTP {answer.status}: {answer.text}", retryable=False, code=code)
         wait = self._http.refused(answer).retry_after
-        return self._http.error(
-            f"HTTP {answer.status}: {answer.text}", retryable=True, retry_after=wait, code=code
-        )
+        return self._http.error(f"HTTP {answer.status}: {answer.text}", retryable=True, retry_after=wait, code=code)
 
 
 def schema() -> str:
@@ -189,9 +179,7 @@ def migrations(options: ClickHouseOptions) -> list[tuple[int, list[str]]]:
 def tables() -> list[str]:
     """Give the names of the tables that hold rows."""
     return [
-        name
-        for name in re.findall(r"CREATE TABLE IF NOT EXISTS \{database\}\.(\w+)", schema())
-        if name != "schema_version"
+        name for name in re.findall(r"CREATE TABLE IF NOT EXISTS \{database\}\.(\w+)", schema()) if name != "schema_version"
     ]
 
 
@@ -207,6 +195,4 @@ def interval(ttl: str) -> str:
 def _statements(body: str) -> list[str]:
     """Cut at the semicolons that end a line; comments go."""
     code = "\n".join(line for line in body.splitlines() if not line.lstrip().startswith("--"))
-    return [
-        statement.strip() for statement in re.split(r";\s*$", code, flags=re.MULTILINE) if statement.strip()
-    ]
+    return [statement.strip() for statement in re.split(r";\s*$", code, flags=re.MULTILINE) if statement.strip()]

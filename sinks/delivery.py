@@ -110,17 +110,11 @@ class Delivery:
     def start(self) -> None:
         """Start a thread a destination; raises OSError where another process delivers from this spool."""
         self._claim = _claim(self._spool.path)
-        unknown = sorted(
-            {name for name, state in self._spool.counts() if state == "queued"} - self.lanes.keys()
-        )
+        unknown = sorted({name for name, state in self._spool.counts() if state == "queued"} - self.lanes.keys())
         if unknown:
-            _log.warning(
-                "items wait for %s, which is not configured: `edgewatch spool drop`", ", ".join(unknown)
-            )
+            _log.warning("items wait for %s, which is not configured: `edgewatch spool drop`", ", ".join(unknown))
         for name, lane in self.lanes.items():
-            thread = threading.Thread(
-                target=self._run, args=(lane, self._wake[name]), name=f"deliver-{name}", daemon=True
-            )
+            thread = threading.Thread(target=self._run, args=(lane, self._wake[name]), name=f"deliver-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
 

@@ -114,9 +114,7 @@ def application(store: Store) -> Starlette:
         if not sql.strip():
             return Response("Ok.\n")
         if request.method == "GET" and not _reads(sql):
-            return _answer_error(
-                "Code: 164. DB::Exception: Cannot execute query in readonly mode: use POST", 403
-            )
+            return _answer_error("Code: 164. DB::Exception: Cannot execute query in readonly mode: use POST", 403)
         return await run_in_threadpool(_run, store, sql, request)
 
     return Starlette(routes=[Route("/ping", ping), Route("/", ask, methods=["GET", "POST"])])
@@ -127,9 +125,7 @@ def serve(directory: Path, listen: str) -> None:
     host, port = _address(listen)
     listener = _bind(host, port)
     store = Store(directory)
-    config = uvicorn.Config(
-        application(store), log_level="warning", lifespan="off", timeout_graceful_shutdown=int(_STOP_S / 2)
-    )
+    config = uvicorn.Config(application(store), log_level="warning", lifespan="off", timeout_graceful_shutdown=int(_STOP_S / 2))
     try:
         # uvicorn raises the signal that ended it once more: by then it has done its work.
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -156,9 +152,7 @@ class Embedded:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop it."""
         self.stop()
 
@@ -218,9 +212,7 @@ class Embedded:
                     if client.request("GET", f"{self.url}/ping").ok:
                         return
                 time.sleep(_POLL_S)
-        message = (
-            f"the embedded ClickHouse did not answer within {_START_S:.0f} s; see {self.directory}/server.log"
-        )
+        message = f"the embedded ClickHouse did not answer within {_START_S:.0f} s; see {self.directory}/server.log"
         raise EmbeddedError(message)
 
     def _last_words(self) -> str:
@@ -234,9 +226,7 @@ def _run(store: Store, sql: str, request: Request) -> Response:
     wrong = next((name for name in settings if not _SETTING.fullmatch(name)), None)
     if wrong is not None:
         return _answer_error(f"Code: 115. DB::Exception: Unknown setting {wrong!r}. (UNKNOWN_SETTING)", 404)
-    database = (
-        request.query_params.get("database") or request.headers.get("x-clickhouse-database") or "default"
-    )
+    database = request.query_params.get("database") or request.headers.get("x-clickhouse-database") or "default"
     output = request.query_params.get("default_format") or "TabSeparated"
     try:
         body = store.run(sql, database=database.replace("`", ""), settings=settings, output=output)
@@ -260,9 +250,7 @@ def _answer_error(text: str, status: int | None) -> Response:
     found = _CODE.search(text)
     code = found.group(1) if found else "0"
     headers = {"X-ClickHouse-Exception-Code": code}
-    return Response(
-        f"{text.strip()}\n", status or _STATUS.get(code, 500), headers, "text/plain; charset=UTF-8"
-    )
+    return Response(f"{text.strip()}\n", status or _STATUS.get(code, 500), headers, "text/plain; charset=UTF-8")
 
 
 def _foreign(request: Request) -> str:

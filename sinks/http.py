@@ -72,15 +72,11 @@ class HttpClient:
         """Close the connections; they close by themselves once nobody holds the client."""
         self._client.close()
 
-    def error(
-        self, problem: str, *, retryable: bool, retry_after: float | None = None, code: str = ""
-    ) -> DeliveryError:
+    def error(self, problem: str, *, retryable: bool, retry_after: float | None = None, code: str = "") -> DeliveryError:
         """Make the error of this service, without secrets."""
         # Cut after scrubbing: half a secret would not be found.
         text = f"{self._name}: {scrub(problem, self._secrets)[:_SHOWN]}"
-        return DeliveryError(
-            text, retryable=retryable, retry_after=retry_after, code=scrub(code, self._secrets)
-        )
+        return DeliveryError(text, retryable=retryable, retry_after=retry_after, code=scrub(code, self._secrets))
 
     def request(  # noqa: PLR0913  the parts of a request, named
         self,

@@ -178,9 +178,7 @@ class Lane:
             delay = self._back_off(items[0].attempts)
             if self._breaker.failed(now):
                 waiting = self._spool.queued([self.destination.name])
-                _log.warning(
-                    "%s is down, %d waiting, nothing is lost: %s", self.destination.name, waiting, error
-                )
+                _log.warning("%s is down, %d waiting, nothing is lost: %s", self.destination.name, waiting, error)
         ids = [item.id for item in items]
         self._record(partial(self._spool.failed, self.destination.name, ids, error=str(error), delay=delay))
         self._expire(str(error))

@@ -75,9 +75,7 @@ class DeliveryError(Exception):
     `retry_after` (seconds) is what the other end asked for; `code` is its own word for the error.
     """
 
-    def __init__(
-        self, message: str, *, retryable: bool, retry_after: float | None = None, code: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, retryable: bool, retry_after: float | None = None, code: str = "") -> None:
         """Keep what delivery decides on."""
         super().__init__(message)
         self.retryable = retryable

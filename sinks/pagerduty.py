@@ -34,9 +34,7 @@ class PagerDutyOptions:
     """Options of a PagerDuty channel: one service's integration."""
 
     routing_key: str = field(repr=False, metadata={"secret": True, "help": "integration key (Events API v2)"})
-    url: str = field(
-        default="https://events.pagerduty.com/v2/enqueue", metadata={"help": "the EU has its own host"}
-    )
+    url: str = field(default="https://events.pagerduty.com/v2/enqueue", metadata={"help": "the EU has its own host"})
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -74,9 +72,7 @@ class PagerDuty:
         opened = _opened(memory)
         critical = notification.severity == "critical"
         key = base
-        if base + _CRITICAL in opened or (
-            base in opened and critical and memory.get("severity") == "warning"
-        ):
+        if base + _CRITICAL in opened or (base in opened and critical and memory.get("severity") == "warning"):
             key = base + _CRITICAL
         routing_key = opened.get(key, self._options.routing_key)
         self._enqueue(event(notification, key, routing_key), routing_key)
@@ -111,9 +107,7 @@ def event(notification: Notification, dedup_key: str, routing_key: str) -> bytes
     whole: dict[str, Any] = {**body, "client": "edgewatch", "payload": payload}
     out = orjson.dumps(whole)
     if len(out) > _BODY_BYTES:
-        payload["custom_details"] = {
-            "error": f"left out: the event had {len(out)} bytes, {_BODY_BYTES} are allowed"
-        }
+        payload["custom_details"] = {"error": f"left out: the event had {len(out)} bytes, {_BODY_BYTES} are allowed"}
         out = orjson.dumps(whole)
     return out
 

@@ -39,13 +39,9 @@ _SEVERITIES = ("critical", "warning")
 _MARKS = {"critical": "\N{LARGE RED CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}"}
 _RESOLVED = "\N{LARGE GREEN CIRCLE}"
 _QUIET = frozenset({"resolved", "forgotten", "de-escalated"})
-_CANNOT_EDIT = frozenset(
-    {"message_not_found", "cant_update_message", "edit_window_closed", "msg_too_long", "is_inactive"}
-)
+_CANNOT_EDIT = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "msg_too_long", "is_inactive"})
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
-_PASSING = frozenset(
-    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
-)
+_PASSING = frozenset({"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"})
 _HINTS = {
     "channel_not_found": "no such channel, or the app is not in it",
     "not_in_channel": "invite the app to the channel",
@@ -101,9 +97,7 @@ class SlackWebhook:
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post it."""
-        answer = self._http.request(
-            "POST", self._url, content=orjson.dumps(message(notification)), headers=_JSON
-        )
+        answer = self._http.request("POST", self._url, content=orjson.dumps(message(notification)), headers=_JSON)
         said = answer.text
         if answer.ok and said == "ok":
             return memory

@@ -215,8 +215,7 @@ class Spool:
                 [(error, now + int(delay * 1000), each) for each in ids],
             )
             db.execute(
-                "UPDATE items SET tried_at = ?"
-                " WHERE destination = ? AND state = 'queued' AND tried_at IS NULL",
+                "UPDATE items SET tried_at = ? WHERE destination = ? AND state = 'queued' AND tried_at IS NULL",
                 (now, destination),
             )
 
@@ -250,18 +249,14 @@ class Spool:
     def counts(self) -> dict[tuple[str, str], int]:
         """Give the number of items by (destination, state), delivered ones as long as their ids stay."""
         with self._lock:
-            rows = self._db.execute(
-                "SELECT destination, state, count(*) FROM items GROUP BY 1, 2 ORDER BY 1, 2"
-            ).fetchall()
+            rows = self._db.execute("SELECT destination, state, count(*) FROM items GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
         return {(destination, state): count for destination, state, count in rows}
 
     def queued(self, destinations: Iterable[str]) -> int:
         """Give the number of items that still wait for these destinations."""
         with self._lock:
             return sum(
-                self._db.execute(
-                    "SELECT count(*) FROM items WHERE destination = ? AND state = 'queued'", (each,)
-                ).fetchone()[0]
+                self._db.execute("SELECT count(*) FROM items WHERE destination = ? AND state = 'queued'", (each,)).fetchone()[0]
                 for each in destinations
             )
 
@@ -285,8 +280,7 @@ class Spool:
             wanted = None if ids is None else set(ids)
             dead = [row[0] for row in db.execute(_REVIVABLE) if wanted is None or row[0] in wanted]
             db.executemany(
-                "UPDATE items SET state = 'queued', done_at = NULL, tried_at = NULL, next_at = 0"
-                " WHERE id = ?",
+                "UPDATE items SET state = 'queued', done_at = NULL, tried_at = NULL, next_at = 0 WHERE id = ?",
                 [(each,) for each in dead],
             )
         return dead
@@ -301,8 +295,7 @@ class Spool:
                 found = [row[0] for row in db.execute(query, (destination, destination))]
             now = self._ms()
             db.executemany(
-                "UPDATE items SET state = 'delivered', payload = NULL, done_at = ?, error = 'dropped'"
-                " WHERE id = ?",
+                "UPDATE items SET state = 'delivered', payload = NULL, done_at = ?, error = 'dropped' WHERE id = ?",
                 [(now, each) for each in found],
             )
         return found

@@ -62,10 +62,7 @@ def test_the_table_of_hosts_agrees_with_the_files(ran: tuple[Path, str]) -> None
     directory, printed = ran
     lines = printed.splitlines()
     first = next(n for n, line in enumerate(lines) if line.startswith("Host ")) + 1
-    table = {
-        cells[0]: cells[1:]
-        for cells in (line.replace(" %", "").split("  ") for line in lines[first : first + 6])
-    }
+    table = {cells[0]: cells[1:] for cells in (line.replace(" %", "").split("  ") for line in lines[first : first + 6])}
     got = {host: [cell.strip() for cell in cells if cell.strip()] for host, cells in table.items()}
     by_host: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((directory / "logs" / "http_requests").rglob("*.gz")):
@@ -145,9 +142,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         prepare(tmp_path / "demo")
 
 
-def test_serving_is_refused_until_there_is_a_dashboard(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_serving_is_refused_until_there_is_a_dashboard(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert demo(tmp_path / "demo", serve=True) == 2
     assert "--serve: not yet" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()

@@ -92,9 +92,7 @@ def test_the_runner_without_an_engine_gives_the_same_bytes(archive, replayed, tm
     from sinks.files import Segments, write_outputs
 
     config = load(MONITOR)
-    spec = RunSpec(
-        mode="replay", config="", source=f"archive:{archive}", start=None, end=None, state=str(tmp_path), out=None
-    )
+    spec = RunSpec(mode="replay", config="", source=f"archive:{archive}", start=None, end=None, state=str(tmp_path), out=None)
     line = build_line(config, archive_datasets(config, spec))
     segments = Segments(tmp_path / "segments", None)
 

@@ -148,9 +148,7 @@ def count(client, table, where="1"):
     return int(client.query(f"SELECT count() AS n FROM {table} FINAL WHERE {where}")[0]["n"])
 
 
-def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives_a_restart(
-    brokers, topic, tmp_path, embedded
-):
+def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives_a_restart(brokers, topic, tmp_path, embedded):
     names = (topic(2), topic(1))
     log = tmp_path / "log"
     with FakeSlack() as slack, FakePagerDuty() as pagerduty, Feed(brokers, *names) as feed:
@@ -173,7 +171,9 @@ def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives
         assert events[0]["dedup_key"] == events[1]["dedup_key"]
         for table in ("window_metrics", "evaluations", "transitions", "notifications", "exemplars", "window_histograms"):
             assert count(client, table) > 0, table
-        rows = client.query("SELECT count() AS n, uniqExact(window_start, metric, key, statistic) AS u FROM window_metrics FINAL")
+        rows = client.query(
+            "SELECT count() AS n, uniqExact(window_start, metric, key, statistic) AS u FROM window_metrics FINAL"
+        )
         assert rows[0]["n"] == rows[0]["u"]
         assert count(client, "window_metrics", "metric = 'db_latency' AND statistic = 'p99' AND value = 20.5") > 0
     assert KEY not in log.read_text()
@@ -187,9 +187,7 @@ def _has_rows(client, table):
         return False
 
 
-def test_a_channel_and_clickhouse_that_are_away_get_everything_in_order_when_they_are_back(
-    brokers, topic, tmp_path
-):
+def test_a_channel_and_clickhouse_that_are_away_get_everything_in_order_when_they_are_back(brokers, topic, tmp_path):
     pytest.importorskip("chdb", reason="missing service: chdb (pip install 'edgewatch[embedded]')")
     names = (topic(2), topic(1))
     log = tmp_path / "log"
@@ -224,9 +222,12 @@ def test_a_full_disk_under_the_spool_stops_with_one_clear_line_and_loses_nothing
     names = (topic(2), topic(1))
     small = tmp_path / "small"
     small.mkdir()
-    if shutil.which("mount") is None or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", small], check=False, capture_output=True
-    ).returncode:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", small], check=False, capture_output=True
+        ).returncode
+    ):
         services.missing("tmpfs")
     try:
         with FakePagerDuty() as pagerduty, FakeSlack() as slack, Feed(brokers, *names):

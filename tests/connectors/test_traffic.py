@@ -30,9 +30,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -76,9 +74,7 @@ def test_the_number_of_records_is_what_was_asked_for(hours: float, rate: float, 
 
 def test_files_are_named_after_the_time_in_which_their_records_were_produced(archive: Path) -> None:
     for dataset, partitions in PARTITIONS.items():
-        assert sorted(path.name for path in (archive / dataset).iterdir()) == [
-            f"p{n}" for n in range(partitions)
-        ]
+        assert sorted(path.name for path in (archive / dataset).iterdir()) == [f"p{n}" for n in range(partitions)]
         for path in (archive / dataset).rglob("*.gz"):
             found = NAME.fullmatch(path.name)
             assert found, path
@@ -107,8 +103,7 @@ def test_every_line_is_a_record_of_known_fields(archive: Path) -> None:
 
 def test_a_monitor_that_counts_more_than_user_requests_would_page(archive: Path) -> None:
     got = Counter(
-        (record["ClientRequestSource"], record["EdgeResponseStatus"] == 504)
-        for record in all_records(archive, "http_requests")
+        (record["ClientRequestSource"], record["EdgeResponseStatus"] == 504) for record in all_records(archive, "http_requests")
     )
     assert {source for source, _ in got} == {
         "eyeball",
@@ -227,17 +222,13 @@ def test_without_incidents_there_are_no_labels(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_mix_in_one_folder(archive: Path) -> None:
-    with pytest.raises(
-        FileExistsError, match="http_requests exists already; remove it or choose another folder"
-    ):
+    with pytest.raises(FileExistsError, match="http_requests exists already; remove it or choose another folder"):
         write_archive(Traffic(OPTIONS), archive)
 
 
 def test_progress_ends_at_the_number_of_records(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    write_archive(
-        Traffic(TrafficOptions(hours=0.1)), tmp_path, lambda done, total: seen.append((done, total))
-    )
+    write_archive(Traffic(TrafficOptions(hours=0.1)), tmp_path, lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert seen[-1] == (14_400, 14_400)
 

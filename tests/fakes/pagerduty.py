@@ -56,9 +56,7 @@ def _errors(event: dict[str, Any], size: int) -> list[str]:
         errors.append("'event_action' is invalid")
     if event.get("event_action") == "trigger":
         payload = event.get("payload", {})
-        errors += [
-            f"'{name}' is missing" for name in ("summary", "source", "severity") if not payload.get(name)
-        ]
+        errors += [f"'{name}' is missing" for name in ("summary", "source", "severity") if not payload.get(name)]
         if len(payload.get("summary", "")) > 1024:
             errors.append("'summary' is longer than 1024")
         if payload.get("severity") not in _SEVERITIES:
@@ -67,6 +65,4 @@ def _errors(event: dict[str, Any], size: int) -> list[str]:
 
 
 def _refusal(*errors: str) -> Answer:
-    return of_json(
-        400, {"status": "invalid event", "message": "Event object is invalid", "errors": list(errors)}
-    )
+    return of_json(400, {"status": "invalid event", "message": "Event object is invalid", "errors": list(errors)})

@@ -1,322 +1,334 @@
-"""The columns of the state machine against the definition of threshold rules, recomputed object by object."""
+"""The columns of the alerts against the definition of threshold rules, recomputed object by object."""
 
 import json
-from dataclasses import dataclass, field
+import random
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.alert import Alerting
-from flows.alert_state import AlertColumns, Policy, step
+from flows.alert import Alerting, fingerprint_of
+from flows.alert_state import MOVES, NOTICES, AlertColumns, Policy, step
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
-from flows.rule import Hold, RuleOptions, Thresholds
+from flows.rule import Thresholds, compile_rule
 from flows.window import MetricRows, WindowResult
-from tests.acceptance import alerts as definition
-
-START = 1_764_547_200_000
-LENGTH = 300_000
-METRICS = (
-    MetricOptions(name="error_rate", kind="ratio", dataset="d", bad="x >= 1", group_by=("host",)),
-    MetricOptions(name="latency", kind="distribution", dataset="d", value="x", unit="ms"),
+from tests.flows.history import (
+    FILES,
+    KEYS,
+    LENGTH,
+    LIMITS,
+    METRICS,
+    SCALE,
+    START,
+    STATISTIC,
+    VALUES,
+    Settings,
+    histories,
+    play,
+    rates,
+    result_of,
+    results_of,
+    rule,
+    rules,
+    run,
+    shown,
+    wanted,
 )
-ROUTES = (RouteOptions(severity=("critical",), channels=("pager", "chat")), RouteOptions(channels=("chat", "mail")))
-KEYS = ["{}", '{"host":"a"}', '{"host":"b"}', '{"host":"(other)"}']
+
+TWO_RULES = st.tuples(rules("r1"), rules("r2"))
 
 
-@dataclass
-class Settings:
-    """What of a configuration the rules need."""
-
-    rules: tuple
-    environment: str = "test"
-    labels: dict = field(default_factory=dict)
-    metrics: tuple = METRICS
-    routes: tuple = ROUTES
+@settings(max_examples=150, deadline=None)
+@given(TWO_RULES, histories())
+def test_any_history_gives_what_the_definition_gives(chosen, history):
+    results = results_of(history)
+    for name, lines, want in zip(FILES, run(chosen, results), wanted(chosen, results), strict=True):
+        assert (name, shown(lines, want), len(lines)) == (name, want, len(want))
 
 
-def toml_of(rule):
-    """Give the rule as the configuration file has it."""
-    out = {
-        "name": rule.name,
-        "metric": rule.metric,
-        "statistic": rule.statistic,
-        "min_count": rule.min_count,
-        "clear": rule.clear,
-    }
-    side = "above" if rule.above else "below"
-    out[side] = {n: v for n in ("warning", "critical") if (v := getattr(rule.thresholds, n)) is not None}
-    out["for"] = rule.for_ if isinstance(rule.for_, int) else {"warning": rule.for_.warning, "critical": rule.for_.critical}
-    for name in ("repeat", "cooldown", "forget_after"):
-        out[name] = f"{getattr(rule, name + '_ms') // 1000}s"
-    if rule.keys:
-        out["keys"] = rule.keys
-    if rule.recover is not None:
-        out["recover"] = rule.recover
-    return out
-
-
-def config_of(rules):
-    return {
-        "environment": "test",
-        "metric": [{"name": m.name, "dataset": m.dataset, "group_by": list(m.group_by)} for m in METRICS],
-        "route": [{"severity": list(r.severity) or ["warning", "critical"], "channels": list(r.channels)} for r in ROUTES],
-        "rule": [toml_of(rule) for rule in rules],
-    }
-
-
-def rows_of(metric, statistic, cells):
-    """Make rows of (key, value, count) cells."""
-    cells = sorted(cells)
-    return MetricRows(
-        metric,
-        [key for key, _, _ in cells],
-        np.array([count for _, _, count in cells], np.int64),
-        {statistic: np.array([value for _, value, _ in cells], np.float64)},
-        np.zeros(len(cells), np.bool_),
-    )
-
-
-def results_of(history):
-    """Make window results of a history: per window a dict (metric, key) -> (value, count)."""
+def every_kind_of_rule():
     out = []
-    for n, cells in enumerate(history):
-        metrics = {}
-        for metric, statistic in (("error_rate", "ratio"), ("latency", "p99")):
-            chosen = [(key, *cell) for (name, key), cell in cells.items() if name == metric]
-            if chosen:
-                metrics[metric] = rows_of(metric, statistic, chosen)
-        out.append(WindowResult("d", START + n * LENGTH, START + (n + 1) * LENGTH, metrics, {}))
+    for metric in sorted(STATISTIC):
+        for number, limits in enumerate(LIMITS):
+            for above in (True, False):
+                warning, critical = (v and (v if above else 1 - v) * SCALE[metric] for v in limits)
+                side = {"above" if above else "below": Thresholds(warning=warning, critical=critical)}
+                options = {"metric": metric, "statistic": STATISTIC[metric], "keys": "all", "min_count": 50}
+                times = {"repeat_ms": 1_800_000, "cooldown_ms": 1_200_000, "forget_after_ms": 3_600_000, **side}
+                name = f"{metric}_{number}_{'above' if above else 'below'}"
+                out.append(rule(name=name, **({"above": None} | times | options), for_=number % 3 + 1))
     return out
 
 
-def lines_of(results):
-    """Give the rows as `windows.ndjson` has them."""
-    return [
-        {
-            "window_end": definition.iso(result.end // 1000),
-            "metric": name,
-            "key": json.loads(key),
-            "statistic": statistic,
-            "value": value,
-            "count": count,
-        }
-        for result in results
-        for name, rows in result.metrics.items()
-        for statistic, column in rows.statistics.items()
-        for key, value, count in zip(rows.keys, column.tolist(), rows.counts.tolist(), strict=True)
-    ]
+def long_history(windows):
+    """Make days of values that wander between the limits, and sometimes stay away for long."""
+    draw = random.Random(7)
+    value: dict = {}
+    away: dict = {}
+    history = []
+    for _ in range(windows):
+        window = {}
+        for place in ((metric, key) for metric in STATISTIC for key in KEYS):
+            away[place] = away.get(place, 0) - 1 if draw.random() > 0.01 else draw.randint(1, 20)
+            if draw.random() < 0.3:
+                value[place] = draw.choice(VALUES) * SCALE[place[0]]
+            if away[place] <= 0:
+                window[place] = (value.get(place, 0.0), draw.choice([5, 1000, 1000, 1000]))
+        history.append(window)
+    return history
 
 
-def run(rules, results, restart_at=()):
-    """Run the rules; gives evaluations, transitions, notifications as rows of files."""
-    alerting = Alerting(Settings(tuple(rules)))
-    out: tuple[list, list, list] = ([], [], [])
-    for n, result in enumerate(results):
-        if n in restart_at:
-            state = alerting.snapshot()
-            alerting = Alerting(Settings(tuple(rules)))
-            alerting.restore(state)
-        decisions = alerting.evaluate(result)
-        out[0].extend(json.loads(line) for block in decisions.evaluations for line in block.lines().splitlines())
-        out[1].extend(json.loads(transition.line()) for transition in decisions.transitions)
-        out[2].extend(json.loads(notification.line()) for notification in decisions.notifications)
-    return out
-
-
-def by_place(rows):
-    return sorted(rows, key=lambda r: (r.get("at") or r["window_end"], r["rule"], definition.canonical(r["key"])))
-
-
-def wanted(rules, results):
-    out = definition.reference(config_of(rules), lines_of(results))
-    for rows, name in zip(out, ("window_end", "at", "at"), strict=True):
-        for row in rows:
-            row[name] = definition.iso(row[name])
-    return out
-
-
-VALUE = st.sampled_from([0.0, 0.004, 0.008, 0.01, 0.011, 0.03, 0.04, 0.05, 0.06, 0.5, 0.68, 0.7, 0.75, 0.76, 0.8, 1.0])
-CELL = st.tuples(VALUE, st.sampled_from([5, 100, 100, 100, 1000]))
-WINDOW = st.dictionaries(st.tuples(st.sampled_from(["error_rate", "latency"]), st.sampled_from(KEYS)), CELL, max_size=6)
-HISTORY = st.lists(st.one_of(WINDOW, st.just({})), min_size=1, max_size=40)
-LIMITS = st.sampled_from([(0.01, 0.05), (0.01, None), (None, 0.05), (0.03, 0.03)])
-MINUTES = st.sampled_from([0, 5, 10, 15, 30, 60])
-
-
-@st.composite
-def rule(draw, name="r"):
-    above = draw(st.booleans())
-    warning, critical = draw(LIMITS)
-    if not above:
-        warning, critical = (None if v is None else 1 - v for v in (warning, critical))
-    limits = Thresholds(warning=warning, critical=critical)
-    hold = draw(st.one_of(st.integers(1, 3), st.builds(Hold, warning=st.integers(1, 3), critical=st.integers(1, 3))))
-    metric = draw(st.sampled_from(["error_rate", "latency"]))
-    return RuleOptions(
-        name=name,
-        metric=metric,
-        statistic="ratio" if metric == "error_rate" else "p99",
-        keys=draw(st.sampled_from(["", "groups", "total", "all"])),
-        above=limits if above else None,
-        below=None if above else limits,
-        min_count=draw(st.sampled_from([0, 50])),
-        for_=hold,
-        clear=draw(st.integers(1, 3)),
-        repeat_ms=draw(MINUTES) * 60_000,
-        cooldown_ms=draw(MINUTES) * 60_000,
-        forget_after_ms=draw(st.sampled_from([600_000, 86_400_000])),
-    )
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.tuples(rule("r1"), rule("r2")), HISTORY)
-def test_any_history_gives_what_the_definition_gives(rules, history):
-    results = results_of(history)
-    for name, got, want in zip(
-        ("evaluations", "transitions", "notifications"), run(rules, results), wanted(rules, results), strict=True
-    ):
-        ordered = by_place(want)
-        shown = [{key: row[key] for key in should} for row, should in zip(by_place(got), ordered, strict=False)]
-        assert (name, shown, len(got)) == (name, ordered, len(want))
+def test_days_of_wandering_values_give_what_the_definition_gives_and_everything_happens():
+    chosen, results = every_kind_of_rule(), results_of(long_history(150))
+    got, want = run(chosen, results), wanted(chosen, results)
+    for lines, rows in zip(got, want, strict=True):
+        assert shown(lines, rows) == rows
+    assert {row["reason"] for row in want[1]} == set(MOVES[1:])
+    assert {row["reason"] for row in want[2]} == set(NOTICES[1:])
+    levels = {row["level"] for row in want[0]}
+    assert levels == {"ok", "warning", "critical", "insufficient", "no_data"}
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.tuples(rule("r1"), rule("r2")), HISTORY, st.sets(st.integers(0, 39)))
-def test_a_restart_anywhere_changes_nothing(rules, history, restarts):
+@given(TWO_RULES, histories(), st.sets(st.integers(0, 29)))
+def test_a_restart_anywhere_changes_no_byte(chosen, history, restarts):
     results = results_of(history)
-    assert run(rules, results, restarts) == run(rules, results)
+    assert run(chosen, results, restarts) == run(chosen, results)
 
 
 @settings(max_examples=60, deadline=None)
-@given(rule(), HISTORY)
+@given(rules(), histories())
 def test_no_resolve_without_a_trigger_and_one_open_episode_a_fingerprint(chosen, history):
     open_episodes: dict[str, str] = {}
-    for said in run([chosen], results_of(history))[2]:
+    for said in map(json.loads, run([chosen], results_of(history))[2]):
         if said["status"] == "resolved":
             assert open_episodes.pop(said["fingerprint"]) == said["episode"]
         else:
             assert open_episodes.setdefault(said["fingerprint"], said["episode"]) == said["episode"]
 
 
+@settings(max_examples=60, deadline=None)
+@given(TWO_RULES, histories())
+def test_every_line_is_canonical_and_every_id_is_said_once(chosen, history):
+    lines = run(chosen, results_of(history))
+    for line in (line for file in lines for line in file):
+        assert line == orjson.dumps(orjson.loads(line), option=orjson.OPT_SORT_KEYS) + b"\n"
+    ids = [json.loads(line)["id"] for line in lines[2]]
+    assert len(set(ids)) == len(ids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TWO_RULES, histories(), st.permutations(KEYS))
+def test_a_key_is_judged_the_same_whichever_keys_are_beside_it(chosen, history, order):
+    together = run(chosen, results_of(history))
+    ends = {n for n, window in enumerate(history) if window}
+    alone: tuple[list, list, list] = ([], [], [])
+    for key in order:
+        # A row that no rule judges keeps the window there when the key itself has none.
+        windows = [{p: c for p, c in window.items() if p[1] == key} for window in history]
+        for n in ends:
+            windows[n].setdefault(("requests", KEYS[-1]), (0.0, 1))
+        for file, lines in zip(alone, run(chosen, results_of(windows)), strict=True):
+            file.extend(lines)
+    for file, lines in zip(alone, together, strict=True):
+        assert sorted(set(file)) == sorted(lines)
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.lists(rule(), min_size=2, max_size=4), st.lists(VALUE, min_size=1, max_size=30))
-def test_one_more_axis_gives_what_single_runs_give(rules, values):
-    def policy(shape):
-        def of(pick, dtype):
-            return np.array([pick(r) for r in rules], dtype).reshape(shape)
+@given(
+    st.lists(rules(), min_size=2, max_size=4),
+    st.lists(st.lists(st.sampled_from(VALUES), min_size=3, max_size=3), min_size=1, max_size=30),
+)
+def test_one_more_axis_gives_what_single_runs_give(chosen, history):
+    compiled = [compile_rule(options, METRICS[0]) for options in chosen]
 
-        return Policy(
-            hold_warning=of(lambda r: r.hold.warning, np.int32),
-            hold_critical=of(lambda r: r.hold.critical, np.int32),
-            has_warning=of(lambda r: r.thresholds.warning is not None, np.bool_),
-            has_critical=of(lambda r: r.thresholds.critical is not None, np.bool_),
-            clear=of(lambda r: r.clear, np.int32),
-            repeat_ms=of(lambda r: r.repeat_ms, np.int64),
-            cooldown_ms=of(lambda r: r.cooldown_ms, np.int64),
-        )
+    def policy_of(options):
+        return {
+            "hold_warning": options.hold.warning,
+            "hold_critical": options.hold.critical,
+            "has_warning": options.thresholds.warning is not None,
+            "has_critical": options.thresholds.critical is not None,
+            "clear": options.clear,
+            "repeat_ms": options.repeat_ms,
+            "cooldown_ms": options.cooldown_ms,
+            "sign": 1 if options.above else -1,
+        }
 
-    def play(policy, shape):
-        columns = AlertColumns().take(np.full(int(np.prod(shape)), -1))
-        columns = AlertColumns(**{name: getattr(columns, name).reshape(shape) for name in AlertColumns.__slots__})
-        moves = []
-        for n, value in enumerate(values):
-            level = np.where(value > 0.05, 2, np.where(value > 0.01, 1, 0))
-            cell = np.full(shape, value)
-            taken = step(columns, policy, np.full(shape, level, np.int8), cell, cell <= 0.008, n * LENGTH)
-            columns = taken.columns
-            moves.append((taken.move.copy(), taken.notice.copy()))
-        return moves
-
-    together = play(policy((len(rules), 1)), (len(rules), 3))
-    for i in range(len(rules)):
-        single = Policy(
-            **{name: getattr(policy((len(rules),)), name)[i : i + 1] for name in Policy.__slots__ if name != "sign"}
-        )
-        alone = play(single, (1,))
-        assert [(int(m[i, 2]), int(s[i, 2])) for m, s in together] == [(int(m[0]), int(s[0])) for m, s in alone]
-
-
-def rates(*values):
-    return results_of([{("error_rate", '{"host":"a"}'): (value, 1000)} for value in values])
+    policies = [policy_of(options) for options in chosen]
+    columns = {name: np.array([each[name] for each in policies])[:, None] for name in policies[0]}
+    one = fresh = AlertColumns().take(np.full(3, -1))
+    many = [fresh] * len(chosen)
+    for n, window in enumerate(history):
+        values = np.array(window) * 100
+        levels = np.stack([made.levels(values, np.full(3, 1000)) for made in compiled])
+        clears = np.stack([made.clears(values) for made in compiled])
+        taken = step(one, Policy(**columns), levels, values, clears, n * LENGTH)
+        one = taken.columns
+        for i, policy in enumerate(policies):
+            single = step(many[i], Policy(**policy), levels[i], values, clears[i], n * LENGTH)
+            many[i] = single.columns
+            for name in ("move", "notice", "severity"):
+                assert np.broadcast_to(getattr(taken, name), levels.shape)[i].tolist() == getattr(single, name).tolist()
+            for name in AlertColumns.__slots__:
+                column = np.broadcast_to(getattr(one, name), levels.shape)[i]
+                np.testing.assert_array_equal(column, getattr(single.columns, name))
 
 
-def simple(**changes):
-    given_: dict[str, object] = {
-        "name": "high_error_rate",
-        "metric": "error_rate",
-        "statistic": "ratio",
-        "above": Thresholds(warning=0.01, critical=0.05),
-    }
-    return RuleOptions(**(given_ | changes))  # type: ignore[arg-type]
+def reasons(results, **changes):
+    """Give (reason, severity) of what is said, by the number of the window."""
+    alerting = Alerting(Settings((rule(**changes),)))
+    said = [(n, notification) for n, result in enumerate(results) for notification in alerting.evaluate(result).notifications]
+    return [(n, each.reason, each.severity) for n, each in said]
 
 
-def test_a_life_of_an_alert_in_the_words_people_read():
-    said = run([simple()], rates(0.0, 0.02, 0.02, 0.4, 0.02, 0.02, 0.0, 0.0))[2]
-    assert [(n["reason"], n["severity"], n["title"]) for n in said] == [
-        ("first", "warning", "High error rate: a: 2 %"),
-        ("escalated", "critical", "High error rate: a: 40 %"),
-        ("de-escalated", "warning", "High error rate: a: 2 %"),
-        ("resolved", "warning", "High error rate: a: back to normal"),
+def test_a_warning_fires_at_the_second_evaluation_in_a_row_and_a_critical_one_at_once():
+    assert reasons(rates(0.02, 0.0, 0.02, 0.02)) == [(3, "first", "warning")]
+    assert reasons(rates(0.0, 0.06)) == [(1, "first", "critical")]
+
+
+def test_an_alert_escalates_at_once_and_comes_down_after_two_evaluations_that_are_not_critical():
+    got = reasons(rates(0.02, 0.02, 0.06, 0.02, 0.02, 0.0, 0.0))
+    assert got == [
+        (1, "first", "warning"),
+        (2, "escalated", "critical"),
+        (4, "de-escalated", "warning"),
+        (6, "resolved", "warning"),
     ]
-    assert said[1]["text"] == (
-        "error_rate was 40 % over 1000 records, 00:15-00:20 UTC. Thresholds: critical above 5 %, warning above 1 %;"
-        " clear at 0.8 %. Escalated to critical."
-    )
-    assert said[3]["text"].endswith("Resolved after 30 min: worst 40 %, 5 bad windows.")
-    assert said[0]["channels"] == ["chat", "mail"]
-    assert said[3]["channels"] == ["chat", "mail", "pager"]
-    assert said[0]["labels"] == {"host": "a"}
-    assert said[0]["evidence"] == {"contribution": None, "exemplars": []}
+
+
+def test_a_value_between_recovery_and_threshold_holds_the_alert_open():
+    assert reasons(rates(0.06, 0.009, 0.009, 0.009, 0.008, 0.008)) == [
+        (0, "first", "critical"),
+        (2, "de-escalated", "warning"),
+        (5, "resolved", "warning"),
+    ]
+
+
+def test_firing_again_within_the_cooldown_goes_on_with_the_episode_and_is_said_when_it_lasts():
+    alerting = Alerting(Settings((rule(),)))
+    said = [n for r in rates(0.06, 0.0, 0.0, 0.06, 0.06) for n in alerting.evaluate(r).notifications]
+    assert [each.reason for each in said] == ["first", "resolved", "reopened"]
+    assert len({each.episode for each in said}) == 1
+    assert reasons(rates(0.06, 0.0, 0.0, 0.06, 0.0, 0.0)) == [(0, "first", "critical"), (2, "resolved", "critical")]
+
+
+def test_an_open_alert_is_said_again_every_repeat_also_while_data_is_missing():
+    got = reasons(rates(*[0.06] * 13, *[None] * 12))
+    assert got == [(0, "first", "critical"), (12, "repeat", "critical"), (24, "repeat", "critical")]
+
+
+def test_missing_and_insufficient_windows_never_resolve():
+    few = [result_of(n, {("error_rate", '{"host":"a"}'): (0.0, 5)}) for n in (4, 5, 6)]
+    assert reasons(rates(0.06, None, None, None) + few, min_count=100) == [(0, "first", "critical")]
+
+
+def test_a_forgotten_key_that_fires_is_resolved_and_one_that_does_not_goes_silently():
+    results = rates(0.06, None, None, None)
+    assert reasons(results, forget_after_ms=600_000) == [(0, "first", "critical"), (3, "forgotten", "critical")]
+    alerting = Alerting(Settings((rule(forget_after_ms=600_000),)))
+    sizes = [sum(map(len, (e.keys for e in alerting.evaluate(r).evaluations))) for r in rates(0.0, None, None, None)]
+    assert sizes == [1, 1, 1, 0]
+
+
+def test_forgotten_keys_stand_in_order_among_the_others():
+    def window(n, keys):
+        return result_of(n, {("error_rate", f'{{"host":"{key}"}}'): (0.06, 1000) for key in keys})
+
+    alerting = Alerting(Settings((rule(forget_after_ms=300_000),)))
+    alerting.evaluate(window(0, "bd"))
+    alerting.evaluate(window(1, "bd"))
+    alerting.evaluate(window(2, "a"))
+    decisions = alerting.evaluate(window(3, "ce"))
+    assert [each.key["host"] for each in decisions.notifications] == ["b", "c", "d", "e"]
+    assert [json.loads(each.key)["host"] for each in decisions.transitions] == ["b", "c", "d", "e"]
 
 
 def test_a_window_without_any_row_is_not_judged():
-    alerting = Alerting(Settings((simple(),)))
-    decisions = alerting.evaluate(WindowResult("d", START, START + LENGTH, {}, {}))
-    assert decisions.evaluations == []
+    alerting = Alerting(Settings((rule(),)))
+    alerting.evaluate(rates(0.06)[0])
+    empty = MetricRows("error_rate", [], np.zeros(0, np.int64), {"ratio": np.zeros(0)}, np.zeros(0, np.bool_))
+    for metrics in ({}, {"error_rate": empty}):
+        assert alerting.evaluate(WindowResult("d", START, START + LENGTH, metrics, {})).evaluations == []
 
 
 def test_a_rule_of_another_dataset_is_not_judged():
-    alerting = Alerting(Settings((simple(),)))
-    rows = {"error_rate": rows_of("error_rate", "ratio", [('{"host":"a"}', 0.5, 1000)])}
+    alerting = Alerting(Settings((rule(),)))
+    rows = rates(0.5)[0].metrics
     assert alerting.evaluate(WindowResult("other", START, START + LENGTH, rows, {})).evaluations == []
 
 
-def test_a_changed_threshold_keeps_the_episode_and_a_changed_metric_starts_afresh():
-    results = rates(0.4, 0.02, 0.02)
-    first = Alerting(Settings((simple(),)))
-    episode = first.evaluate(results[0]).notifications[0].episode
-    state = first.snapshot()
-    second = Alerting(Settings((simple(above=Thresholds(warning=0.001, critical=0.01)),)))
-    second.restore(state)
-    decisions = second.evaluate(results[1])
-    assert decisions.notifications == []
-    assert decisions.evaluations[0].before.tolist() == [2]
-    resolved = [n for r in rates(0.0, 0.0, 0.0, 0.0)[2:] for n in second.evaluate(r).notifications]
-    assert [(n.episode, n.status) for n in resolved] == [(episode, "resolved")]
-    third = Alerting(Settings((simple(keys="all"),)))
-    third.restore(state)
-    assert third.evaluate(results[1]).evaluations[0].before.tolist() == [0]
+def test_counts_are_written_as_integers_and_missing_values_as_null():
+    chosen = rule(metric="requests", statistic="count", above=Thresholds(critical=100))
+    key = '{"host":"a"}'
+    windows = [{("requests", key): (120.0, 120)}, {("requests", "{}"): (5.0, 5)}]
+    evaluations, _, notifications = run([chosen], results_of(windows))
+    assert b'"value":120,"window_end"' in evaluations[0]
+    assert b'{"count":0,' in evaluations[1]
+    assert b'"value":null,"window_end"' in evaluations[1]
+    assert b'"threshold":100' in notifications[0]
+    assert b'"value":120}' in notifications[0]
+
+
+def restored(state, *chosen, **changes):
+    alerting = Alerting(Settings(tuple(chosen), **changes))
+    alerting.restore(state)
+    return alerting
+
+
+@pytest.fixture
+def firing():
+    alerting = Alerting(Settings((rule(),)))
+    alerting.evaluate(rates(0.4)[0])
+    return alerting.snapshot()
+
+
+def test_a_changed_threshold_keeps_the_episode(firing):
+    alerting = restored(firing, rule(above=Thresholds(warning=0.001, critical=0.01)))
+    said = play(alerting, rates(0.4, 0.02, 0.0, 0.0)[1:])[2]
+    assert [json.loads(line)["reason"] for line in said] == ["resolved"]
+    assert json.loads(said[0])["episode"].endswith(f":{(START + LENGTH) // 1000}")
 
 
 @pytest.mark.parametrize(
-    ("changes", "key", "words"),
+    "changes",
     [
-        ({"above": None}, "above", "exactly one of above and below"),
-        ({"below": Thresholds(warning=1.0)}, "above", "exactly one of above and below"),
-        ({"above": Thresholds()}, "above", "needs warning, critical or both"),
-        ({"above": Thresholds(warning=5, critical=1)}, "above", "milder than warning"),
-        ({"recover": 0.02}, "recover", "bad side"),
-        ({"keys": "some"}, "keys", "groups, total, all"),
-        ({"for_": 0}, "for", "at least 1"),
-        ({"for_": Hold(warning=0)}, "for", "at least 1"),
-        ({"clear": 0}, "clear", "at least 1"),
-        ({"min_count": -1}, "min_count", "negative"),
+        {"keys": "all"},
+        {"metric": "requests", "statistic": "count"},
+        {"above": None, "below": Thresholds(critical=0.5)},
+        {"name": "other_name"},
     ],
 )
-def test_a_rule_that_cannot_be_meant_is_refused(changes, key, words):
-    problems = list(simple(**changes).problems())
-    assert [name for name, _ in problems] == [key]
-    assert words in problems[0][1]
+def test_a_rule_that_judges_something_else_starts_afresh(firing, changes):
+    alerting = restored(firing, rule(**changes))
+    cells = {("error_rate", '{"host":"a"}'): (0.7, 1000), ("requests", '{"host":"a"}'): (0.0, 1000)}
+    assert all(not block.before.any() for block in alerting.evaluate(result_of(1, cells)).evaluations)
+
+
+def test_a_metric_with_other_groups_starts_afresh(firing):
+    changed = MetricOptions(name="error_rate", kind="ratio", dataset="d", bad="x >= 1", group_by=("host", "path"))
+    alerting = restored(firing, rule(), metrics=(changed, *METRICS[1:]))
+    assert alerting.evaluate(result_of(1, {("latency", "{}"): (1.0, 1)})).evaluations == []
+
+
+def test_a_removed_rule_is_dropped_and_the_others_go_on(firing):
+    alerting = restored(restored(firing, rule(name="new"), rule()).snapshot(), rule())
+    assert alerting.evaluate(rates(0.4, 0.4)[1]).evaluations[0].before.tolist() == [2]
+    alerting = restored(restored(firing, rule(name="new")).snapshot(), rule())
+    assert alerting.evaluate(rates(0.4, 0.4)[1]).evaluations[0].before.tolist() == [0]
+
+
+def test_a_snapshot_is_of_the_moment_and_the_same_until_the_next_window():
+    alerting = Alerting(Settings((rule(), rule(name="again"))))
+    empty = alerting.snapshot()
+    alerting.evaluate(rates(0.4)[0])
+    assert alerting.snapshot() == alerting.snapshot() != empty
+    assert restored(alerting.snapshot(), rule(), rule(name="again")).snapshot() == alerting.snapshot()
+
+
+def test_the_fingerprint_is_of_environment_key_and_rule_alone():
+    alerting = Alerting(Settings((rule(),)))
+    said = alerting.evaluate(rates(0.4)[0]).notifications[0]
+    assert said.fingerprint == fingerprint_of("test", '{"host":"a"}', "high_error_rate")
+    assert said.dedup_key == f"edgewatch/test/high_error_rate/{said.fingerprint}:{said.at // 1000}"

@@ -58,7 +58,9 @@ def test_a_file_without_metrics_and_rules_gets_the_pack_of_its_datasets():
 
 
 def test_without_routes_critical_pages_and_everything_is_said_in_chat():
-    text = MINIMAL + '[channel.slack]\nwebhook_url = "http://127.0.0.1/x"\n[channel.pagerduty]\nrouting_key = "' + "k" * 32 + '"\n'
+    text = (
+        MINIMAL + '[channel.slack]\nwebhook_url = "http://127.0.0.1/x"\n[channel.pagerduty]\nrouting_key = "' + "k" * 32 + '"\n'
+    )
     routes = loads(text, PATH).routes
     assert [(route.severity, sorted(route.channels)) for route in routes] == [
         (("critical",), ["pagerduty", "slack"]),

@@ -41,7 +41,9 @@ RECORD = st.fixed_dictionaries(
 )
 LEAF = st.one_of(
     st.tuples(st.sampled_from("nm"), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), st.integers(-2, 3)),
-    st.tuples(st.just("s"), st.sampled_from(["==", "!=", "contains", "starts_with", "ends_with"]), st.sampled_from(["", "a", "b"])),
+    st.tuples(
+        st.just("s"), st.sampled_from(["==", "!=", "contains", "starts_with", "ends_with"]), st.sampled_from(["", "a", "b"])
+    ),
     st.tuples(st.just("f"), st.sampled_from(["==", "!="]), st.booleans()),
     st.tuples(st.sampled_from("n"), st.sampled_from(["in", "not in"]), st.lists(st.integers(-2, 3), min_size=1, max_size=3)),
     st.tuples(st.just("s"), st.sampled_from(["in", "not in"]), st.lists(st.sampled_from(["a", "ab"]), min_size=1, max_size=3)),
@@ -52,7 +54,13 @@ TREE = st.recursive(
 
 
 def literal(value):
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+    return (
+        {True: "true", False: "false"}[value]
+        if isinstance(value, bool)
+        else f'"{value}"'
+        if isinstance(value, str)
+        else str(value)
+    )
 
 
 def text_of(tree):
@@ -61,7 +69,9 @@ def text_of(tree):
     if tree[0] in ("and", "or"):
         return f"({text_of(tree[1])}) {tree[0]} ({text_of(tree[2])})"
     field, test, value = tree
-    return f"{field} {test} ({', '.join(map(literal, value))})" if isinstance(value, list) else f"{field} {test} {literal(value)}"
+    return (
+        f"{field} {test} ({', '.join(map(literal, value))})" if isinstance(value, list) else f"{field} {test} {literal(value)}"
+    )
 
 
 def holds(tree, record):

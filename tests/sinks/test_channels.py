@@ -161,9 +161,7 @@ def _everything(there: Place, error: BaseException, log: str) -> str:
         Answer(fault="reset"),
     ],
 )
-def test_no_error_log_or_repr_holds_a_secret(
-    remote: Place, answer: Answer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_error_log_or_repr_holds_a_secret(remote: Place, answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
     error: BaseException = ValueError()
     with caplog.at_level(logging.DEBUG):
         remote.server.script = [answer]
@@ -180,9 +178,7 @@ def test_no_error_log_or_repr_holds_a_secret(
 def _belongs(secret: str, there: Place) -> bool:
     """Tell whether a secret is of this channel: another's text is unknown to it."""
     held = " ".join(
-        str(getattr(there.options, name))
-        for name in ("token", "webhook_url", "routing_key")
-        if hasattr(there.options, name)
+        str(getattr(there.options, name)) for name in ("token", "webhook_url", "routing_key") if hasattr(there.options, name)
     )
     return secret in held
 
@@ -211,9 +207,7 @@ def test_log_data_injects_nothing(kind: str, slack: FakeSlack, pagerduty: FakePa
 @pytest.mark.parametrize("size", [1, 150, 151, 1024, 3001, 200_000])
 @pytest.mark.parametrize("letter", ["x", "<", "é"])
 @pytest.mark.parametrize("kind", REMOTE)
-def test_any_size_is_taken(
-    kind: str, size: int, letter: str, slack: FakeSlack, pagerduty: FakePagerDuty
-) -> None:
+def test_any_size_is_taken(kind: str, size: int, letter: str, slack: FakeSlack, pagerduty: FakePagerDuty) -> None:
     there = place(kind, slack, pagerduty)
     long = letter * size
     said = notification(

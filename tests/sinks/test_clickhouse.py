@@ -93,9 +93,7 @@ def test_every_table_of_the_design_is_there() -> None:
 
 
 @pytest.mark.parametrize("table", sorted(LINES))
-def test_the_lines_of_the_files_go_in_unchanged_and_a_repeat_collapses(
-    clickhouse: ClickHouse, table: str
-) -> None:
+def test_the_lines_of_the_files_go_in_unchanged_and_a_repeat_collapses(clickhouse: ClickHouse, table: str) -> None:
     line = orjson.dumps(LINES[table], option=orjson.OPT_SORT_KEYS) + b"\n"
     clickhouse.insert(table, line)
     clickhouse.insert(table, line)
@@ -147,9 +145,7 @@ def test_percentiles_of_an_hour_come_from_the_histograms_of_its_windows(clickhou
             "window_start": f"2025-12-01T00:{n * 5:02}:00Z",
             "window_end": f"2025-12-01T00:{n * 5 + 4:02}:59Z",
         }
-        lines.append(
-            {**LINES["window_histograms"], **times, "buckets": buckets.tolist(), "counts": counts.tolist()}
-        )
+        lines.append({**LINES["window_histograms"], **times, "buckets": buckets.tolist(), "counts": counts.tolist()})
     for _ in range(2):
         clickhouse.insert("window_histograms", b"\n".join(map(orjson.dumps, lines)))
     got = clickhouse.query("SELECT hour, key, count, p50, p90, p95, p99, p999 FROM hour_percentiles")
@@ -161,9 +157,7 @@ def test_percentiles_of_an_hour_come_from_the_histograms_of_its_windows(clickhou
         WINDOW["key"],
         6000,
     )
-    np.testing.assert_allclose(
-        [got[0][name] for name in ("p50", "p90", "p95", "p99", "p999")], want, rtol=0.01
-    )
+    np.testing.assert_allclose([got[0][name] for name in ("p50", "p90", "p95", "p99", "p999")], want, rtol=0.01)
 
 
 def test_migrating_again_does_nothing(clickhouse: ClickHouse) -> None:
@@ -256,9 +250,7 @@ def test_what_is_retried(server: ScriptedServer, answer: Answer, retried: bool) 
 def test_a_refused_login_names_the_keys(server: ScriptedServer) -> None:
     server.script = [Answer(403, b"Code: 516. DB::Exception: eve: Authentication failed")]
     error = refused(client(server, user="eve").ping)
-    assert (
-        str(error) == f"clickhouse: user 'eve' is refused at {server.url}; see [clickhouse] user and password"
-    )
+    assert str(error) == f"clickhouse: user 'eve' is refused at {server.url}; see [clickhouse] user and password"
 
 
 def test_no_secret_shows_in_the_options() -> None:

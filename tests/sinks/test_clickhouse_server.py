@@ -79,24 +79,15 @@ def test_it_logs_in_and_tells_its_version(client: ClickHouse) -> None:
 def test_a_wrong_password_is_one_clear_sentence(url: str) -> None:
     with pytest.raises(DeliveryError) as raised:
         ClickHouse(ClickHouseOptions(url=url, password="guess")).ping()
-    assert (
-        str(raised.value)
-        == f"clickhouse: user 'default' is refused at {url}; see [clickhouse] user and password"
-    )
+    assert str(raised.value) == f"clickhouse: user 'default' is refused at {url}; see [clickhouse] user and password"
 
 
 def test_compressed_rows_arrive(client: ClickHouse) -> None:
-    client._ask(
-        "CREATE TABLE IF NOT EXISTS default.rows (a String, n UInt64, t DateTime) ENGINE = Memory", {}
-    )
-    lines = b"".join(
-        b'{"a":"\xc3\xa9 %d","n":%d,"t":"2025-12-01T00:00:00Z","more":1}\n' % (n, n) for n in range(50_000)
-    )
+    client._ask("CREATE TABLE IF NOT EXISTS default.rows (a String, n UInt64, t DateTime) ENGINE = Memory", {})
+    lines = b"".join(b'{"a":"\xc3\xa9 %d","n":%d,"t":"2025-12-01T00:00:00Z","more":1}\n' % (n, n) for n in range(50_000))
     client.insert("rows", lines)
     got = client.query("SELECT count() AS c, max(n) AS n, any(toYear(t)) AS y FROM rows")
-    assert [{name: int(value) for name, value in row.items()} for row in got] == [
-        {"c": 50_000, "n": 49_999, "y": 2025}
-    ]
+    assert [{name: int(value) for name, value in row.items()} for row in got] == [{"c": 50_000, "n": 49_999, "y": 2025}]
 
 
 def test_a_missing_table_and_bad_rows_are_told_apart(client: ClickHouse) -> None:

@@ -22,9 +22,7 @@ WRONG = DeliveryError("HTTP 404: channel_not_found", retryable=False)
 class Radio:
     """A channel that keeps what it is told, and fails as `trouble` says."""
 
-    def __init__(
-        self, name: str, trouble: Callable[[Notification], Exception | None] = lambda _: None
-    ) -> None:
+    def __init__(self, name: str, trouble: Callable[[Notification], Exception | None] = lambda _: None) -> None:
         self.name = name
         self.trouble = trouble
         self.heard: list[Notification] = []
@@ -205,9 +203,7 @@ def test_an_open_breaker_lets_single_probes_through(spool: Spool, clock: ManualC
     assert len(tries) < 25
 
 
-def test_a_permanent_error_is_dead_at_once_and_said_through_the_others(
-    spool: Spool, clock: ManualClock
-) -> None:
+def test_a_permanent_error_is_dead_at_once_and_said_through_the_others(spool: Spool, clock: ManualClock) -> None:
     slack, pager = Radio("slack", lambda _: WRONG), Radio("pager")
     say(spool, notification())
     turn(delivery(spool, clock, destination(slack), destination(pager)), clock, 5)
@@ -223,9 +219,7 @@ def test_a_lost_alert_about_a_loss_makes_no_other(spool: Spool, clock: ManualClo
     both = [destination(Radio(name, lambda _: WRONG)) for name in ("slack", "pager")]
     say(spool, notification(), channels=("pager", "slack"))
     turn(delivery(spool, clock, *both), clock, 3 * 3600)
-    rules = sorted(
-        Notification.from_bytes(_payload(spool, row.id)).rule for row in spool.rows(states=["dead"])
-    )
+    rules = sorted(Notification.from_bytes(_payload(spool, row.id)).rule for row in spool.rows(states=["dead"]))
     assert rules == [RULE, RULE, "high_error_rate", "high_error_rate"]
 
 
@@ -268,9 +262,7 @@ def test_a_bug_in_one_channel_is_loud_and_stops_no_other(
     assert "secret" not in caplog.text + "".join(row.error for row in spool.rows())
 
 
-def test_an_episode_that_ended_while_the_channel_was_away_is_one_message(
-    spool: Spool, clock: ManualClock
-) -> None:
+def test_an_episode_that_ended_while_the_channel_was_away_is_one_message(spool: Spool, clock: ManualClock) -> None:
     slack, pager = Radio("slack", lambda _: AWAY), Radio("pager", lambda _: AWAY)
     running = delivery(spool, clock, destination(slack, unsaid="once"), destination(pager, unsaid="never"))
     say(spool, notification(id="other", episode="other"), channels=("pager", "slack"))
@@ -375,9 +367,7 @@ def test_a_second_process_on_the_same_spool_is_refused(spool: Spool) -> None:
     second.stop()
 
 
-def test_items_of_a_channel_that_is_gone_are_named_at_start(
-    spool: Spool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_items_of_a_channel_that_is_gone_are_named_at_start(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     say(spool, notification(), channels=("old",))
     running = Delivery(spool, [])
     running.start()

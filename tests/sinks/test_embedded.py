@@ -99,9 +99,7 @@ def test_a_folder_has_one_server_and_keeps_its_rows(tmp_path: Path) -> None:
         assert ask(second, content=b"SELECT a FROM kept").text == "7\n"
 
 
-def test_a_taken_port_is_one_clear_sentence(
-    embedded: Embedded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_taken_port_is_one_clear_sentence(embedded: Embedded, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listen = embedded.url.removeprefix("http://")
     code = main(["--directory", str(tmp_path), "--listen", listen])
     assert (code, capsys.readouterr().err) == (2, f"cannot listen on {listen}: Address already in use\n")

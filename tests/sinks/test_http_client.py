@@ -54,12 +54,7 @@ def test_a_proxy_of_the_environment_is_not_used_for_this_machine(
 
 
 def test_places_and_texts_show_no_secrets() -> None:
-    assert (
-        place("https://user:word@hooks.slack.com:8443/services/T/B/X?token=1")
-        == "https://hooks.slack.com:8443"
-    )
+    assert place("https://user:word@hooks.slack.com:8443/services/T/B/X?token=1") == "https://hooks.slack.com:8443"
     assert place("http://h:port") == "(no URL)"
-    shown = scrub(
-        "Bearer abc xoxb-12-ab https://u:p@h/x https://hooks.slack.com/services/T/B hunter2", ("hunter2",)
-    )
+    shown = scrub("Bearer abc xoxb-12-ab https://u:p@h/x https://hooks.slack.com/services/T/B hunter2", ("hunter2",))
     assert shown == "*** *** https://***h/x https://hooks.slack.com*** ***"

@@ -21,9 +21,7 @@ def test_the_spools_payload_gives_the_same_notification_back() -> None:
 
 
 def test_numbers_are_short() -> None:
-    got = [
-        number(value) for value in (None, 0.0, 5.0, 0.073123, 1234.5678, 98765.4, 12_345_678.0, -3.0, 1e-9)
-    ]
+    got = [number(value) for value in (None, 0.0, 5.0, 0.073123, 1234.5678, 98765.4, 12_345_678.0, -3.0, 1e-9)]
     assert got == ["-", "0", "5", "0.073123", "1234.6", "98 765", "12 345 678", "-3", "1e-09"]
 
 

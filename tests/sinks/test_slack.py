@@ -82,9 +82,7 @@ def test_a_de_escalation_opens_no_new_message(slack: FakeSlack) -> None:
 @pytest.mark.parametrize(
     "error", ["message_not_found", "cant_update_message", "edit_window_closed", "msg_too_long", "is_inactive"]
 )
-def test_a_message_that_cannot_be_edited_gets_the_whole_text_in_its_thread(
-    slack: FakeSlack, error: str
-) -> None:
+def test_a_message_that_cannot_be_edited_gets_the_whole_text_in_its_thread(slack: FakeSlack, error: str) -> None:
     channel = api(slack)
     first, repeat = story("first", "repeat")
     memory = channel.send(first, {})

@@ -41,9 +41,7 @@ delivery.drain(60.0)
 
 
 def run(code: str, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], env={**os.environ, "PYTHONPATH": str(Path.cwd())}
-    )
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
 
 
 def deliver(path: Path, pagerduty: FakePagerDuty) -> bool:
@@ -71,9 +69,7 @@ def test_what_a_killed_process_put_is_delivered_exactly_once(put: Path, pagerdut
     assert sorted(seen.json["dedup_key"] for seen in pagerduty.seen) == sorted(f"d{n}" for n in range(20))
 
 
-def test_a_kill_during_delivery_repeats_the_one_under_way_and_loses_none(
-    put: Path, pagerduty: FakePagerDuty
-) -> None:
+def test_a_kill_during_delivery_repeats_the_one_under_way_and_loses_none(put: Path, pagerduty: FakePagerDuty) -> None:
     pagerduty.script = [pagerduty_ok(), pagerduty_ok(), Answer(fault="silent")]
     process = run(_DELIVER, str(put), ROUTING_KEY, pagerduty.enqueue_url)
     while len(pagerduty.seen) < 3:

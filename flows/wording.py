@@ -1,0 +1,143 @@
+"""Wording: the title and text of a notification, in words that are read at three in the morning.
+
+A title says what is wrong, where, how bad, and against which limit; a text what happened, the facts, and the limits.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from flows.output import rfc3339
+from flows.rule import CRITICAL, WARNING, WHOLE
+
+if TYPE_CHECKING:
+    from flows.notify import Saying
+
+_NAMES = {WARNING: "warning", CRITICAL: "critical"}
+_DIGITS = (3, 4, 5, 7, 9, 12, 17)
+_SPANS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
+
+
+def words_of(saying: "Saying", key: dict[str, str]) -> tuple[str, str]:
+    """Give title and text; a title is like `High error rate on a.example.com: 12.4 % (critical above 5 %)`."""
+    now = _measured(saying, saying.value)
+    text = " ".join(filter(None, (_event(saying), _facts(saying, now), _limits(saying), _worst(saying))))
+    return _title(saying, key, now), text
+
+
+def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
+    name = saying.rule.options.name.replace("_", " ")
+    where = f" on {', '.join(key.values())}" if key else ""
+    head = f"{name[:1].upper()}{name[1:]}{where}"
+    if saying.reason == "forgotten":
+        return f"{head}: no data any more"
+    if saying.reason == "resolved":
+        return f"{head}: back to {now}"
+    limit = _limit(saying, saying.severity)
+    return f"{head}: {now} ({limit})" if limit else f"{head}: {now}"
+
+
+def _event(saying: "Saying") -> str:
+    lasted = duration(saying.at - saying.start)
+    match saying.reason:
+        case "escalated":
+            said = "Up from warning to critical."
+        case "de-escalated":
+            said = "Down from critical to warning."
+        case "reopened":
+            said = f"Back within the cooldown: the episode of {_minute(saying.start)} UTC goes on."
+        case "repeat":
+            said = f"Not over after {lasted}."
+        case "resolved":
+            said = f"Over after {lasted}."
+        case "forgotten":
+            said = f"Closed after {lasted}: no data for more than {duration(saying.rule.options.forget_after_ms)}."
+        case _:
+            said = ""
+    return said
+
+
+def _facts(saying: "Saying", now: str) -> str:
+    options = saying.rule.options
+    plain = options.statistic in ("ratio", "count", "distinct")
+    what = options.metric if plain else f"{options.metric} {options.statistic}"
+    if saying.reason == "forgotten":
+        return ""
+    span = f"{_minute(saying.window_start)} to {_minute(saying.at)[11:]} UTC"
+    if saying.value is None:
+        return f"{what}: no data, {span}."
+    records = f"{saying.count:,} record{'' if saying.count == 1 else 's'}".replace(",", " ")
+    few = ", too few to judge" if saying.level == "insufficient" else ""
+    return f"{what} was {now} ({records}{few}), {span}."
+
+
+def _limits(saying: "Saying") -> str:
+    limits = ", ".join(limit for severity in (CRITICAL, WARNING) if (limit := _limit(saying, severity)))
+    return f"Limits: {limits}; clear at {_amount(saying, saying.rule.recover)}."
+
+
+def _worst(saying: "Saying") -> str:
+    if saying.peak is None or saying.reason in ("first", "escalated"):
+        return ""
+    plural = "" if saying.breaches == 1 else "s"
+    return f"Worst {_measured(saying, saying.peak)}, {saying.breaches} window{plural} beyond a limit."
+
+
+def _limit(saying: "Saying", severity: int) -> str:
+    limit = saying.rule.threshold(severity)
+    if limit is None:
+        return ""
+    side = "above" if saying.rule.sign > 0 else "below"
+    return f"{_NAMES[severity]} {side} {_amount(saying, limit)}"
+
+
+def _measured(saying: "Saying", value: float | None) -> str:
+    """Write a measured value with as many digits as it takes to tell it from the limits."""
+    if value is None:
+        return "no data"
+    limits = [saying.rule.threshold(severity) for severity in (WARNING, CRITICAL)]
+    others = {_amount(saying, limit) for limit in limits if limit is not None and limit != value}
+    for digits in _DIGITS:
+        text = amount(value, saying.rule.options.statistic, saying.rule.metric.unit, digits)
+        if text not in others:
+            break
+    return text
+
+
+def _amount(saying: "Saying", value: float) -> str:
+    return amount(value, saying.rule.options.statistic, saying.rule.metric.unit)
+
+
+@lru_cache(4096)
+def amount(value: float, statistic: str, unit: str, digits: int | None = None) -> str:
+    """Write an amount for people: a ratio as per cent, counts whole; without `digits` as exactly as it was given."""
+    if statistic == "ratio":
+        return f"{_number(round(value * 100, 12), digits)} %"
+    if statistic == "rate":
+        return f"{_number(value, digits)} a second"
+    counted = statistic in WHOLE
+    return _number(value, None if counted else digits) + (f" {unit}" if unit and not counted else "")
+
+
+def _number(value: float, digits: int | None) -> str:
+    text = f"{value:.{digits or 12}g}"
+    if "e" in text or abs(value) >= 10 ** (digits or 12):
+        text = f"{value:.0f}" if 1 <= abs(value) < 1e15 else text  # noqa: PLR2004 (floats are whole beyond this)
+    whole, point, rest = text.partition(".")
+    grouped = f"{int(whole):,}".replace(",", " ") if whole.lstrip("-").isdigit() and whole != "-0" else whole
+    return grouped + point + rest
+
+
+def duration(ms: int) -> str:
+    """Write a length of time by its two largest units, e.g. `1 h 5 min`."""
+    parts, rest = [], ms
+    for name, size in _SPANS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+@lru_cache(4096)
+def _minute(ms: int) -> str:
+    """Write a time (UTC) as `2025-12-01 00:05`, with seconds where there are any."""
+    return rfc3339(ms)[: 19 if ms % 60_000 else 16].replace("T", " ")
