@@ -1,6 +1,7 @@
 """The flow a user writes first, to measure against: stock KafkaSource, orjson a record, EventClock, fold_window.
 
-It computes the metrics of `benchmarks/monitor.toml` by host and in total. It is given records in order, so that its
+It computes the metrics of `benchmarks/monitor.toml`: requests, errors and times by host and in total, cache and clients in
+total. It is given records in order, so that its
 clock loses none. Run: python -m benchmarks.naive BROKERS TOPIC (prints one JSON line).
 """
 
@@ -32,10 +33,13 @@ class Fold:
         self.times: list[float] = []
         self.clients: set[str] = set()
 
-    def add(self, record: dict) -> "Fold":
+    def add(self, item: tuple[bool, dict]) -> "Fold":
+        total, record = item
         self.requests += 1
         self.errors += record["EdgeResponseStatus"] >= 400
         self.times.append(record["EdgeTimeToFirstByteMs"])
+        if not total:
+            return self
         status = record["CacheCacheStatus"]
         self.asked += status in CACHEABLE
         self.hits += status in HITS
@@ -83,8 +87,8 @@ def records(message) -> list[dict]:
     return [orjson.loads(line) for line in message.value.splitlines()]
 
 
-def event_time(record: dict) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(record["EdgeEndTimestamp"] / 1e9, UTC)
+def event_time(item: tuple[bool, dict]) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(item[1]["EdgeEndTimestamp"] / 1e9, UTC)
 
 
 def flow(brokers: str, topic: str) -> Dataflow:
@@ -93,7 +97,7 @@ def flow(brokers: str, topic: str) -> Dataflow:
     dataflow = Dataflow("naive")
     messages = op.input("in", dataflow, KafkaSource([brokers], [topic], tail=False, batch_size=1000))
     parsed = op.flat_map("json", messages, records)
-    keyed = op.flat_map("key", parsed, lambda record: [(record["ClientRequestHost"], record), ("total", record)])
+    keyed = op.flat_map("key", parsed, lambda record: [(record["ClientRequestHost"], (False, record)), ("total", (True, record))])
     folded = win.fold_window("fold", keyed, clock, windower, Fold, Fold.add, Fold.merge)
     rows = op.map_value("row", folded.down, lambda item: (item[0], item[1].row()))
     op.output("out", rows, Count())

@@ -34,6 +34,7 @@ _INT64 = 2**63
 _LONGEST_INT64 = 20  # characters, with the sign
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _FIRST, _LAST, _OPENING, _CLOSING = itemgetter(0), itemgetter(-1), ord("{"), ord("}")
+_NEWLINE = ord("\n")
 _FLAG_CODES = {True: 1, False: 0, None: -1}
 _TYPES: dict[str, Any] = {"number": float | None, "string": str | None, "flag": bool | None, "time": int | str | None}
 _ARRAY_TYPES: dict[str, Any] = {"number": list[float | None] | None, "string": list[str | None] | None}
@@ -150,25 +151,30 @@ class Decoder:
         if b"\n" not in pieces[0]:
             records = self._objects(b"\n".join(pieces), pieces)
             return None if records is None else _Read(records, list(range(len(pieces))), [0] * len(pieces), pieces)
-        split = [piece.rstrip(b"\n").split(b"\n") for piece in pieces]
-        rows = [row for piece in split for row in piece]
-        if not all(rows):
+        pieces = [piece.rstrip(b"\n") for piece in pieces]
+        blob = b"\n".join(pieces)
+        ends = _line_ends(blob)
+        records = None if ends is None else self._decoded(blob, len(ends))
+        if ends is None or records is None:
             return None
-        records = self._objects(b"\n".join(pieces), rows)
-        if records is None:
-            return None
-        numbers = [number for number, piece in enumerate(split) for _ in piece]
-        return _Read(records, numbers, [i for piece in split for i in range(len(piece))], rows)
+        lines = np.searchsorted(ends, np.cumsum([len(piece) + 1 for piece in pieces]) - 1, side="right")
+        sizes = np.diff(lines, prepend=0)
+        numbers = np.repeat(np.arange(len(pieces)), sizes)
+        index = np.arange(len(ends)) - np.repeat(lines - sizes, sizes)
+        return _Read(records, numbers.tolist(), index.tolist(), _Rows(blob))
 
     def _objects(self, blob: bytes, rows: Sequence[bytes]) -> list[msgspec.Struct] | None:
         """Read `blob`, whose rows are `rows`, where each row is exactly one object; None where not."""
         if set(map(_FIRST, rows)) != {_OPENING} or set(map(_LAST, rows)) != {_CLOSING}:
             return None
+        return self._decoded(blob, len(rows))
+
+    def _decoded(self, blob: bytes, count: int) -> list[msgspec.Struct] | None:
         try:
             records = self._json.decode_lines(blob)
         except _UNREADABLE:
             return None
-        return records if len(records) == len(rows) else None
+        return records if len(records) == count else None
 
     def _read_each(self, payloads: Sequence[bytes | None], *, lines: bool) -> _Read:
         read = _Read()
@@ -326,6 +332,30 @@ class Decoder:
                 values = raw[other]
                 times[missing] = event_times([values[i] for i in missing.tolist()])
         return times
+
+
+class _Rows(Sequence[bytes]):
+    """The lines of a blob, split only when one is asked for: on a clean stream none is."""
+
+    def __init__(self, blob: bytes) -> None:
+        self._blob = blob
+        self._rows: list[bytes] = []
+
+    def __len__(self) -> int:
+        return self._blob.count(b"\n") + 1
+
+    def __getitem__(self, place: Any) -> Any:
+        self._rows = self._rows or self._blob.split(b"\n")
+        return self._rows[place]
+
+
+def _line_ends(blob: bytes) -> NDArray[np.int64] | None:
+    """Give where each line ends, or None where one does not begin with `{` and end with `}`."""
+    column = np.frombuffer(blob, np.uint8)
+    inner = np.flatnonzero(column == _NEWLINE)
+    well = (column[inner - 1] == _CLOSING).all() and (column[inner + 1] == _OPENING).all() if len(inner) else True
+    well = well and column[0] == _OPENING and column[-1] == _CLOSING
+    return np.append(inner, len(blob)) if well else None
 
 
 def _refuse_constant(constant: str) -> NoReturn:

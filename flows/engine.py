@@ -90,7 +90,7 @@ def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -
     """Run the dataflow in this process until its input ends or `run.stop` is set; blocks."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # decoding makes many short-lived tuples; the defaults scan them thousands of times
+    gc.set_threshold(1_000_000, 20, 50)  # decoding makes many short-lived tuples, which are not worth scanning
     try:
         cli_main(
             dataflow(run),

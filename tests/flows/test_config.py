@@ -64,7 +64,7 @@ def test_without_routes_critical_pages_and_everything_is_said_in_chat():
     routes = loads(text, PATH).routes
     assert [(route.severity, sorted(route.channels)) for route in routes] == [
         (("critical",), ["pagerduty", "slack"]),
-        ((), ["slack"]),
+        (("warning", "critical"), ["slack"]),
     ]
 
 
