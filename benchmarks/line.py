@@ -44,7 +44,18 @@ def ours(brokers, name, processes):
         config = Path(folder) / "monitor.toml"
         config.write_text((HERE / "monitor.toml").read_text().replace("BROKERS", brokers).replace("TOPIC", name))
         out = Path(folder) / "out"
-        command = [sys.executable, "-m", "flows.cli", "replay", "-c", config, "--out", out, "--processes", str(processes)]
+        command = [
+            sys.executable,
+            "-m",
+            "flows.cli",
+            "replay",
+            "-c",
+            str(config),
+            "--out",
+            str(out),
+            "--processes",
+            str(processes),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         return json.loads((out / "summary.json").read_bytes())
 
@@ -53,7 +64,7 @@ def compare(brokers, records, batch, options):
     """Run both in turn; gives the line to print."""
     name = f"bench-{batch}"
     fill(brokers, name, records, batch)
-    seconds = {"naive": [], "edgewatch": []}
+    seconds: dict[str, list[float]] = {"naive": [], "edgewatch": []}
     for _ in range(options.runs):
         if not options.alone:
             first = naive(brokers, name)

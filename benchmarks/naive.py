@@ -97,7 +97,9 @@ def flow(brokers: str, topic: str) -> Dataflow:
     dataflow = Dataflow("naive")
     messages = op.input("in", dataflow, KafkaSource([brokers], [topic], tail=False, batch_size=1000))
     parsed = op.flat_map("json", messages, records)
-    keyed = op.flat_map("key", parsed, lambda record: [(record["ClientRequestHost"], (False, record)), ("total", (True, record))])
+    keyed = op.flat_map(
+        "key", parsed, lambda record: [(record["ClientRequestHost"], (False, record)), ("total", (True, record))]
+    )
     folded = win.fold_window("fold", keyed, clock, windower, Fold, Fold.add, Fold.merge)
     rows = op.map_value("row", folded.down, lambda item: (item[0], item[1].row()))
     op.output("out", rows, Count())

@@ -167,7 +167,7 @@ class _Sender:
         left = self._client.flush(_FLUSH_S)
         if left and not self._failure:
             topic = next(iter(self._topics.values()))
-            self._failure = (topic, KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 (its public name)
+            self._failure = (topic, KafkaError(KafkaError._TIMED_OUT))
 
     def raise_failure(self) -> None:
         if self._failure:

@@ -173,7 +173,7 @@ class Embedded:
         with (self.directory / "server.log").open("ab") as log:
             self._log_from = log.tell()
             # The child ends when its standard input does: however this process ends, kill -9 included.
-            self._process = subprocess.Popen(  # noqa: S603  our own module
+            self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,

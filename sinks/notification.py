@@ -146,11 +146,11 @@ def evidence_lines(evidence: dict[str, Any]) -> Iterable[str]:
         yield one_line(_exemplar(each))
 
 
-def _records(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401  evidence is free JSON
+def _records(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list | tuple) else []
 
 
-def _plain(value: Any) -> str:  # noqa: ANN401  evidence is free JSON
+def _plain(value: Any) -> str:
     return number(value) if isinstance(value, int | float) else str(value)
 
 

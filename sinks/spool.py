@@ -66,7 +66,7 @@ SELECT episode FROM items AS item WHERE destination = ? AND state = 'queued' AND
 """
 
 
-class SpoolFull(OSError):  # noqa: N818  a state of the disk, named as the interfaces name it
+class SpoolFull(OSError):
     """The disk under the spool is full; nothing was lost and nothing was taken."""
 
 

@@ -2,12 +2,18 @@
 
 from collections import Counter
 from collections.abc import Generator
+from importlib.util import find_spec
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import services
 
 pytest_plugins = ["tests.kafka.fixtures"]
+
+# A busy machine is slow; that is no finding.
+settings.register_profile("edgewatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("edgewatch")
 
 _KAFKA = {"broker", "brokers", "topic", "own_broker"}
 
@@ -17,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what asks for the embedded ClickHouse where chDB is not installed."""
+    if "embedded" in getattr(item, "fixturenames", ()) and find_spec("chdb") is None:
+        services.missing("chdb")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import json
 import re
 from collections import Counter
@@ -170,7 +171,7 @@ def test_three_incidents_are_labelled_and_do_not_overlap(day: Path) -> None:
     assert [each["name"] for each in found] == ["error-surge", "slow-answers", "cold-cache"]
     spans = [(milliseconds(each["start"]), milliseconds(each["end"])) for each in found]
     assert all(10 * MINUTE_MS <= end - start <= 20 * MINUTE_MS for start, end in spans)
-    assert all(before[1] + 15 * MINUTE_MS < after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] + 15 * MINUTE_MS < after[0] for before, after in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -104,11 +104,15 @@ channels = ["slak"]
     text = text.replace("colour = 1\n", "")
     found = problems("colour = 1\n" + text)
     assert found == [
-        "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, channel,"
-        " clickhouse, observe",
+        (
+            "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, channel,"
+            " clickhouse, observe"
+        ),
         "input.kafka.brokers: 'localhost' is not host:port",
-        "window.lenght: unknown key; did you mean 'length'? allowed: length, hop, allowed_lateness, idle_after, max_ahead,"
-        " exact_samples, max_keys, max_open_keys",
+        (
+            "window.lenght: unknown key; did you mean 'length'? allowed: length, hop, allowed_lateness, idle_after, max_ahead,"
+            " exact_samples, max_keys, max_open_keys"
+        ),
         'window.allowed_lateness: must be a duration such as "90s", "5m", "1h" or "1d", not 60',
         "metric \"errors\".kind: 'ratoi' is not a kind of metric; allowed: count, ratio, distribution, distinct, gauge, sum",
         "rule \"r\".above.warning: must be a number, not 'high'",
@@ -165,7 +169,7 @@ def test_secrets_come_from_the_environment_or_a_file_and_show_nowhere(tmp_path, 
 
 
 def test_a_file_that_cannot_be_read_is_named():
-    with pytest.raises(ConfigErrors, match="nowhere.toml: cannot be read: No such file"):
+    with pytest.raises(ConfigErrors, match=r"nowhere\.toml: cannot be read: No such file"):
         load(Path("nowhere.toml"))
 
 

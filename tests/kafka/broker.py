@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 LIBS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
 
-_CLUSTER = "ZWRnZXdhdGNoLXRlc3Rz"  # any 16 bytes in base64
+_CLUSTER = "ZWRnZXdhdGNoLXRlc3RzLQ"  # any 16 bytes in base64
 _READY_S = 90.0
 _STOP_S = 30.0
 _HEAP = ("-Xms128m", "-Xmx768m")

@@ -39,7 +39,7 @@ def reading(**changes):
         "max_ahead_ms": HOUR,
         "chunk_records": 10,
     }
-    return Reading(**(given | changes))
+    return Reading(**(given | changes))  # type: ignore[arg-type]
 
 
 def source(brokers, folder, names, *, live=False, start="earliest", client=None, start_ms=None, end_ms=None):
@@ -259,7 +259,7 @@ def test_a_silent_partition_advances_and_a_resume_advances_at_the_same_offset(br
     found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
     lane = found.open("lane-0", None)
     before = lane.snapshot()
-    marks = []
+    marks: list = []
 
     def advanced():
         marks.extend(mark for batch in lane.read() for mark in batch.marks)
@@ -292,7 +292,7 @@ def test_a_message_stamped_in_this_machines_future_is_judged_by_the_clock_and_ag
     found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
     for _ in range(2):
         lane = found.open("lane-0", None)
-        batches = []
+        batches: list = []
 
         def all_read(lane=lane, batches=batches):
             batches.extend(lane.read())

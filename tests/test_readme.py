@@ -1,0 +1,37 @@
+"""README.md: its configurations are valid, what it names is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.config import load
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_configuration_and_the_rule_of_your_own_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "http://127.0.0.1/hook")
+    monkeypatch.setenv("PAGERDUTY_ROUTING_KEY", "0" * 32)
+    first, own = blocks("toml")
+    path = tmp_path / "monitor.toml"
+    path.write_text(first, encoding="utf-8")
+    assert {"error_rate", "response_time"} <= {metric.name for metric in load(path).metrics}
+    path.write_text(first + own, encoding="utf-8")
+    assert "checkout_failing" in {rule.name for rule in load(path).rules}
+
+
+def test_every_target_of_make_it_names_is_there() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:`|\$ )make ([a-z]+)", TEXT))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_file_it_names_is_there() -> None:
+    named = re.findall(r"`((?:connectors|flows|sinks|tests|docs)/[\w./]*)`", TEXT) + re.findall(r"\]\((?!http)([^)]+)\)", TEXT)
+    assert [name for name in named if not (ROOT / name).exists()] == []
