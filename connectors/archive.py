@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -290,9 +290,43 @@ class _Part:
         if name.endswith(".gz"):
             return gzip.open(path, "rb")  # type: ignore[return-value]
         if name.endswith(".zst"):
-            reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-            return io.BufferedReader(reader, _BLOCK)
+            return io.BufferedReader(_ZstdFrames(path.open("rb")), _BLOCK)
         return path.open("rb")
+
+
+class _ZstdFrames(io.RawIOBase):
+    """Inflates zstd frames one after the other; EOFError where the last one is torn (the library's reader just ends)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._ready and self._feed():
+            pass
+        taken = self._ready[: len(view)]
+        view[: len(taken)] = taken
+        self._ready = self._ready[len(taken) :]
+        return len(taken)
+
+    def _feed(self) -> bool:
+        data = self._file.read(_BLOCK // 8)
+        if not data and self._frame is not None:
+            raise EOFError("Compressed file ended before the end of its last frame")
+        while data:
+            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._ready += frame.decompress(data)
+            self._frame, data = (None, frame.unused_data) if frame.eof else (frame, b"")
+        return bool(self._ready) or self._frame is not None
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _with_marks(batch: Batch, progress: Progress, timing: Timing) -> Batch:
@@ -311,8 +345,9 @@ def _blocks(stream: BinaryIO, records: int) -> Iterator[tuple[bytes, int, bool]]
     """
     rest: list[bytes] = []
     held = 0
-    while True:
-        block = stream.read(_BLOCK)
+    trouble: Exception | None = None
+    while trouble is None:
+        block, trouble = _next_block(stream)
         if not block:
             break
         end = block.rfind(b"\n")
@@ -327,6 +362,21 @@ def _blocks(stream: BinaryIO, records: int) -> Iterator[tuple[bytes, int, bool]]
         yield from _pieces(b"".join([*rest, block[:end]]), records)
         rest, held = [block[end + 1 :]], len(block) - end - 1
     yield from _pieces(b"".join(rest), records)
+    if trouble is not None:
+        raise trouble
+
+
+def _next_block(stream: BinaryIO) -> tuple[bytes, Exception | None]:
+    """Give about a block, less at the end, and the trouble met after it: what came before it is not lost."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while size < _BLOCK and (piece := stream.read1(_BLOCK)):  # type: ignore[attr-defined]
+            pieces.append(piece)
+            size += len(piece)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        return b"".join(pieces), error
+    return b"".join(pieces), None
 
 
 def _skip_line(stream: BinaryIO) -> None:

@@ -29,7 +29,7 @@ class Hold:
             draft.write_bytes(np.full(max(len(partitions), 1), DONE, np.int64).tobytes())
             draft.replace(path)
         self._slots = np.memmap(path, np.int64, "r+", shape=(max(len(partitions), 1),))
-        self._seen: tuple[int, float] = (UNHEARD, 0.0)
+        self._seen: tuple[int | None, float] = (None, 0.0)
 
     def write(self, partition: str, watermark: int) -> None:
         """Say how far a partition is."""
