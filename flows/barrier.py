@@ -23,8 +23,8 @@ Output = Block | Any  # Any: a Notification
 class Judge(Protocol):
     """What the barrier asks of the rules: decisions on a window, and a state that can be kept."""
 
-    def __call__(self, result: WindowResult) -> list[Output]:
-        """Judge one window."""
+    def __call__(self, result: WindowResult, partitions: list[dict[str, Any]]) -> list[Output]:
+        """Judge one window; `partitions` says from which offsets it was made."""
 
     def snapshot(self) -> bytes:
         """Give the state."""
@@ -56,6 +56,7 @@ class Barrier:
         self._scope = scope
         self._closed = {name: [UNHEARD] * shards for name in layouts}
         self._pending: dict[str, dict[int, list[list[Group]]]] = {name: {} for name in layouts}
+        self._spans: dict[str, dict[int, dict[str, tuple[int, int]]]] = {name: {} for name in layouts}
         self._marks: dict[str, Mark] = {}
         self._counts = {"windows": 0, "evaluations": 0, "transitions": 0, "notifications": 0}
         self._done: set[str] = set()
@@ -67,6 +68,7 @@ class Barrier:
             for group, grouping in zip(groups, groupings, strict=True):
                 group.grouping = grouping
             self._pending[result.dataset].setdefault(end, []).append(groups)
+        self._spans[result.dataset].update(result.spans)
         self._closed[result.dataset][result.shard] = result.closed
         for mark in result.marks:
             known = self._marks.get(mark.partition)
@@ -84,6 +86,7 @@ class Barrier:
         return out
 
     def _window(self, layout: Layout, end: int, shards: list[list[Group]]) -> list[Output]:
+        spans = self._spans[layout.dataset].pop(end, {})
         if not self._scope.holds(end - layout.length_ms):
             return []
         groups = [merged(parts, top_keys(parts, layout.max_keys)) for parts in map(list, zip(*shards, strict=True))]
@@ -91,7 +94,7 @@ class Barrier:
         out: list[Output] = window_lines(result)
         if self._scope.extras:
             out += exemplar_lines(result) + histogram_lines(layout, result, groups)
-        out += self._judge(result)
+        out += self._judge(result, _partitions(spans))
         for item in out:
             kind = item.kind if isinstance(item, Block) else ""
             if kind in self._counts:
@@ -126,6 +129,7 @@ class Barrier:
         return {
             "closed": self._closed,
             "pending": pending,
+            "spans": {name: [[end, spans] for end, spans in sorted(ends.items())] for name, ends in self._spans.items()},
             "marks": marks,
             "counts": self._counts,
             "done": sorted(self._done),
@@ -143,10 +147,18 @@ class Barrier:
                 end: [[Group.from_state(g, s) for g, s in zip(groupings, groups, strict=True)] for groups in shards]
                 for end, shards in state["pending"][name]
             }
+            self._spans[name] = {
+                end: {part: (low, high) for part, (low, high) in spans.items()} for end, spans in state["spans"][name]
+            }
         self._marks = {values[0]: Mark(*values) for values in state["marks"]}
         self._counts = state["counts"]
         self._done = set(state["done"])
         self._judge.restore(state["rules"])
+
+
+def _partitions(spans: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
+    """Give the offset ranges of a window as its provenance shows them."""
+    return [{"partition": name, "from": low, "to": high} for name, (low, high) in sorted(spans.items())]
 
 
 def _result(layout: Layout, end: int, groups: list[Group]) -> WindowResult:

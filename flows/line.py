@@ -71,9 +71,9 @@ class RuleJudge:
         """Take the rules, routes and labels of a configuration."""
         self._alerting = Alerting(config)
 
-    def __call__(self, result: WindowResult) -> list[Output]:
+    def __call__(self, result: WindowResult, partitions: list[dict[str, Any]]) -> list[Output]:
         """Judge one window; gives blocks for files and tables, and notifications to deliver."""
-        decisions = self._alerting.evaluate(result)
+        decisions = self._alerting.evaluate(result, partitions)
         out: list[Any] = [Block("evaluations", e.window_end, e.rule, e.lines()) for e in decisions.evaluations]
         out += _by_rule("transitions", result.end, [(t.rule, t.line()) for t in decisions.transitions])
         out += _by_rule("notifications", result.end, [(n.rule, n.line()) for n in decisions.notifications])

@@ -114,7 +114,7 @@ class Fold:
 
     def __call__(self, batch: Batch) -> list[tuple[int, Partial]]:
         """Fold one batch; gives (shard, partial) for every shard."""
-        partials = [Partial(batch.dataset, shard, batch.marks, []) for shard in range(self._shards)]
+        partials = [Partial(batch.dataset, shard, batch.marks, [], []) for shard in range(self._shards)]
         in_time = None if not batch.late.any() else np.flatnonzero(~batch.late)
         times = batch.times if in_time is None else batch.times[in_time]
         if len(times):
@@ -122,6 +122,7 @@ class Fold:
             masks = self._masks(batch)
             for pane in np.unique(panes).tolist() if panes.min() != panes.max() else [int(panes[0])]:
                 rows = _rows(in_time, panes == pane)
+                partials[0].spans.append((pane * self._pane_ms, _spans(batch, rows)))
                 for number, grouping in enumerate(self.groupings):
                     self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
         return list(enumerate(partials))
@@ -204,6 +205,18 @@ class Fold:
             keys.append(cached[0])
             shards.append(cached[1])
         return keys, np.array(shards, np.uint8)
+
+
+def _spans(batch: Batch, rows: NDArray[np.int64] | None) -> dict[str, tuple[int, int]]:
+    """Give partition -> (first, last) offset of the rows, for the provenance of what is said of their window."""
+    partition = batch.place.partition if rows is None else batch.place.partition[rows]
+    offset = batch.place.offset if rows is None else batch.place.offset[rows]
+    edges = np.flatnonzero(np.diff(partition, prepend=-1, append=-1))
+    # The rows of a partition stand together and in order of offset.
+    return {
+        batch.place.partitions[int(partition[a])]: (int(offset[a]), int(offset[b - 1]))
+        for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    }
 
 
 def groupings_of(metrics: Iterable[Metric]) -> tuple[tuple[str, ...], ...]:

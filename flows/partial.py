@@ -59,3 +59,5 @@ class Partial:
     shard: int
     marks: tuple[Mark, ...]
     groups: list[GroupPart]
+    # Shard 0 only: pane start (ms), and partition -> (first, last) offset that went into it.
+    spans: list[tuple[int, dict[str, tuple[int, int]]]]

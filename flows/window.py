@@ -4,7 +4,7 @@ Windows are made of panes: a tumbling window is one pane, a hopping one several.
 of the dataset's partitions is at or past its end; what is closed stays closed (the high-water mark is kept for good).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,7 @@ class ShardResult:
     shard: int
     closed: int
     windows: list[tuple[int, list[Group]]]  # end, one group a grouping
+    spans: dict[int, dict[str, tuple[int, int]]]  # end -> partition -> (first, last) offset; shard 0 only
     marks: tuple[Mark, ...]
 
 
@@ -128,6 +129,7 @@ class Windows:
         self._marks: dict[str, Mark | None] = dict.fromkeys(layout.partitions)
         self._closed = UNHEARD
         self._panes: dict[int, dict[int, Group]] = {}
+        self._spans: dict[int, dict[str, tuple[int, int]]] = {}
 
     def add(self, partial: Partial) -> list[ShardResult]:
         """Take one partial; gives a result where the shard is now closed further than before."""
@@ -137,6 +139,8 @@ class Windows:
             if part.grouping not in pane:
                 pane[part.grouping] = Group(groupings[part.grouping])
             pane[part.grouping].add(part)
+        for start, spans in partial.spans:
+            _widen(self._spans.setdefault(start, {}), spans)
         for mark in partial.marks:
             self._marks[mark.partition] = mark
         return self._close()
@@ -146,15 +150,25 @@ class Windows:
         closed = low if low in (UNHEARD, DONE) else low // self._layout.pane_ms * self._layout.pane_ms
         if closed <= self._closed:
             return []
-        windows = [(end, self._window(end)) for end in self._ends() if self._closed < end <= closed]
+        windows = [(end, self._window(end)) for end in self._ends(self._panes) if self._closed < end <= closed]
+        spans = {end: self._span(end) for end in self._ends(self._spans) if self._closed < end <= closed}
         self._closed = closed
+        self._spans = {p: found for p, found in self._spans.items() if p + self._layout.length_ms > closed}
         self._panes = {p: groups for p, groups in self._panes.items() if p + self._layout.length_ms > closed}
         marks = tuple(mark for mark in self._marks.values() if mark is not None)
-        return [ShardResult(self._layout.dataset, self._shard, closed, windows, marks)]
+        return [ShardResult(self._layout.dataset, self._shard, closed, windows, spans, marks)]
 
-    def _ends(self) -> list[int]:
+    def _span(self, end: int) -> dict[str, tuple[int, int]]:
+        """Give what went into the window that ends at `end`."""
+        out: dict[str, tuple[int, int]] = {}
+        for pane in range(end - self._layout.length_ms, end, self._layout.pane_ms):
+            _widen(out, self._spans.get(pane, {}))
+        return out
+
+    def _ends(self, panes: Iterable[int]) -> list[int]:
+        """Give the ends of the windows that hold these panes."""
         hop, length = self._layout.pane_ms, self._layout.length_ms
-        return sorted({end for pane in self._panes for end in range(pane + hop, pane + length + 1, hop)})
+        return sorted({end for pane in panes for end in range(pane + hop, pane + length + 1, hop)})
 
     def _window(self, end: int) -> list[Group]:
         """Merge the panes of the window that ends at `end`, cut to the keys that can have a row."""
@@ -184,7 +198,8 @@ class Windows:
             for pane, groups in sorted(self._panes.items())
         ]
         marks = {name: None if mark is None else list(_fields(mark)) for name, mark in self._marks.items()}
-        return {"closed": self._closed, "panes": panes, "marks": marks}
+        spans = [[pane, {name: list(span) for name, span in found.items()}] for pane, found in sorted(self._spans.items())]
+        return {"closed": self._closed, "panes": panes, "marks": marks, "spans": spans}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the state of a snapshot."""
@@ -192,11 +207,18 @@ class Windows:
         for name, values in state["marks"].items():
             if name in self._marks and values is not None:
                 self._marks[name] = Mark(*values)
+        self._spans = {p: {name: (low, high) for name, (low, high) in found.items()} for p, found in state["spans"]}
         groupings = self._layout.groupings
         self._panes = {
             pane: {number: Group.from_state(groupings[number], group) for number, group in groups}
             for pane, groups in state["panes"]
         }
+
+
+def _widen(spans: dict[str, tuple[int, int]], others: Mapping[str, tuple[int, int]]) -> None:
+    for name, (low, high) in others.items():
+        known = spans.get(name, (low, high))
+        spans[name] = min(low, known[0]), max(high, known[1])
 
 
 def _fields(mark: Mark) -> tuple[Any, ...]:

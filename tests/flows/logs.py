@@ -46,8 +46,8 @@ class NoRules:
     def __init__(self):
         self.results = []
 
-    def __call__(self, result):
-        self.results.append(result)
+    def __call__(self, result, partitions):
+        self.results.append((result, partitions))
         return []
 
     def snapshot(self):

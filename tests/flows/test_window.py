@@ -241,3 +241,16 @@ def test_sum_and_gauge_rows():
     assert got == {("bytes", "{}", "sum"): 111.0, ("bytes", '{"ClientRequestHost":"a"}', "sum"): 111.0} | {
         ("size", "{}", statistic): value for statistic, value in total.items()
     }
+
+
+def test_a_window_knows_from_which_offsets_it_was_made():
+    rig = Rig([0, 1], options())
+    rig.feed(0, [line(START), line(START + 300_000), line(START + 1)])
+    rig.restart()
+    rig.feed(0, [line(START + 2)])
+    rig.feed(1, [line(START + 300_001)])
+    rig.finish()
+    assert [(result.start - START, partitions) for result, partitions in rig.judge.results] == [
+        (0, [{"partition": "t/0", "from": 0, "to": 3}]),
+        (300_000, [{"partition": "t/0", "from": 1, "to": 1}, {"partition": "t/1", "from": 0, "to": 0}]),
+    ]

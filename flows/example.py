@@ -1,0 +1,127 @@
+"""Example: the configuration file with every option once, written from the option classes' own defaults and help.
+
+`python -m flows.example > flows/example.toml` writes it again; a test fails where it is stale.
+"""
+
+import dataclasses
+import sys
+from typing import Any
+
+from connectors.dataset import DatasetOptions
+from connectors.kafka_options import KafkaOptions, TopicOptions
+from flows.engine_options import EngineOptions
+from flows.metric import MetricOptions
+from flows.notify import RouteOptions
+from flows.options import documented
+from flows.rule import RuleOptions
+from flows.window import WindowOptions
+from sinks.channels import CHANNELS
+from sinks.clickhouse import ClickHouseOptions
+
+# What has no default, or is best shown with another value.
+_SHOWN: dict[str, dict[str, str]] = {
+    "input.kafka": {
+        "brokers": '["127.0.0.1:9092"]',
+        "topics": '{ "logpush.http_requests" = "http_requests", "app.performance" = { TOPIC } }',
+        "client": '{ "security.protocol" = "PLAINTEXT" }',
+    },
+    "window": {"hop": '"5m"'},
+    "[dataset]": {
+        "name": '"performance"',
+        "kind": '"data_points"',
+        "blobs": '["url", "method", "status"]',
+        "doubles": '["total_ms", "db_ms", "cache_ms"]',
+        "indexes": '["environment", "ray_id"]',
+        "event_time": '["timestamp"]',
+    },
+    "[metric]": {
+        "name": '"server_errors"',
+        "kind": '"ratio"',
+        "dataset": '"http_requests"',
+        "where": '"is_user_request"',
+        "bad": '"EdgeResponseStatus >= 500"',
+        "group_by": '["ClientRequestHost"]',
+    },
+    "[rule]": {
+        "name": '"failing"',
+        "metric": '"server_errors"',
+        "statistic": '"ratio"',
+        "keys": '"groups"',
+        "above": "{ warning = 0.01, critical = 0.05 }",
+        "recover": "0.008",
+        "min_count": "100",
+        "for": "{ warning = 2, critical = 1 }",
+    },
+    "[route]": {"severity": '["critical"]', "channels": '["pagerduty", "slack"]'},
+    "channel.slack": {
+        "webhook_url": '"env:SLACK_WEBHOOK_URL"',
+        "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',
+    },
+    "channel.pagerduty": {"routing_key": '"env:PAGERDUTY_ROUTING_KEY"'},
+    "clickhouse": {"password": '"env:CLICKHOUSE_PASSWORD"'},
+}
+
+
+def example_text() -> str:
+    """Give the file's text."""
+    tables = [
+        ("input.kafka", KafkaOptions),
+        ("window", WindowOptions),
+        ("engine", EngineOptions),
+        ("[dataset]", DatasetOptions),
+        ("[metric]", MetricOptions),
+        ("[rule]", RuleOptions),
+        ("[route]", RouteOptions),
+        *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
+        ("clickhouse", ClickHouseOptions),
+    ]
+    head = (
+        "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"
+        "# Written by `python -m flows.example`; edit the option classes, not this file.\n"
+        'environment = "production"            # part of every alert\'s identity\n'
+        'labels = { platform = "example" }     # go on every alert\n'
+    )
+    foot = '\n[observe]\nlog_level = "info"                    # debug, info, warning or error\n'
+    return head + "".join(_table(name, kind) for name, kind in tables) + foot
+
+
+def _table(name: str, kind: type[Any]) -> str:
+    shown = _SHOWN.get(name, {})
+    durations = {c.name.removesuffix("_ms") for c in dataclasses.fields(kind) if c.metadata.get("duration")}
+    lines = []
+    for key, default, text in documented(kind):
+        value = shown.get(key) or _value(default, duration=key in durations)
+        written = f"{key} = {value}" if value is not None else f"# {key} ="
+        lines.append(f"{written.replace('{ TOPIC }', _topic()):<37} # {text}\n")
+    return f"\n[{name}]\n" + "".join(lines)
+
+
+def _topic() -> str:
+    keys = ", ".join(key for key, _, _ in documented(TopicOptions))
+    assert keys == "dataset, allowed_lateness"  # noqa: S101 (a new key must be shown here)
+    return '{ dataset = "performance", allowed_lateness = "2m" }'
+
+
+def _value(default: Any, *, duration: bool) -> str | None:
+    if default is None or default is dataclasses.MISSING or dataclasses.is_dataclass(default):
+        return None
+    if duration:
+        return f'"{_duration(default)}"'
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, str):
+        return f'"{default}"'
+    if isinstance(default, tuple | list):
+        return "[" + ", ".join(f'"{item}"' for item in default) + "]"
+    return "{}" if isinstance(default, dict) else f"{default}"
+
+
+def _duration(ms: int) -> str:
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if ms and ms % size == 0:
+            return f"{ms // size}{unit}"
+    return f"{ms}ms" if ms else "0s"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(example_text())

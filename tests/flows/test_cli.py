@@ -1,0 +1,92 @@
+"""The command line as a shell sees it: exit codes, one clear line an error, help with an example."""
+
+import json
+import re
+
+import pytest
+
+from tests.runs import ACCEPTANCE, checked, edgewatch
+
+COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    done = checked(*command.split(), "--help")
+    assert "Example: edgewatch " + command in re.sub(r"\s+", " ", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["replay", "-c", "nowhere.toml", "--out", "o"], "nowhere.toml: cannot be read"),
+        (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--source", "s3"], "give kafka or archive:DIR"),
+        (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "noon"], "--from noon: give a time such as"),
+        (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "2025-12-01T00:00:00"], "say the zone"),
+        (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "-1h", "--to", "-2h"], "must be before --to"),
+        (["run", "-c", ACCEPTANCE / "monitor.toml", "--until-end"], "--until-end and --out go together"),
+        (["check", "-c", ACCEPTANCE / "reference.toml"], "slo: not yet"),
+        (["spool", "list", "-c", ACCEPTANCE / "monitor.toml"], "there is no spool at"),
+        (["fly"], "No such command"),
+        (["demo", "--serve"], "not yet"),
+    ],
+)
+def test_bad_use_and_bad_configuration_exit_2_with_one_clear_line(arguments, words, tmp_path):
+    done = edgewatch(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_archive_that_is_not_there_exits_1_and_names_it(tmp_path):
+    done = edgewatch(
+        "replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{tmp_path / 'logs'}", "--out", tmp_path / "out"
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert f"archive:{tmp_path / 'logs'} is not a folder" in done.stderr
+
+
+def test_a_dead_broker_exits_1_and_names_it(tmp_path):
+    config = tmp_path / "monitor.toml"
+    config.write_text((ACCEPTANCE / "monitor.toml").read_text().replace("127.0.0.1:9092", "127.0.0.1:9"))
+    done = edgewatch("check", "-c", config, "--online")
+    assert done.returncode == 1
+    assert "FAIL kafka: Kafka at 127.0.0.1:9 cannot be reached" in done.stdout
+
+
+def test_check_says_what_a_configuration_does_also_as_json():
+    text = checked("check", "-c", ACCEPTANCE / "monitor.toml").stdout
+    assert "logpush.http_requests -> http_requests" in text
+    assert "high_error_rate (error_rate ratio, warning above 0.01, critical above 0.05)" in text
+    report = json.loads(checked("check", "-c", ACCEPTANCE / "monitor.toml", "--json").stdout)
+    assert report["window"] == "300 s, allowed lateness 60 s"
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    from flows.run_folder import FolderInUse, RunFolder
+
+    with (
+        RunFolder(tmp_path).locked(),
+        pytest.raises(FolderInUse, match="is in use by another run"),
+        RunFolder(tmp_path).locked(),
+    ):
+        pass
+
+
+def test_generate_writes_files_that_replay_reads(tmp_path):
+    made = checked("generate", "--to", tmp_path / "logs", "--hours", "0.5", "--records", "5000")
+    assert "5,000 records" in made.stdout
+    done = checked(
+        "replay",
+        "-c",
+        ACCEPTANCE / "monitor.toml",
+        "--source",
+        f"archive:{tmp_path / 'logs'}",
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+    assert json.loads(done.stdout)["records"] == 5000
+    again = edgewatch("generate", "--to", tmp_path / "logs", "--hours", "0.5", "--records", "5000")
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
