@@ -1,19 +1,27 @@
 """What holds for all tests: fixtures on Kafka, and what a skipped test means."""
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import services
+from tests import runs, services
 
 pytest_plugins = ["tests.kafka.fixtures"]
 
 # A busy machine is slow; that is no finding.
 settings.register_profile("edgewatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("edgewatch")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """End the processes that a test started and did not end."""
+    yield
+    runs.stop_all()
+
 
 _KAFKA = {"broker", "brokers", "topic", "own_broker"}
 

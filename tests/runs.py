@@ -15,7 +15,7 @@ from tests.kafka.topics import Sent
 ROOT = Path(__file__).parent.parent
 ACCEPTANCE = ROOT / "tests" / "acceptance"
 FILES = ("windows", "evaluations", "transitions", "notifications")
-TOPICS = {"http_requests": "logpush.http_requests", "performance": "app.performance"}
+STARTED: list[subprocess.Popen[bytes]] = []
 
 
 def edgewatch(*arguments, timeout=240.0, **environment):
@@ -34,7 +34,7 @@ def edgewatch(*arguments, timeout=240.0, **environment):
 def start(*arguments, log, **environment):
     """Start the command line in a process group of its own; its output goes to the file `log`."""
     with log.open("ab") as out:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *map(str, arguments)],
             cwd=ROOT,
             env=os.environ | environment,
@@ -42,6 +42,17 @@ def start(*arguments, log, **environment):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    STARTED.append(process)
+    return process
+
+
+def stop_all():
+    """End what a failed test left running."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
 
 
 def checked(*arguments, **options):

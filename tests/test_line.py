@@ -22,6 +22,8 @@ from tests.runs import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 RECORDS = 60_000
 MONITOR = ACCEPTANCE / "monitor.toml"
 

@@ -69,6 +69,8 @@ url = "{pagerduty}"
 [clickhouse]
 url = "{clickhouse}"
 """
+pytestmark = pytest.mark.slow
+
 KEY = "plantedsecretkey0123456789abcdef"
 
 
