@@ -114,6 +114,10 @@ class KafkaSource:
         topics = {name: options.dataset for name, options in self._options.topic_options().items()}
         return {
             "topics": ", ".join(f"{name} = {dataset}" for name, dataset in sorted(topics.items())),
+            "allowed_lateness": ", ".join(
+                f"{name} {self._reading.allowed_lateness_ms if o.allowed_lateness_ms is None else o.allowed_lateness_ms} ms"
+                for name, o in sorted(self._options.topic_options().items())
+            ),
             "window": f"{self._reading.length_ms} ms every {self._reading.pane_ms} ms",
             "range": f"{self._reading.start} to {self._reading.end}",
             "mode": "live" if self._live else "bounded",

@@ -122,7 +122,10 @@ class Barrier:
     def snapshot(self) -> dict[str, Any]:
         """Give plain values; `restore` undoes it."""
         pending = {
-            name: [[end, [[g.to_state() for g in groups] for groups in shards]] for end, shards in sorted(ends.items())]
+            name: [
+                [end, [[[list(g.grouping.columns), g.to_state()] for g in groups] for groups in shards]]
+                for end, shards in sorted(ends.items())
+            ]
             for name, ends in self._pending.items()
         }
         marks = [[getattr(mark, name) for name in mark.__slots__] for mark in self._marks.values()]
@@ -142,10 +145,8 @@ class Barrier:
             if name not in state["closed"]:
                 continue
             self._closed[name] = state["closed"][name]
-            groupings = self._layouts[name].groupings
             self._pending[name] = {
-                end: [[Group.from_state(g, s) for g, s in zip(groupings, groups, strict=True)] for groups in shards]
-                for end, shards in state["pending"][name]
+                end: [_restored(self._layouts[name], groups) for groups in shards] for end, shards in state["pending"][name]
             }
             self._spans[name] = {
                 end: {part: (low, high) for part, (low, high) in spans.items()} for end, spans in state["spans"][name]
@@ -154,6 +155,12 @@ class Barrier:
         self._counts = state["counts"]
         self._done = set(state["done"])
         self._judge.restore(state["rules"])
+
+
+def _restored(layout: Layout, groups: list[Any]) -> list[Group]:
+    """Give one shard's groups of a snapshot in the order of the layout; a new grouping is empty."""
+    known = {tuple(columns): state for columns, state in groups}
+    return [Group.from_state(g, known[g.columns]) if g.columns in known else Group(g) for g in layout.groupings]
 
 
 def _partitions(spans: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:

@@ -56,6 +56,8 @@ class Group:
         np.add.at(self.seen, ids, part.seen)
         merged = len(np.unique(ids)) != len(ids)
         for number, added in part.metrics.items():
+            if number not in self.measures:
+                continue  # the metric is new since the snapshot of this pane, and would be incomplete in it
             if merged:
                 self._add_merged(number, added, ids, len(part.keys))
             else:
@@ -101,21 +103,23 @@ class Group:
 
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""
-        measures = {str(number): measure.to_state() for number, measure in self.measures.items()}
+        metrics = self.grouping.metrics
+        measures = {metrics[number].identity: measure.to_state() for number, measure in self.measures.items()}
         return {"keys": list(self.keys), "seen": self.seen, "threshold": self._threshold, "measures": measures}
 
     @classmethod
     def from_state(cls, grouping: Grouping, state: dict[str, Any]) -> "Group":
-        """Undo `to_state`; a metric that the snapshot does not have starts empty."""
+        """Undo `to_state`; a metric that the snapshot does not have has no row in this pane: it would be a part of one."""
         out = cls(grouping)
         out.keys = {key: number for number, key in enumerate(state["keys"])}
         out._resize()
         out.seen = state["seen"]
         threshold = state["threshold"]
         out._threshold = (threshold[0], threshold[1]) if threshold else None
+        known = {number: state["measures"].get(metric.identity) for number, metric in grouping.metrics.items()}
+        out.measures = {number: out.measures[number] for number, kept in known.items() if kept is not None}
         for number, measure in out.measures.items():
-            if str(number) in state["measures"]:
-                measure.load(state["measures"][str(number)])
+            measure.load(known[number])
         return out
 
 
@@ -133,6 +137,7 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
         out.keys.setdefault(grouping.other, len(out.keys))
     out._resize()
     other = out.keys.get(grouping.other, -1)
+    out.measures = {n: m for n, m in out.measures.items() if all(n in group.measures for group in groups)}
     for group, place in zip(groups, places, strict=True):
         renamed = np.array([other if number < 0 else number for number in place], np.int64)
         np.add.at(out.seen, renamed, group.seen)

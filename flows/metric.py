@@ -4,6 +4,7 @@ A metric's total is always kept besides its groups. Group keys become canonical 
 everything else is counting over integer codes.
 """
 
+import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,12 @@ class Metric:
     where: Expression | None
     chosen: Expression | None  # what `bad` or `good` says
     exemplars: bool
+
+    @property
+    def identity(self) -> str:
+        """Name the metric and its definition: state is kept under it, so a changed metric starts afresh."""
+        definition = canonical({name: getattr(self.options, name) for name in self.options.__slots__})
+        return f"{self.options.name}:{hashlib.sha256(definition).hexdigest()[:16]}"
 
     @property
     def fields(self) -> frozenset[str]:

@@ -194,7 +194,7 @@ class Windows:
     def snapshot(self) -> dict[str, Any]:
         """Give plain values; `restore` undoes it."""
         panes = [
-            [pane, [[number, group.to_state()] for number, group in groups.items()]]
+            [pane, [[list(group.grouping.columns), group.to_state()] for group in groups.values()]]
             for pane, groups in sorted(self._panes.items())
         ]
         marks = {name: None if mark is None else list(_fields(mark)) for name, mark in self._marks.items()}
@@ -208,9 +208,13 @@ class Windows:
             if name in self._marks and values is not None:
                 self._marks[name] = Mark(*values)
         self._spans = {p: {name: (low, high) for name, (low, high) in found.items()} for p, found in state["spans"]}
-        groupings = self._layout.groupings
+        places = {grouping.columns: number for number, grouping in enumerate(self._layout.groupings)}
         self._panes = {
-            pane: {number: Group.from_state(groupings[number], group) for number, group in groups}
+            pane: {
+                places[tuple(columns)]: Group.from_state(self._layout.groupings[places[tuple(columns)]], group)
+                for columns, group in groups
+                if tuple(columns) in places
+            }
             for pane, groups in state["panes"]
         }
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.barrier import Scope
-from tests.flows.logs import START, Rig, line, options
+from flows.snapshot import pack, unpack
+from tests.flows.logs import METRICS, START, Rig, line, options
 
 HOSTS = ["a", "b", "c", "d", None]
 RECORD = st.builds(
@@ -254,3 +256,24 @@ def test_a_window_knows_from_which_offsets_it_was_made():
         (0, [{"partition": "t/0", "from": 0, "to": 3}]),
         (300_000, [{"partition": "t/0", "from": 1, "to": 1}, {"partition": "t/1", "from": 0, "to": 0}]),
     ]
+
+
+def test_after_a_restart_a_changed_metric_starts_afresh_and_the_others_go_on():
+    rig = Rig([0], options())
+    rig.feed(0, [line(START + n, ttfb=10.0) for n in range(4)])
+    windows, barrier = [step.snapshot() for step in rig.windows], rig.barrier.snapshot()
+    changed = [METRICS[0], replace(METRICS[1], bad="EdgeResponseStatus >= 500"), METRICS[2], METRICS[5], METRICS[3]]
+    again = Rig([0], options(), metrics=changed)
+    again.progress = rig.progress
+    for step, state in zip(again.windows, windows, strict=True):
+        step.restore(unpack(pack(state)))
+    again.barrier.restore(unpack(pack(barrier)))
+    again.feed(0, [line(START + n, ttfb=30.0) for n in range(4)])
+    again.feed(0, [line(START + 300_000, status=404)])
+    again.finish()
+    got = {(p[0] - START, p[1], p[3]): v for p, v in rows(again).items() if p[2] == "{}"}
+    assert got[0, "requests", "count"] == 8
+    assert got[0, "response_time", "mean"] == 20.0
+    assert got[0, "size", "mean"] == 100.0
+    assert (0, "error_rate", "ratio") not in got  # half a window is no window
+    assert got[300_000, "error_rate", "ratio"] == 0
