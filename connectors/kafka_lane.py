@@ -26,7 +26,7 @@ from connectors.source import SourceError
 _WAIT_S = 0.05
 _HELD_S = 0.005
 _CHUNK_BYTES = 2 << 20
-_FIRST_MESSAGES = 64
+_FIRST_MESSAGES = 16
 _SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's without a note
 _COMMIT_S = 5.0
 _ADVANCE_S = 1.0
