@@ -68,6 +68,9 @@ class ArchiveSource:
         self.plan: Plan = load_or_create(
             folder / "plan.json", lambda: make_plan(_partitions(root, reading), identity), identity
         )
+        names = [partition.name for partition in self.plan.partitions]
+        # Made here, before any lane is: processes that open lanes at the same moment must share one file.
+        self._hold = Hold(folder / "hold", names, ahead_ms=4 * reading.length_ms)
 
     def lanes(self) -> list[str]:
         """Give the names of the lanes."""
@@ -79,9 +82,7 @@ class ArchiveSource:
 
     def open(self, lane: str, state: bytes | None) -> "ArchiveLane":
         """Open a lane, new or from a snapshot."""
-        names = [partition.name for partition in self.plan.partitions]
-        hold = Hold(self._folder / "hold", names, ahead_ms=4 * self._reading.length_ms)
-        return ArchiveLane(self._root, self.plan.of_lane(lane), self._reading, hold, state)
+        return ArchiveLane(self._root, self.plan.of_lane(lane), self._reading, self._hold, state)
 
 
 def datasets_in(root: Path, configured: list[str]) -> list[str]:

@@ -109,6 +109,10 @@ class KafkaSource:
         self._begin = begin or options.start
         identity = self._identity()
         self.plan: Plan = load_or_create(folder / "plan.json", lambda: make_plan(self._look(), identity), identity)
+        if live:
+            self._refuse_grown_topics()
+        names = [partition.name for partition in self.plan.partitions]
+        self._hold = Hold(folder / "hold", names, ahead_ms=4 * reading.length_ms)
 
     def _identity(self) -> dict[str, str]:
         topics = {name: options.dataset for name, options in self._options.topic_options().items()}
@@ -123,6 +127,18 @@ class KafkaSource:
             "mode": "live" if self._live else "bounded",
         }
 
+    def _refuse_grown_topics(self) -> None:
+        """Refuse to start where a topic has partitions that the plan does not know: their records would go unseen."""
+        planned: dict[str, int] = {}
+        for partition in self.plan.partitions:
+            planned[partition.topic] = planned.get(partition.topic, 0) + 1
+        for topic, count in look_at_topics(self._options, timeout_s=_START_S).items():
+            if count != planned.get(topic, 0):
+                raise SourceError(
+                    f"topic {topic} has {count} partitions, and the run in {self._folder} was planned with "
+                    f"{planned.get(topic, 0)}; start in a new state folder ([engine].directory) to read them all"
+                )
+
     def lanes(self) -> list[str]:
         """Give the names of the lanes."""
         return self.plan.lane_names()
@@ -135,12 +151,11 @@ class KafkaSource:
         """Open a lane, new or from a snapshot."""
         watch = Watch(", ".join(self._options.brokers))
         planned = self.plan.of_lane(lane)
-        names = [partition.name for partition in self.plan.partitions]
         return KafkaLane(
             Consumer(client_settings(self._options, watch, self.plan.lanes)),
             planned,
             self._reading,
-            Hold(self._folder / "hold", names, ahead_ms=4 * self._reading.length_ms),
+            self._hold,
             watch,
             state,
             self._folder / "advances" / f"{lane}.ndjson" if self._live else None,

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from connectors.archive import Reading
 from connectors.batch import DONE
 from connectors.dataset import DatasetOptions, build_dataset
-from connectors.kafka import KafkaSource
+from connectors.kafka import KafkaSource, look_at_topics
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.source import SourceError
 from tests.kafka import topics
@@ -197,6 +197,15 @@ def test_topics_may_be_named_by_a_pattern(brokers, topic, tmp_path):
     name = topic(1)
     found = source(brokers, tmp_path, {f"^{name[:-1]}.$": "http_requests"})
     assert found.partitions() == {"http_requests": [f"{name}/0"]}
+
+
+def test_a_topic_that_grew_is_refused_with_both_numbers(brokers, topic, tmp_path):
+    name = topic(1)
+    source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    topics.widen(brokers, name, 3)
+    wait_until(lambda: look_at_topics(KafkaOptions(brokers=(brokers,), topics={name: "d"}), timeout_s=10)[name] == 3)
+    with pytest.raises(SourceError, match=f"topic {name} has 3 partitions, and the run in .* was planned with 1"):
+        source(brokers, tmp_path, {name: "http_requests"}, live=True)
 
 
 def test_an_expired_offset_stops_with_what_was_lost(brokers, topic, tmp_path):
