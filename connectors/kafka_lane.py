@@ -184,9 +184,9 @@ class KafkaLane:
         low = min(part.watermark() for part in open_)
         if not self._hold.may_read(low):
             return False
-        if low != UNHEARD and len(open_) > 1:
+        if low != UNHEARD:
             ahead = 4 * self._reading.length_ms
-            for part in open_:
+            for part in open_:  # the last one open goes on too: it may have been paused for one that is done by now
                 if not part.paused and part.watermark() > low + 2 * ahead:
                     self._consumer.pause([part.place])
                     part.paused = True

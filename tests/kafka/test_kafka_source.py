@@ -14,6 +14,7 @@ from connectors.batch import DONE
 from connectors.dataset import DatasetOptions, build_dataset
 from connectors.kafka import KafkaSource, look_at_topics
 from connectors.kafka_options import KafkaOptions, TopicOptions
+from connectors.plan import MAX_LANES
 from connectors.source import SourceError
 from tests.kafka import topics
 from tests.kafka.broker import Login
@@ -143,6 +144,23 @@ def test_a_resume_reads_on_from_the_snapshot(brokers, topic, tmp_path):
             state, done = lane.snapshot(), lane.done
             lane.close()
     assert sorted(got) == whole == sorted(f"h{n}" for n in range(400))
+
+
+def test_a_partition_that_ran_ahead_is_read_on_when_the_one_it_waited_for_is_done(brokers, topic, tmp_path):
+    name = topic(MAX_LANES + 1)  # the first lane reads the first partition and the last
+    slow = [Sent(None, line(n // 100), START, 0) for n in range(30_000)]
+    far = [Sent(None, line(n * 60), START + n * 60_000, MAX_LANES) for n in range(3_000)]
+    topics.send(brokers, name, [message for pair in zip(slow[:3_000], far, strict=True) for message in pair] + slow[3_000:])
+    found = source(brokers, tmp_path, {name: "http_requests"})
+    lane, ran_ahead, batches = found.open("lane-0", None), False, []
+    deadline = time.monotonic() + 60
+    while not lane.done:
+        assert time.monotonic() < deadline, "the lane does not end"
+        batches += lane.read()
+        ran_ahead = ran_ahead or any(part.paused for part in lane._parts.values())
+    lane.close()
+    assert ran_ahead
+    assert len(hosts(batches)) == 33_000
 
 
 def test_what_is_sent_after_the_plan_is_left_alone(brokers, topic, tmp_path):
