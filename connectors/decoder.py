@@ -9,9 +9,11 @@ same rules (RFC 8259; invalid UTF-8 and lone surrogates matter only in the value
 
 import gzip
 import io
+import itertools
 import json
 import re
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -71,8 +73,8 @@ class _Read:
     """Records of a call as structs, and where each came from."""
 
     records: list[msgspec.Struct] = field(default_factory=list)
-    payload: list[int] = field(default_factory=list)
-    index: list[int] = field(default_factory=list)
+    payload: Any = field(default_factory=list)  # a list of numbers, or an array of them where all was clean
+    index: Any = field(default_factory=list)
     sources: Sequence[bytes] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -124,6 +126,7 @@ class Decoder:
         self._keys = [*keys, *arrays]
         self._kinds = {**keys, **arrays}
         self._arrays = frozenset(arrays)
+        self._plain = [key for key, kind in self._kinds.items() if kind == "number" and key not in arrays]
         types = [_ARRAY_TYPES[arrays[key]] if key in arrays else _TYPES[keys[key]] for key in self._keys]
         slots = [f"f{i}" for i in range(len(self._keys))]
         self._struct = msgspec.defstruct(
@@ -150,7 +153,7 @@ class Decoder:
         pieces: Sequence[bytes] = payloads  # type: ignore[assignment]
         if b"\n" not in pieces[0]:
             records = self._objects(b"\n".join(pieces), pieces)
-            return None if records is None else _Read(records, list(range(len(pieces))), [0] * len(pieces), pieces)
+            return None if records is None else _Read(records, np.arange(len(pieces)), np.zeros(len(pieces), np.int64), pieces)
         pieces = [piece.rstrip(b"\n") for piece in pieces]
         blob = b"\n".join(pieces)
         ends = _line_ends(blob)
@@ -161,7 +164,7 @@ class Decoder:
         sizes = np.diff(lines, prepend=0)
         numbers = np.repeat(np.arange(len(pieces)), sizes)
         index = np.arange(len(ends)) - np.repeat(lines - sizes, sizes)
-        return _Read(records, numbers.tolist(), index.tolist(), _Rows(blob))
+        return _Read(records, numbers, index, _Rows(blob))
 
     def _objects(self, blob: bytes, rows: Sequence[bytes]) -> list[msgspec.Struct] | None:
         """Read `blob`, whose rows are `rows`, where each row is exactly one object; None where not."""
@@ -268,12 +271,13 @@ class Decoder:
 
     def _to_columns(self, read: _Read) -> Decoded:
         raw = self._raw_columns(read.records)
-        for i in self._suspicious(raw):
+        suspicious = self._suspicious(raw)
+        for i in suspicious:
             value = _lenient_json(inflate(read.sources[i]))
             if isinstance(value, dict):
                 read.records[i] = self._from_object(value)
-                raw = {}
-        raw = raw or self._raw_columns(read.records)
+        if suspicious:
+            raw = self._raw_columns(read.records)
         columns = {name: self._column(raw, name) for name in self._columns}
         kinds = {name: column.kind for name, column in self._columns.items()}
         identity = self._identity
@@ -294,21 +298,21 @@ class Decoder:
         )
 
     def _raw_columns(self, records: list[msgspec.Struct]) -> dict[str, Sequence[Any]]:
+        """Give the values of each key in turn; plain numbers as an array."""
         columns = zip(*map(astuple, records), strict=True) if records else [()] * len(self._keys)
-        return dict(zip(self._keys, columns, strict=True))
+        raw: dict[str, Any] = dict(zip(self._keys, columns, strict=True))
+        return raw | {key: _numbers(raw[key]) for key in self._plain}
 
     def _suspicious(self, raw: dict[str, Sequence[Any]]) -> list[int]:
         """Find records whose numbers may be integers outside int64: read as floats they look like valid ones."""
         places: set[int] = set()
-        for key in self._keys:
-            if self._kinds[key] != "number":
-                continue
-            if key in self._arrays:
+        for key in self._plain:
+            places.update(np.flatnonzero(np.abs(raw[key]) >= _INT64).tolist())
+        for key in sorted(self._arrays):
+            if self._kinds[key] == "number":
                 places.update(
                     i for i, row in enumerate(raw[key]) if row and any(v is not None and abs(v) >= _INT64 for v in row)
                 )
-            else:
-                places.update(np.flatnonzero(np.abs(_numbers(raw[key])) >= _INT64).tolist())
         return sorted(places)
 
     def _column(self, raw: dict[str, Sequence[Any]], name: str) -> Sequence[Any]:
@@ -415,15 +419,18 @@ def _flags(values: Sequence[bool | None]) -> NDArray[np.int8]:
 
 
 def _encode(values: Sequence[str | None], *, folded: bool) -> Strings:
-    vocabulary = [text for text in dict.fromkeys(values) if text is not None]
-    codes: dict[str | None, int] = {text: i for i, text in enumerate(vocabulary)}
-    if folded:
-        lowered = list(dict.fromkeys(text.lower() for text in vocabulary))
-        place = {text: i for i, text in enumerate(lowered)}
-        codes = {text: place[text.lower()] for text in vocabulary}
-        vocabulary = lowered
-    codes[None] = -1
-    return Strings(np.fromiter(map(codes.__getitem__, values), np.int32, len(values)), vocabulary)
+    """Encode by dictionary: codes are in order of first appearance; None is -1."""
+    known: defaultdict[str | None, int] = defaultdict(itertools.count().__next__)
+    codes = np.fromiter(map(known.__getitem__, values), np.int32, len(values))
+    vocabulary = list(known)
+    if None not in known and not folded:
+        return Strings(codes, vocabulary)  # type: ignore[arg-type]
+    place: dict[str, int] = {}
+    for text in vocabulary:
+        if text is not None:
+            place.setdefault(text.lower() if folded else text, len(place))
+    renamed = [-1 if text is None else place[text.lower() if folded else text] for text in vocabulary]
+    return Strings(np.array(renamed, np.int32)[codes], list(place))
 
 
 def _to_source(value: Any) -> bytes:

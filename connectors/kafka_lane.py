@@ -23,9 +23,8 @@ from connectors.plan import PlannedPartition
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
 
-_WAIT_S = 0.05
 _HELD_S = 0.005
-_CHUNK_BYTES = 2 << 20
+_CHUNK_BYTES = 4 << 20
 _FIRST_MESSAGES = 16
 _SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's without a note
 _COMMIT_S = 5.0
@@ -157,7 +156,7 @@ class KafkaLane:
         if not self._may_read():
             time.sleep(_HELD_S)
             return []
-        messages = self._consumer.consume(self._messages, _WAIT_S)
+        messages = self._consumer.consume(self._messages, 0)  # what is there; waiting for more would hold up the others
         batches = self._take(messages) if messages else []
         if self._advances is not None:
             batches += self._idle()

@@ -112,8 +112,9 @@ def read_batch(decoder: Decoder, chunks: Sequence[Chunk], *, lines: bool = False
     limits = np.concatenate([chunk.limits for chunk in chunks]) if chunks else np.zeros(0, np.int64)
     valid, dead = _refused(decoder, decoded, chunks, bounds, offsets, limits, lines=lines)
     late = np.zeros(len(valid), np.bool_)
-    edges = np.searchsorted(decoded.payload[valid], bounds)
-    times = decoded.times[valid]
+    whole = len(valid) == len(decoded.times)
+    edges = np.searchsorted(decoded.payload if whole else decoded.payload[valid], bounds)
+    times = decoded.times if whole else decoded.times[valid]
     for number, chunk in enumerate(chunks):
         part = slice(edges[number], edges[number + 1])
         late[part] = chunk.progress.admit(times[part], chunk.timing)
