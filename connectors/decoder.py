@@ -75,17 +75,40 @@ class _Read:
     records: list[msgspec.Struct] = field(default_factory=list)
     payload: Any = field(default_factory=list)  # a list of numbers, or an array of them where all was clean
     index: Any = field(default_factory=list)
-    sources: Sequence[bytes] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
-    def add(self, record: msgspec.Struct, payload: int, index: int, source: bytes) -> None:
+    def add(self, record: msgspec.Struct, payload: int, index: int) -> None:
         self.records.append(record)
         self.payload.append(payload)
         self.index.append(index)
-        self.sources.append(source)  # type: ignore[attr-defined]
+
+    def extend(self, records: list[msgspec.Struct], payload: int, places: Sequence[int]) -> None:
+        self.records.extend(records)
+        self.payload.extend([payload] * len(records))
+        self.index.extend(places)
 
     def refuse(self, payload: int, index: int, reason: str, excerpt: bytes) -> None:
         self.refusals.append(Refusal(payload, index, reason, excerpt[:EXCERPT]))
+
+
+class _Sources:
+    """The bytes of single records, found only when asked for: on a clean stream nobody asks."""
+
+    def __init__(self, payloads: Sequence[bytes | None], *, lines: bool) -> None:
+        self._payloads = payloads
+        self._lines = lines
+        self._rows: tuple[int, list[bytes]] = (-1, [])
+
+    def __call__(self, payload: int, index: int) -> bytes:
+        if self._rows[0] != payload:
+            self._rows = payload, self._split(inflate(self._payloads[payload] or b""))
+        return self._rows[1][index]
+
+    def _split(self, payload: bytes) -> list[bytes]:
+        whole = None if self._lines else _lenient_json(payload)
+        if isinstance(whole, list):
+            return [_to_source(value) for value in whole]
+        return [payload] if isinstance(whole, dict) else _rows(payload)
 
 
 def inflate(payload: bytes) -> bytes:
@@ -139,38 +162,22 @@ class Decoder:
 
     def decode(self, payloads: Sequence[bytes | None], *, lines: bool = False) -> Decoded:
         """Decode payloads. With `lines` each one is a part of an NDJSON file; otherwise a message (read whole first)."""
-        read = self._read_clean(payloads) or self._read_each(payloads, lines=lines)
-        return self._to_columns(read)
+        read = self._read_single(payloads) or self._read_each(payloads, lines=lines)
+        return self._to_columns(read, _Sources(payloads, lines=lines))
 
-    def _read_clean(self, payloads: Sequence[bytes | None]) -> "_Read | None":
-        """Read everything in one call where every line is one object and fits the types; None where not.
+    def _read_single(self, payloads: Sequence[bytes | None]) -> "_Read | None":
+        """Read everything in one call where every payload is one object on one line and fits the types; None where not.
 
-        That each line starts with `{` and ends with `}`, and that there are as many values as lines, makes sure that
-        no value spans lines (a newline is not allowed inside a JSON string, nor an object right after an object).
+        That each payload starts with `{` and ends with `}`, and that there are as many values as payloads, makes sure
+        that none holds two (an object right after an object would be one too many).
         """
-        if not payloads or not all(payloads):
+        if not payloads or not all(payloads) or b"\n" in payloads[0]:  # type: ignore[operator]
             return None
         pieces: Sequence[bytes] = payloads  # type: ignore[assignment]
-        if b"\n" not in pieces[0]:
-            records = self._objects(b"\n".join(pieces), pieces)
-            return None if records is None else _Read(records, np.arange(len(pieces)), np.zeros(len(pieces), np.int64), pieces)
-        pieces = [piece.rstrip(b"\n") for piece in pieces]
-        blob = b"\n".join(pieces)
-        ends = _line_ends(blob)
-        records = None if ends is None else self._decoded(blob, len(ends))
-        if ends is None or records is None:
+        if set(map(_FIRST, pieces)) != {_OPENING} or set(map(_LAST, pieces)) != {_CLOSING}:
             return None
-        lines = np.searchsorted(ends, np.cumsum([len(piece) + 1 for piece in pieces]) - 1, side="right")
-        sizes = np.diff(lines, prepend=0)
-        numbers = np.repeat(np.arange(len(pieces)), sizes)
-        index = np.arange(len(ends)) - np.repeat(lines - sizes, sizes)
-        return _Read(records, numbers, index, _Rows(blob))
-
-    def _objects(self, blob: bytes, rows: Sequence[bytes]) -> list[msgspec.Struct] | None:
-        """Read `blob`, whose rows are `rows`, where each row is exactly one object; None where not."""
-        if set(map(_FIRST, rows)) != {_OPENING} or set(map(_LAST, rows)) != {_CLOSING}:
-            return None
-        return self._decoded(blob, len(rows))
+        records = self._decoded(b"\n".join(pieces), len(pieces))
+        return None if records is None else _Read(records, np.arange(len(pieces)), np.zeros(len(pieces), np.int64))
 
     def _decoded(self, blob: bytes, count: int) -> list[msgspec.Struct] | None:
         try:
@@ -183,20 +190,33 @@ class Decoder:
         read = _Read()
         decode = self._json.decode
         for number, payload in enumerate(payloads):
-            if not lines and payload:
-                try:
-                    read.records.append(decode(payload))
-                except _UNREADABLE:
-                    self._read_payload(read, number, payload)
-                else:
-                    read.payload.append(number)
-                    read.index.append(0)
-                    read.sources.append(payload)  # type: ignore[attr-defined]
-            elif payload:
+            if not payload:
+                read.refuse(number, 0, "empty value", b"")
+            elif self._read_objects(read, number, payload):
+                continue
+            elif lines:
                 self._read_lines(read, number, payload)
             else:
-                read.refuse(number, 0, "empty value", b"")
+                try:
+                    read.add(decode(payload), number, 0)
+                except _UNREADABLE:
+                    self._read_payload(read, number, payload)
         return read
+
+    def _read_objects(self, read: _Read, number: int, payload: bytes) -> bool:
+        """Read a payload of several lines, each exactly one object that fits the types, in one call; False where it is none.
+
+        That each line starts with `{` and ends with `}`, and that there are as many values as lines, makes sure that no
+        value spans lines (a newline is not allowed inside a JSON string, nor an object right after an object).
+        """
+        if b"\n" not in payload:
+            return False
+        blob = payload.rstrip(b"\n")
+        count = _count_objects(blob)
+        records = self._decoded(blob, count) if count > 1 else None
+        if records is not None:
+            read.extend(records, number, range(count))
+        return records is not None
 
     def _read_payload(self, read: _Read, number: int, payload: bytes) -> None:
         """Read a message that is no object of the expected types: compressed, dirty, an array or lines."""
@@ -221,18 +241,18 @@ class Decoder:
                 return True
             else:
                 return False
-        read.add(record, number, 0, payload)
+        read.add(record, number, 0)
         return True
 
     def _read_array(self, read: _Read, number: int, values: list[Any]) -> None:
         for index, value in enumerate(values):
             if isinstance(value, dict):
-                read.add(self._from_object(value), number, index, _to_source(value))
+                read.add(self._from_object(value), number, index)
             else:
                 read.refuse(number, index, f"array element is no JSON object but {_json_name(value)}", _to_source(value))
 
     def _read_lines(self, read: _Read, number: int, payload: bytes) -> None:
-        rows = list(filter(bytes.strip, payload.split(b"\n")))
+        rows = _rows(payload)
         if not rows:
             read.refuse(number, 0, "empty value", payload)
             return
@@ -253,11 +273,7 @@ class Decoder:
             for index, reason in refused:
                 read.refuse(number, index, reason, rows[index])
             places = [index for index in places if index not in bad]
-            rows = [rows[index] for index in places]
-        read.records.extend(records)
-        read.payload.extend([number] * len(records))
-        read.index.extend(places)
-        read.sources.extend(rows)  # type: ignore[attr-defined]
+        read.extend(records, number, places)
 
     def _from_object(self, value: dict[str, Any]) -> msgspec.Struct:
         """Take the values in use from a parsed object; a value of the wrong type is None."""
@@ -269,11 +285,11 @@ class Decoder:
             return [_value(item, kind) for item in value] if isinstance(value, list) else None
         return _value(value, kind)
 
-    def _to_columns(self, read: _Read) -> Decoded:
+    def _to_columns(self, read: _Read, sources: _Sources) -> Decoded:
         raw = self._raw_columns(read.records)
         suspicious = self._suspicious(raw)
         for i in suspicious:
-            value = _lenient_json(inflate(read.sources[i]))
+            value = _lenient_json(sources(int(read.payload[i]), int(read.index[i])))
             if isinstance(value, dict):
                 read.records[i] = self._from_object(value)
         if suspicious:
@@ -294,7 +310,7 @@ class Decoder:
             flags={n: _flags(c) for n, c in columns.items() if kinds[n] == "flag"},
             identity=list(columns[identity]) if identity else [None] * len(read.records),
             refusals=read.refusals,
-            source=read.sources.__getitem__,
+            source=lambda i: sources(int(read.payload[i]), int(read.index[i])),
         )
 
     def _raw_columns(self, records: list[msgspec.Struct]) -> dict[str, Sequence[Any]]:
@@ -338,28 +354,19 @@ class Decoder:
         return times
 
 
-class _Rows(Sequence[bytes]):
-    """The lines of a blob, split only when one is asked for: on a clean stream none is."""
-
-    def __init__(self, blob: bytes) -> None:
-        self._blob = blob
-        self._rows: list[bytes] = []
-
-    def __len__(self) -> int:
-        return self._blob.count(b"\n") + 1
-
-    def __getitem__(self, place: Any) -> Any:
-        self._rows = self._rows or self._blob.split(b"\n")
-        return self._rows[place]
+def _rows(payload: bytes) -> list[bytes]:
+    """Give the lines that are not blank."""
+    return list(filter(bytes.strip, payload.split(b"\n")))
 
 
-def _line_ends(blob: bytes) -> NDArray[np.int64] | None:
-    """Give where each line ends, or None where one does not begin with `{` and end with `}`."""
+def _count_objects(blob: bytes) -> int:
+    """Count the lines, or give 0 where one does not begin with `{` and end with `}`."""
     column = np.frombuffer(blob, np.uint8)
+    if not len(column) or column[0] != _OPENING or column[-1] != _CLOSING:
+        return 0
     inner = np.flatnonzero(column == _NEWLINE)
-    well = (column[inner - 1] == _CLOSING).all() and (column[inner + 1] == _OPENING).all() if len(inner) else True
-    well = well and column[0] == _OPENING and column[-1] == _CLOSING
-    return np.append(inner, len(blob)) if well else None
+    well = (column[inner - 1] == _CLOSING).all() and (column[inner + 1] == _OPENING).all()
+    return len(inner) + 1 if well else 0
 
 
 def _refuse_constant(constant: str) -> NoReturn:
