@@ -14,8 +14,8 @@ import json
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NoReturn
 
@@ -68,24 +68,32 @@ class Decoded:
     source: Callable[[int], bytes]  # the bytes of the i-th record
 
 
-@dataclass(slots=True)
 class _Read:
-    """Records of a call as structs, and where each came from."""
+    """Records of a call as raw columns (one list a key), and where each came from.
 
-    records: list[msgspec.Struct] = field(default_factory=list)
-    payload: Any = field(default_factory=list)  # a list of numbers, or an array of them where all was clean
-    index: Any = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    Structs become columns a message at a time, while they are in the processor's cache.
+    """
 
-    def add(self, record: msgspec.Struct, payload: int, index: int) -> None:
-        self.records.append(record)
-        self.payload.append(payload)
-        self.index.append(index)
+    def __init__(self, width: int) -> None:
+        self.columns: list[list[Any]] = [[] for _ in range(width)]
+        self.payload: list[int] = []
+        self.index: list[int] = []
+        self.refusals: list[Refusal] = []
 
-    def extend(self, records: list[msgspec.Struct], payload: int, places: Sequence[int]) -> None:
-        self.records.extend(records)
-        self.payload.extend([payload] * len(records))
+    def extend(self, records: Sequence[msgspec.Struct], payload: Iterable[int], places: Iterable[int]) -> None:
+        for column, values in zip(self.columns, zip(*map(astuple, records), strict=True), strict=False):
+            column.extend(values)
+        self.payload.extend(payload)
         self.index.extend(places)
+
+    def extend_singles(self, records: Sequence[msgspec.Struct], end: int) -> None:
+        """Take the only records of as many payloads, the last of which stands before payload `end`."""
+        if records:
+            self.extend(records, range(end - len(records), end), itertools.repeat(0, len(records)))
+
+    def replace(self, place: int, record: msgspec.Struct) -> None:
+        for column, value in zip(self.columns, astuple(record), strict=True):
+            column[place] = value
 
     def refuse(self, payload: int, index: int, reason: str, excerpt: bytes) -> None:
         self.refusals.append(Refusal(payload, index, reason, excerpt[:EXCERPT]))
@@ -177,7 +185,11 @@ class Decoder:
         if set(map(_FIRST, pieces)) != {_OPENING} or set(map(_LAST, pieces)) != {_CLOSING}:
             return None
         records = self._decoded(b"\n".join(pieces), len(pieces))
-        return None if records is None else _Read(records, np.arange(len(pieces)), np.zeros(len(pieces), np.int64))
+        if records is None:
+            return None
+        read = _Read(len(self._keys))
+        read.extend_singles(records, len(pieces))
+        return read
 
     def _decoded(self, blob: bytes, count: int) -> list[msgspec.Struct] | None:
         try:
@@ -187,20 +199,23 @@ class Decoder:
         return records if len(records) == count else None
 
     def _read_each(self, payloads: Sequence[bytes | None], *, lines: bool) -> _Read:
-        read = _Read()
+        read = _Read(len(self._keys))
         decode = self._json.decode
+        singles: list[msgspec.Struct] = []  # of the payloads right before `number`
         for number, payload in enumerate(payloads):
+            if payload and not lines and b"\n" not in payload:
+                try:
+                    singles.append(decode(payload))
+                    continue
+                except _UNREADABLE:
+                    pass
+            read.extend_singles(singles, number)
+            singles = []
             if not payload:
                 read.refuse(number, 0, "empty value", b"")
-            elif self._read_objects(read, number, payload):
-                continue
-            elif lines:
-                self._read_lines(read, number, payload)
-            else:
-                try:
-                    read.add(decode(payload), number, 0)
-                except _UNREADABLE:
-                    self._read_payload(read, number, payload)
+            elif not self._read_objects(read, number, payload):
+                (self._read_lines if lines else self._read_payload)(read, number, payload)
+        read.extend_singles(singles, len(payloads))
         return read
 
     def _read_objects(self, read: _Read, number: int, payload: bytes) -> bool:
@@ -215,7 +230,7 @@ class Decoder:
         count = _count_objects(blob)
         records = self._decoded(blob, count) if count > 1 else None
         if records is not None:
-            read.extend(records, number, range(count))
+            read.extend(records, itertools.repeat(number, count), range(count))
         return records is not None
 
     def _read_payload(self, read: _Read, number: int, payload: bytes) -> None:
@@ -241,13 +256,13 @@ class Decoder:
                 return True
             else:
                 return False
-        read.add(record, number, 0)
+        read.extend([record], [number], [0])
         return True
 
     def _read_array(self, read: _Read, number: int, values: list[Any]) -> None:
         for index, value in enumerate(values):
             if isinstance(value, dict):
-                read.add(self._from_object(value), number, index)
+                read.extend([self._from_object(value)], [number], [index])
             else:
                 read.refuse(number, index, f"array element is no JSON object but {_json_name(value)}", _to_source(value))
 
@@ -273,7 +288,7 @@ class Decoder:
             for index, reason in refused:
                 read.refuse(number, index, reason, rows[index])
             places = [index for index in places if index not in bad]
-        read.extend(records, number, places)
+        read.extend(records, itertools.repeat(number, len(records)), places)
 
     def _from_object(self, value: dict[str, Any]) -> msgspec.Struct:
         """Take the values in use from a parsed object; a value of the wrong type is None."""
@@ -286,21 +301,21 @@ class Decoder:
         return _value(value, kind)
 
     def _to_columns(self, read: _Read, sources: _Sources) -> Decoded:
-        raw = self._raw_columns(read.records)
+        raw = self._raw_columns(read)
         suspicious = self._suspicious(raw)
         for i in suspicious:
-            value = _lenient_json(sources(int(read.payload[i]), int(read.index[i])))
+            value = _lenient_json(sources(read.payload[i], read.index[i]))
             if isinstance(value, dict):
-                read.records[i] = self._from_object(value)
+                read.replace(i, self._from_object(value))
         if suspicious:
-            raw = self._raw_columns(read.records)
+            raw = self._raw_columns(read)
         columns = {name: self._column(raw, name) for name in self._columns}
         kinds = {name: column.kind for name, column in self._columns.items()}
         identity = self._identity
         return Decoded(
             payload=np.array(read.payload, np.int32),
             index=np.array(read.index, np.int32),
-            times=self._times(raw, len(read.records)),
+            times=self._times(raw, len(read.payload)),
             numbers={n: _numbers(c) for n, c in columns.items() if kinds[n] == "number"},
             strings={
                 n: _encode(c, folded=n in self.dataset.folded)
@@ -308,15 +323,14 @@ class Decoder:
                 if kinds[n] == "string" and n != identity
             },
             flags={n: _flags(c) for n, c in columns.items() if kinds[n] == "flag"},
-            identity=list(columns[identity]) if identity else [None] * len(read.records),
+            identity=list(columns[identity]) if identity else [None] * len(read.payload),
             refusals=read.refusals,
-            source=lambda i: sources(int(read.payload[i]), int(read.index[i])),
+            source=lambda i: sources(read.payload[i], read.index[i]),
         )
 
-    def _raw_columns(self, records: list[msgspec.Struct]) -> dict[str, Sequence[Any]]:
+    def _raw_columns(self, read: _Read) -> dict[str, Sequence[Any]]:
         """Give the values of each key in turn; plain numbers as an array."""
-        columns = zip(*map(astuple, records), strict=True) if records else [()] * len(self._keys)
-        raw: dict[str, Any] = dict(zip(self._keys, columns, strict=True))
+        raw: dict[str, Any] = dict(zip(self._keys, read.columns, strict=True))
         return raw | {key: _numbers(raw[key]) for key in self._plain}
 
     def _suspicious(self, raw: dict[str, Sequence[Any]]) -> list[int]:
