@@ -14,7 +14,7 @@ from connectors.batch import DONE, UNHEARD, Mark
 from flows.exemplar import Exemplar
 from flows.group import Group, merged, top_keys
 from flows.output import Block, canonical, rfc3339
-from flows.rows import exemplar_lines, histogram_lines, window_lines
+from flows.rows import exemplar_lines, histogram_lines, pipeline_lines, window_lines
 from flows.window import Layout, MetricRows, ShardResult, WindowResult
 
 Output = Block | Any  # Any: a Notification
@@ -94,6 +94,7 @@ class Barrier:
         out: list[Output] = window_lines(result)
         if self._scope.extras:
             out += exemplar_lines(result) + histogram_lines(layout, result, groups)
+            out += pipeline_lines(layout, end, [self._marks[name] for name in layout.partitions if name in self._marks])
         out += self._judge(result, _partitions(spans))
         for item in out:
             kind = item.kind if isinstance(item, Block) else ""

@@ -311,6 +311,8 @@ class _Builder:
             elif rule.statistic not in metrics[rule.metric].statistics():
                 allowed = ", ".join(metrics[rule.metric].statistics())
                 self._refuse(f'rule "{rule.name}".statistic', f"{rule.metric} has no {rule.statistic!r}; it has: {allowed}")
+            elif rule.keys == "groups" and not metrics[rule.metric].group_by:
+                self._refuse(f'rule "{rule.name}".keys', f"{rule.metric} has no group_by, so there are no groups to judge")
 
 
 def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, str]]:

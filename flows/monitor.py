@@ -187,7 +187,7 @@ def run_archive(
     source = open_source(config, line, spec)
     spool = Spool(folder.spool)
     delivery = build_delivery(spool, config, channels=False)
-    writer = SpoolWriter(spool, with_rows=config.clickhouse is not None)
+    writer = SpoolWriter(spool, with_rows=config.clickhouse is not None, version=config.version)
     summary: Summary = {}
     board = Board(folder.board, source.lanes())
 

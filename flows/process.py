@@ -42,7 +42,7 @@ class Outbox:
         self._spool = Spool(self._folder.spool)
         self.delivery = build_delivery(self._spool, self._config)
         self.delivery.start()
-        spool = SpoolWriter(self._spool, with_rows=self._config.clickhouse is not None)
+        spool = SpoolWriter(self._spool, with_rows=self._config.clickhouse is not None, version=self._config.version)
         return spool if self._spec.mode == "live" else BothWriter(SegmentWriter(self._folder.segments, state), spool)
 
     def close(self, *, drain: bool) -> None:

@@ -1,16 +1,18 @@
 """Rows: the lines of `windows.ndjson` and of the tables beside it, as canonical JSON, a column at a time."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from connectors.batch import DONE, UNHEARD, Mark
 from flows.group import Group
 from flows.output import Block, canonical, rfc3339
+from flows.rule import WHOLE
 from flows.window import Layout, WindowResult
 
-_WHOLE = frozenset({"count", "total", "bad", "good", "distinct"})  # statistics that are counts, written as integers
 _SKETCHED = frozenset({"p50", "p90", "p95", "p99", "p999", "distinct"})
 
 
@@ -25,7 +27,7 @@ def window_lines(result: WindowResult) -> list[Block]:
         parts = []
         for statistic in sorted(rows.statistics):
             values = rows.statistics[statistic]
-            texts = number_texts(values.astype(np.int64) if statistic in _WHOLE else values)
+            texts = number_texts(values.astype(np.int64) if statistic in WHOLE else values)
             middle = f',"metric":{_text(name)},"statistic":"{statistic}","value":'
             may = statistic in _SKETCHED
             parts.append(
@@ -65,6 +67,23 @@ def histogram_lines(layout: Layout, result: WindowResult, groups: list[Group]) -
         if lines:
             blocks.append(Block("window_histograms", result.start, metric.options.name, b"".join(sorted(lines))))
     return blocks
+
+
+def pipeline_lines(layout: Layout, end: int, marks: Iterable[Mark]) -> list[Block]:
+    """Give one block: how far each partition was when a window closed.
+
+    `records`, `late` and `dead_letters` count since the partition's first record; `watermark` is in seconds past the
+    window's end, and missing where the partition is done or was never heard.
+    """
+    lines = []
+    for mark in marks:
+        topic, _, partition = mark.partition.rpartition("/")
+        line = {"at": rfc3339(end), "dataset": layout.dataset, "topic": topic, "partition": partition}
+        values: dict[str, float] = {"records": mark.records, "late": mark.late, "dead_letters": mark.dead}
+        if mark.watermark not in (DONE, UNHEARD):
+            values["watermark"] = (mark.watermark - end) / 1000
+        lines += [canonical(line | {"event": event, "value": values[event]}) + b"\n" for event in sorted(values)]
+    return [Block("pipeline_events", end, layout.dataset, b"".join(lines))]
 
 
 def _histograms(name: str, group: Group, number: int, result: WindowResult) -> list[bytes]:

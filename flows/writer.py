@@ -26,6 +26,7 @@ TABLES = {
     "exemplars": "exemplars",
     "window_histograms": "window_histograms",
     "dead_letters": "dead_letters",
+    "pipeline_events": "pipeline_events",
 }
 
 
@@ -55,10 +56,11 @@ class SegmentWriter(Writer):
 class SpoolWriter(Writer):
     """Puts notifications and rows into the spool; `with_rows` says whether a ClickHouse is configured."""
 
-    def __init__(self, spool: Spool, *, with_rows: bool) -> None:
-        """Take an open spool."""
+    def __init__(self, spool: Spool, *, with_rows: bool, version: str = "") -> None:
+        """Take an open spool; `version` names the configuration in every row."""
         self._spool = spool
         self._with_rows = with_rows
+        self._stamp = orjson.dumps({"config_version": version})[:-1] + b","
 
     def write_batch(self, items: list[Output]) -> None:
         """Commit the items in one transaction; raises SpoolFull."""
@@ -72,7 +74,8 @@ class SpoolWriter(Writer):
                     yield SpoolItem(f"{item.id}/{channel}", channel, item.episode, payload, item.at)
             elif self._with_rows and isinstance(item, Block) and item.kind in TABLES:
                 name = hashlib.sha256(item.data).hexdigest()[:32]
-                yield Rows(TABLES[item.kind], item.data).item(f"{item.kind}/{item.at}/{name}", item.at)
+                rows = Rows(TABLES[item.kind], b"".join(self._stamp + line[1:] for line in item.data.splitlines(keepends=True)))
+                yield rows.item(f"{item.kind}/{item.at}/{name}", item.at)
 
     def snapshot(self) -> bytes:
         """Give nothing: the spool is its own state."""

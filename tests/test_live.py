@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from flows.config import load
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from tests import services
@@ -173,6 +174,11 @@ def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives
         assert events[0]["dedup_key"] == events[1]["dedup_key"]
         for table in ("window_metrics", "evaluations", "transitions", "notifications", "exemplars", "window_histograms"):
             assert count(client, table) > 0, table
+            assert count(client, table, f"config_version != '{load(config).version}'") == 0, table
+        progress = "dataset = 'http_requests' AND event = 'records' AND value > 0"
+        assert count(client, "pipeline_events", f"{progress} AND topic = '{names[0]}' AND partition = '1'") > 0
+        assert count(client, "pipeline_events", "event = 'watermark' AND value >= 0") > 0
+        assert count(client, "pipeline_events", "event = 'late' AND value != 0") == 0
         rows = client.query(
             "SELECT count() AS n, uniqExact(window_start, metric, key, statistic) AS u FROM window_metrics FINAL"
         )

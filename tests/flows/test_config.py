@@ -137,6 +137,12 @@ channels = ["slak"]
         (MINIMAL.replace('"http_requests"', '"requests"'), 'input.kafka.topics."logpush.http_requests": no dataset'),
         ('[input.kafka]\nbrokers = ["a:1"]\n', "input.kafka.topics: is missing"),
         (MINIMAL + '[[rule]]\nname = "r"\nmetric = "x"\nstatistic = "p99"\nabove = { warning = 1 }\n', "no metric 'x'"),
+        (
+            MINIMAL
+            + '[[metric]]\nname = "m"\nkind = "count"\ndataset = "http_requests"\n'
+            + '[[rule]]\nname = "r"\nmetric = "m"\nstatistic = "count"\nkeys = "groups"\nbelow = { warning = 1 }\n',
+            'rule "r".keys: m has no group_by',
+        ),
     ],
 )
 def test_one_error_and_its_words(text, problem):
