@@ -16,7 +16,7 @@ _MASK = (1 << _LIMB) - 1
 _MANTISSA = 52
 _SCALE = 1074  # the lowest bit of a float stands for 2 ** -1074
 _SAFE = 2.0**52  # sums of integers below this are exact in a float
-_PIECE = 1 << 19  # values a pass, so that weighted bincounts stay exact
+_PIECE = 1 << 16  # values a pass: weighted bincounts stay exact, and what a pass needs stays in the cache
 
 
 class ExactSums:

@@ -6,6 +6,7 @@ the key's total count only, so no order or split of the input shows. Percentiles
 computed over all keys at once.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from flows.exact_sum import ExactSums
 QUANTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _SHIFT = 45  # the float's sign, exponent and 7 bits of mantissa stay
 _COMPACT = 1 << 17
+_SORTED = 1 << 18  # values sorted at a time
 
 
 def bucket_of(values: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -98,16 +100,13 @@ class Samples:
         present = np.flatnonzero(self.counts)
         counts = self.counts[present]
         sketched = counts > self._exact
-        keys, values = self._columns()
-        order = np.lexsort((values, keys))
-        keys, values = keys[order], values[order]
-        sums = ExactSums(len(self.counts))
-        sums.add(keys, values)
-        self._folded.resize(len(self.counts))
-        sums.absorb(self._folded.sums, np.arange(len(self.counts)))
         exact = np.where(sketched, 0, counts)
         starts = np.cumsum(exact) - exact
-        padded = np.append(values, np.nan)
+        sums = ExactSums(len(self.counts))
+        padded = np.append(self._sorted(present, starts, sums), np.nan)
+        values = padded[:-1]
+        self._folded.resize(len(self.counts))
+        sums.absorb(self._folded.sums, np.arange(len(self.counts)))
         first, last = padded[np.minimum(starts, len(values))], padded[np.maximum(starts + exact - 1, 0)]
         out = {
             "count": counts.astype(np.float64),
@@ -119,6 +118,21 @@ class Samples:
             out[name] = _exact_percentile(padded, starts, exact, q)
         self._folded.percentiles(present, sketched, counts, out)
         return out, sketched
+
+    def _sorted(self, present: NDArray[Any], starts: NDArray[np.int64], sums: ExactSums) -> NDArray[np.float64]:
+        """Give the values sorted by key and value, and add them to `sums`; some keys at a time, which needs less memory."""
+        keys, values = self._columns()
+        out = np.empty(len(values))
+        cuts = np.searchsorted(starts, np.arange(_SORTED, len(values), _SORTED)).tolist()
+        edges = sorted({0, *cuts, len(present)})
+        for low, high in pairwise(edges):
+            chosen = (keys >= present[low]) & (keys <= present[high - 1])
+            key, value = keys[chosen], values[chosen]
+            order = np.lexsort((value, key))
+            value = value[order]
+            sums.add(key[order], value)
+            out[starts[low] : starts[low] + len(value)] = value
+        return out
 
     def histograms(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
         """Give (key, bucket, count) columns of all values, sorted by key and bucket."""

@@ -47,6 +47,16 @@ def test_sketched_percentiles_are_within_half_a_percent_of_the_neighbouring_rank
             assert low - slack <= statistics[name][row] <= high + slack
 
 
+@given(PAIRS, st.sampled_from([1, 5, 30, 1000]), st.integers(1, 20))
+def test_sorting_some_keys_at_a_time_changes_nothing(pairs, exact, at_a_time):
+    whole, sketched = samples_of(pairs, exact).statistics()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.samples._SORTED", at_a_time)
+        parts, again = samples_of(pairs, exact).statistics()
+    assert sketched.tolist() == again.tolist()
+    assert {name: column.tobytes() for name, column in parts.items()} == {n: c.tobytes() for n, c in whole.items()}
+
+
 @given(PAIRS, st.sampled_from([1, 5, 30, 1000]), st.integers(0, 120), st.randoms())
 def test_any_order_split_and_snapshot_gives_the_same_bytes(pairs, exact, cut, rng):
     want, want_sketched = samples_of(pairs, exact).statistics()
