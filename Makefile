@@ -60,12 +60,14 @@ $(VENV)/bin/python:
 		echo "$(PYTHON) cannot make virtual environments. Debian, Ubuntu: apt-get install python3-venv"; exit 2; }
 	@"$(PYTHON)" -m venv --clear $(VENV)
 
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+NATIVE := connectors/_native.c connectors/_native.h
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
 	@echo "installing edgewatch into $(VENV) (about a minute the first time)"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
 	@echo "installing edgewatch and its tests into $(VENV) (about a minute the first time)"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded,test]'
 	@touch $@ $(VENV)/.demo

@@ -21,7 +21,8 @@ import zstandard
 
 from connectors.batch import DONE, Batch, DeadLetter
 from connectors.dataset import Dataset
-from connectors.decoder import EXCERPT, Decoder
+from connectors.decoded import EXCERPT
+from connectors.decoder import Decoder
 from connectors.hold import Hold
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch

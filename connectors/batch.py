@@ -4,7 +4,9 @@ A batch may hold several partitions of its dataset (one part each, in order), be
 the cost of a batch is per batch, not per record.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,58 @@ class Strings:
 
     codes: NDArray[np.int32]
     vocabulary: list[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identities(Sequence[str | None]):
+    """The identities of n records, as places in the bytes they came in: a string is made only of those that are shown.
+
+    `source` (n,) numbers `sources`; `start` and `size` (n,) are in bytes, of UTF-8 text; size -1 is absent.
+    """
+
+    sources: Sequence[bytes]
+    source: NDArray[np.int32]
+    start: NDArray[np.int64]
+    size: NDArray[np.int32]
+
+    @staticmethod
+    def of(texts: Sequence[str | None]) -> "Identities":
+        """Take texts."""
+        found = [b"" if text is None else text.encode() for text in texts]
+        size = np.array([-1 if text is None else len(each) for text, each in zip(texts, found, strict=True)], np.int32)
+        start = np.cumsum([0, *map(len, found)], dtype=np.int64)[:-1]
+        return Identities([b"".join(found)], np.zeros(len(found), np.int32), start, size)
+
+    @staticmethod
+    def joined(parts: "Sequence[Sequence[str | None]]") -> "Identities":
+        """Put columns one behind the other."""
+        columns = [part if isinstance(part, Identities) else Identities.of(part) for part in parts]
+        before = np.cumsum([0, *(len(column.sources) for column in columns)])
+        return Identities(
+            [source for column in columns for source in column.sources],
+            np.concatenate([column.source + first for column, first in zip(columns, before, strict=False)]).astype(np.int32),
+            np.concatenate([column.start for column in columns]),
+            np.concatenate([column.size for column in columns]),
+        )
+
+    def take(self, places: NDArray[np.int64]) -> "Identities":
+        """Give those at `places`."""
+        return Identities(self.sources, self.source[places], self.start[places], self.size[places])
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    @overload
+    def __getitem__(self, place: int) -> str | None: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str | None]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str | None] | None:
+        """Give one identity, or None where it is absent."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        size = int(self.size[place])
+        start = int(self.start[place])
+        return None if size < 0 else self.sources[self.source[place]][start : start + size].decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +125,7 @@ class Batch:
     numbers: dict[str, NDArray[np.float64]]
     strings: dict[str, Strings]
     flags: dict[str, NDArray[np.int8]]
-    identity: list[str | None]
+    identity: Sequence[str | None]
     place: Place
     marks: tuple[Mark, ...]
     dead: tuple[DeadLetter, ...] = field(default=())

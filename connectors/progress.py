@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.batch import DONE, UNHEARD, Batch, DeadLetter, Mark, Place
-from connectors.decoder import EXCERPT, Decoded, Decoder
+from connectors.batch import DONE, UNHEARD, Batch, DeadLetter, Identities, Mark, Place
+from connectors.decoded import EXCERPT, Decoded
+from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST, INVALID
 
 NO_LIMIT = 2**63 - 1
@@ -190,7 +191,7 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
         numbers={name: take(column) for name, column in decoded.numbers.items()},
         strings=strings,
         flags={name: take(column) for name, column in decoded.flags.items()},
-        identity=decoded.identity if whole else [decoded.identity[i] for i in valid.tolist()],
+        identity=decoded.identity if whole else Identities.joined([decoded.identity]).take(valid),
         place=Place([chunk.progress.name for chunk in chunks], partition, offset, index * (not lines)),
         marks=tuple(chunk.progress.mark(chunk.timing) for chunk in chunks),
         dead=dead,

@@ -1,4 +1,4 @@
-"""The decoder against the definition: typed and reference reading give the same columns for any bytes."""
+"""The decoder against the definition: native, typed and reference reading give the same columns for any bytes."""
 
 import gzip
 import json
@@ -10,9 +10,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors import native
 from connectors.dataset import DatasetOptions, build_dataset
 from connectors.decoder import Decoder
 from connectors.event_time import INVALID
+from tests import services
 from tests.acceptance import oracle
 
 REQUESTS = build_dataset(DatasetOptions(name="http_requests", kind="http_requests"))
@@ -35,7 +37,30 @@ GOOD = {
 
 
 def decode(*payloads, lines=False, dataset=REQUESTS, fields=FIELDS):
-    return Decoder(dataset, fields).decode(payloads, lines=lines)
+    """Decode by both readers, which must agree in everything, and give what the native one found, where it was built."""
+    python = Decoder(dataset, fields, native=False).decode(payloads, lines=lines)
+    if not native.available():
+        return python
+    found = Decoder(dataset, fields, native=True).decode(payloads, lines=lines)
+    assert comparable(found) == comparable(python)
+    return found
+
+
+def comparable(decoded):
+    """Give all that is known of decoded records as plain values; codes are one reader's own business."""
+    return {
+        "payload": decoded.payload.tolist(),
+        "index": decoded.index.tolist(),
+        "times": decoded.times.tolist(),
+        "columns": {name: list(map(str, values(decoded, name))) for name in names(decoded)},
+        "identity": list(decoded.identity),
+        "refusals": sorted((r.payload, r.index, r.reason, r.excerpt) for r in decoded.refusals),
+        "sources": [decoded.source(i) for i in range(len(decoded.times))],
+    }
+
+
+def names(decoded):
+    return [*decoded.numbers, *decoded.strings, *decoded.flags]
 
 
 def values(decoded, name):
@@ -52,11 +77,18 @@ def line(**changes):
     return json.dumps(GOOD | changes).encode()
 
 
+def test_the_native_reader_was_built_and_reads_these_fields():
+    if not native.available():
+        services.missing("compiler")
+    assert Decoder(REQUESTS, FIELDS).native
+    assert Decoder(POINTS, frozenset({"url", "db", "env"})).native
+
+
 def test_one_message_one_record():
     decoded = decode(line())
     assert decoded.times.tolist() == [1_764_547_200_000]
     assert values(decoded, "ClientRequestHost") == ["a"]
-    assert decoded.identity == ["r1"]
+    assert list(decoded.identity) == ["r1"]
     assert decoded.refusals == []
 
 
@@ -206,7 +238,7 @@ def test_positions_of_a_data_point_are_columns():
     assert values(decoded, "db") == [2.5, None, 7.5]
     assert values(decoded, "url") == ["u", None, None]
     assert values(decoded, "env") == ["production", None, None]
-    assert decoded.identity == ["ray", None, None]
+    assert list(decoded.identity) == ["ray", None, None]
 
 
 def test_a_line_of_a_megabyte_is_read():
@@ -265,3 +297,78 @@ def _try_array(piece):
         return json.loads(piece.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
         return None
+
+
+_SEEDS = [
+    line(
+        ClientRequestHost="b\u00e9 \u20ac \U0001f600", EdgeTimeToFirstByteMs=0.1 + 0.2, Nested={"a": [1, {"b": None}], "c": "x"}
+    ),
+    b'{"EdgeEndTimestamp":"2025-12-01T00:00:00.5Z","ClientRequestHost":"a\\u0026\\/\\n","WorkerSubrequest":true,"EdgeResponseStatus":"200"}',
+    b'{ "EdgeStartTimestamp" : 1764547200 , "EdgeResponseStatus" : 2e2 , "CacheCacheStatus" : "HIT" }\r',
+    b'{"timestamp":"1764547200","blobs":["u",null],"doubles":[1,"7.5",-0.0],"indexes":["production","ray"]}',
+    json.dumps([GOOD, GOOD]).encode(),
+    json.dumps(GOOD, indent=1).encode(),
+]
+_EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 400),
+        st.integers(0, 3),
+        st.sampled_from(
+            [b"", b'"', b"\\", b"\n", b",", b"}", b"{", b"[", b"]", b":", b"0", b"-", b".", b"e", b"\x00", b"\xff", b" "]
+        ),
+    ),
+    max_size=3,
+)
+
+
+@st.composite
+def _damaged(draw):
+    """Give a payload of one to four lines with bytes cut out and put in anywhere."""
+    payload = b"\n".join(draw(st.lists(st.sampled_from(_SEEDS), min_size=1, max_size=4)))
+    for place, cut, put in draw(_EDITS):
+        at = place % (len(payload) + 1)
+        payload = payload[:at] + put + payload[at + cut :]
+    return payload
+
+
+@given(st.lists(_damaged(), max_size=3), st.booleans(), st.sampled_from([REQUESTS, POINTS]))
+def test_both_readers_agree_on_damaged_bytes(payloads, lines, dataset):
+    decode(*payloads, lines=lines, dataset=dataset, fields=FIELDS if dataset is REQUESTS else frozenset({"url", "db", "env"}))
+
+
+_TIMES = st.one_of(
+    st.integers(-(2**65), 2**65),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.from_regex(r"[0-9]{1,21}", fullmatch=True),
+    st.from_regex(
+        r"[0-9]{3,5}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{0,10})?(Z|[+-]0[0-9]:00)?", fullmatch=True
+    ),
+)
+
+
+@given(st.lists(_TIMES, max_size=6))
+def test_both_readers_agree_on_event_times(times):
+    decode(*[json.dumps({"EdgeEndTimestamp": time, "EdgeResponseStatus": time}).encode() for time in times])
+
+
+@given(st.lists(st.from_regex(r"-?(0|[1-9][0-9]{0,22})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True), max_size=8))
+def test_both_readers_round_numbers_alike(numbers):
+    decode(*[b'{"EdgeResponseStatus":%b,"EdgeTimeToFirstByteMs":"%b"}' % (n.encode(), n.encode()) for n in numbers])
+
+
+def test_an_object_over_several_lines_is_no_record_of_a_file():
+    decoded = decode(line(), json.dumps(GOOD, indent=1).encode(), line(), lines=True)
+    assert decoded.payload.tolist() == [0, 2]
+    assert {r.payload for r in decoded.refusals} == {1}
+
+
+def test_an_own_event_time_that_is_also_a_column_is_left_to_python():
+    options = DatasetOptions(name="own", kind="http_requests", event_time=("RayID",))
+    assert not Decoder(build_dataset(options), FIELDS).native
+
+
+def test_without_the_compiled_reader_python_reads(monkeypatch):
+    monkeypatch.setenv("EDGEWATCH_NATIVE", "0")
+    assert not Decoder(REQUESTS, FIELDS).native
+    with pytest.raises(RuntimeError, match="was not built"):
+        Decoder(REQUESTS, FIELDS, native=True)
