@@ -26,7 +26,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/edgewatch demo $(ARGS)
 
-test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)
+test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(COMPILER)
 test: java $(JARS)/.fetched lint types
 	@$(BIN)/pytest $(ARGS)
 
@@ -50,6 +50,11 @@ clean:
 
 comma := ,
 
+# Decoding in C is built where there are a compiler and Python's headers; elsewhere Python decodes, with the same results.
+NATIVE := connectors/_native.c connectors/_native.h
+HEADERS = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)
+COMPILER = $(if $(shell command -v cc),$(if $(wildcard $(HEADERS)/Python.h),$(comma)compiler))
+
 # A .venv that is there and fits is used as it is.
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found. Debian 12: apt-get install python3 python3-venv;" \
@@ -59,8 +64,6 @@ $(VENV)/bin/python:
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments. Debian, Ubuntu: apt-get install python3-venv"; exit 2; }
 	@"$(PYTHON)" -m venv --clear $(VENV)
-
-NATIVE := connectors/_native.c connectors/_native.h
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
 	@echo "installing edgewatch into $(VENV) (about a minute the first time)"
