@@ -68,11 +68,15 @@ class Identities(Sequence[str | None]):
     def __getitem__(self, place: slice) -> Sequence[str | None]: ...
     def __getitem__(self, place: int | slice) -> str | Sequence[str | None] | None:
         """Give one identity, or None where it is absent."""
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        size = int(self.size[place])
-        start = int(self.start[place])
-        return None if size < 0 else self.sources[self.source[place]][start : start + size].decode()
+        chosen = range(len(self))[place]
+        texts = self.texts(np.array(chosen, ndmin=1))
+        return texts[0] if isinstance(chosen, int) else texts
+
+    def texts(self, places: NDArray[np.int64]) -> list[str | None]:
+        """Give the identities at `places`."""
+        sources, start, size = self.sources, self.start[places], self.size[places]
+        found = zip(self.source[places].tolist(), start.tolist(), (start + size).tolist(), strict=True)
+        return [sources[each][a:b].decode() if b >= a else None for each, a, b in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +137,9 @@ class Batch:
     def __len__(self) -> int:
         """Give the number of records, late ones included."""
         return len(self.times)
+
+    def identities(self, places: NDArray[np.int64]) -> list[str | None]:
+        """Give the identities of the records at `places`."""
+        if isinstance(self.identity, Identities):
+            return self.identity.texts(places)
+        return [self.identity[place] for place in places.tolist()]

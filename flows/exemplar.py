@@ -59,9 +59,20 @@ def empty_candidates() -> Candidates:
 
 def first_of_each(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give places of records that can be among the first PER_KEY of their key by (rank, time), ties kept."""
+    if not len(key):
+        return np.zeros(0, np.int64)
+    crowded = (np.bincount(key) > PER_KEY)[key]
+    places = np.flatnonzero(crowded)
+    if not len(places):  # of very many keys each has few records in a batch
+        return np.arange(len(key))
+    return np.concatenate((np.flatnonzero(~crowded), places[_first(key[places], rank[places], time[places])]))
+
+
+def _first(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Do so by sorting."""
     order = np.lexsort((time, rank, key))
     key, rank, time = key[order], rank[order], time[order]
-    new = np.concatenate(([True], key[1:] != key[:-1])) if len(key) else np.zeros(0, np.bool_)
+    new = np.concatenate(([True], key[1:] != key[:-1]))
     start = np.flatnonzero(new)[np.cumsum(new) - 1]
     last = np.minimum(start + PER_KEY - 1, len(key) - 1)
     tied = (rank == rank[last]) & (time == time[last]) & (key[last] == key)
@@ -77,6 +88,11 @@ class Exemplars:
         self._parts: list[Candidates] = []
         self._buffered = 0
         self._limit = _COMPACT
+        self._ignored = -1
+
+    def ignore(self, key: int) -> None:
+        """Keep no records of this key number: what was merged into `(other)` is shown by none."""
+        self._ignored = key
 
     def add(self, candidates: Candidates) -> None:
         """Add candidates, whose keys are key numbers."""
@@ -115,7 +131,9 @@ class Exemplars:
     def absorb(self, other: "Exemplars", place: NDArray[Any]) -> None:
         """Add another object's records: those of its key i to key `place[i]`."""
         for part in other._parts:
-            self.add(part.with_keys(place[part.key]))
+            keys = place[part.key]
+            kept = np.flatnonzero(keys != self._ignored)
+            self.add(part.with_keys(keys) if len(kept) == len(keys) else part.take(kept).with_keys(keys[kept]))
 
     def to_state(self) -> list[Any]:
         """Give plain values for a snapshot."""

@@ -51,10 +51,13 @@ class Group:
 
     def add(self, part: GroupPart) -> None:
         """Add one batch's part."""
-        ids = np.array([self._number(key) for key in part.keys], np.int64)
+        found = list(map(self.keys.get, part.keys))
+        if None in found:
+            found = [self._number(key) if number is None else number for key, number in zip(part.keys, found, strict=True)]
+        ids = np.array(found, np.int64)
         self._resize()
         np.add.at(self.seen, ids, part.seen)
-        merged = len(np.unique(ids)) != len(ids)
+        merged = self._threshold is not None and len(np.unique(ids)) != len(ids)
         for number, added in part.metrics.items():
             if number not in self.measures:
                 continue  # the metric is new since the snapshot of this pane, and would be incomplete in it
@@ -73,9 +76,6 @@ class Group:
         self.measures[number].absorb(measure, ids)
 
     def _number(self, key: str) -> int:
-        number = self.keys.get(key)
-        if number is not None:
-            return number
         if self._threshold is not None and _rank(key) >= self._threshold:
             key = self.grouping.other
         return self.keys.setdefault(key, len(self.keys))
@@ -89,6 +89,8 @@ class Group:
     def shed(self) -> None:
         """Merge the keys beyond `max_open_keys` into `(other)`."""
         other, limit = self.grouping.other, self.grouping.max_open_keys
+        if len(self.keys) <= limit:
+            return
         ranked = sorted(_rank(key) for key in self.keys if key != other)
         if len(ranked) <= limit:
             return
@@ -138,6 +140,9 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
     out._resize()
     other = out.keys.get(grouping.other, -1)
     out.measures = {n: m for n, m in out.measures.items() if all(n in group.measures for group in groups)}
+    for measure in out.measures.values():
+        if measure.exemplars is not None:
+            measure.exemplars.ignore(other)
     for group, place in zip(groups, places, strict=True):
         renamed = np.array([other if number < 0 else number for number in place], np.int64)
         np.add.at(out.seen, renamed, group.seen)

@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,7 @@ class Fold:
         self.groupings = groupings_of(self.metrics)
         self._shards = shards
         self._pane_ms = pane_ms
-        self._keys: dict[str, tuple[str, int]] = {}
+        self._keys: dict[tuple[str, ...], dict[Any, tuple[str, int]]] = {}
 
     @property
     def fields(self) -> frozenset[str]:
@@ -165,8 +166,8 @@ class Fold:
 
     def _codes(
         self, batch: Batch, rows: NDArray[np.int64] | None, grouping: tuple[str, ...]
-    ) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
-        """Give a dense key code per row (-1 where a group value is absent) and the group values of each code."""
+    ) -> tuple[NDArray[np.int32], list[Any]]:
+        """Give a dense key code per row (-1 where a group value is absent) and each code's group values (of one, itself)."""
         count = len(batch) if rows is None else len(rows)
         if not grouping:
             return np.zeros(count, np.int32), [()]
@@ -183,6 +184,8 @@ class Fold:
         present = _different(combined[~absent], math.prod(max(len(v), 1) for v in columns))
         lookup = np.searchsorted(present, combined)
         codes = np.where(absent, -1, lookup).astype(np.int32)
+        if len(columns) == 1:
+            return codes, list(map(columns[0].__getitem__, present.tolist()))
         return codes, [_values_of(code, columns) for code in present.tolist()]
 
     def _column(self, batch: Batch, name: str) -> tuple[NDArray[np.int32], list[str]]:
@@ -196,19 +199,20 @@ class Fold:
         lookup = np.array([*(place[text] for text in templated), -1], np.int32)
         return lookup[column.codes], vocabulary
 
-    def _keys_of(self, grouping: tuple[str, ...], texts: list[tuple[str, ...]]) -> tuple[list[str], NDArray[np.uint8]]:
-        known = self._keys
+    def _keys_of(self, grouping: tuple[str, ...], groups: list[Any]) -> tuple[list[str], NDArray[np.uint8]]:
+        """Give the key of each group, by its values, and the shard it falls to."""
+        known = self._keys.setdefault(grouping, {})
         if len(known) > _CACHED_KEYS:
             known.clear()
-        keys, shards = [], []
-        for values in texts:
-            cached = known.get((grouping, values))  # type: ignore[call-overload]
-            if cached is None:
-                key = canonical(dict(zip(grouping, values, strict=True)))
-                cached = known[grouping, values] = (key.decode(), zlib.crc32(key) % self._shards)  # type: ignore[index]
-            keys.append(cached[0])
-            shards.append(cached[1])
-        return keys, np.array(shards, np.uint8)
+        found = list(map(known.get, groups))
+        if None in found:
+            for place, values in enumerate(groups):
+                if found[place] is None:
+                    named = zip(grouping, (values,) if isinstance(values, str) else values, strict=True)
+                    key = canonical(dict(named))
+                    found[place] = known[values] = (key.decode(), zlib.crc32(key) % self._shards)
+        keys, shards = zip(*found, strict=True) if found else ((), ())
+        return list(keys), np.array(shards, np.uint8)
 
 
 def _spans(batch: Batch, rows: NDArray[np.int64] | None) -> dict[str, tuple[int, int]]:
@@ -379,7 +383,7 @@ def _candidates(
     rows, places = rows[keep], places[keep]
     names = np.array(at.partitions, object)
     rays = np.empty(len(rows), object)
-    rays[:] = [batch.identity[row] for row in rows.tolist()]
+    rays[:] = batch.identities(rows)
     return Candidates(
         split.local(places), rank[keep], values[keep], batch.times[rows], rays, names[at.partition[rows]], at.offset[rows],
         at.index[rows].astype(np.int64),
