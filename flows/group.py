@@ -141,7 +141,7 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
     other = out.keys.get(grouping.other, -1)
     out.measures = {n: m for n, m in out.measures.items() if all(n in group.measures for group in groups)}
     for measure in out.measures.values():
-        if measure.exemplars is not None:
+        if measure.exemplars is not None and grouping.columns:  # the key of the total reads like an empty `(other)`
             measure.exemplars.ignore(other)
     for group, place in zip(groups, places, strict=True):
         renamed = np.array([other if number < 0 else number for number in place], np.int64)
