@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from flows.output import rfc3339
 from flows.rule import CRITICAL, WARNING, WHOLE
+from sinks.notification import duration
 
 if TYPE_CHECKING:
     from flows.notify import Saying
 
 _NAMES = {WARNING: "warning", CRITICAL: "critical"}
 _DIGITS = (3, 4, 5, 7, 9, 12, 17)
-_SPANS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
 
 
 def words_of(saying: "Saying", key: dict[str, str]) -> tuple[str, str]:
@@ -125,16 +125,6 @@ def _number(value: float, digits: int | None) -> str:
     whole, point, rest = text.partition(".")
     grouped = f"{int(whole):,}".replace(",", " ") if whole.lstrip("-").isdigit() and whole != "-0" else whole
     return grouped + point + rest
-
-
-def duration(ms: int) -> str:
-    """Write a length of time by its two largest units, e.g. `1 h 5 min`."""
-    parts, rest = [], ms
-    for name, size in _SPANS:
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count} {name}")
-    return " ".join(parts[:2]) or "0 s"
 
 
 @lru_cache(4096)

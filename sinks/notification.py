@@ -27,6 +27,7 @@ _FIELDS = (
     "title",
     "value",
 )
+_SPANS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,16 @@ def number(value: float | None) -> str:
     if abs(value) >= 10_000:  # noqa: PLR2004  five digits before the point
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.5g}"
+
+
+def duration(ms: int) -> str:
+    """Write a length of time by its two largest units, e.g. `1 h 5 min`."""
+    parts, rest = [], ms
+    for name, size in _SPANS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2]) or "0 s"
 
 
 def key_text(key: dict[str, str]) -> str:

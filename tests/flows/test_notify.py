@@ -10,9 +10,10 @@ from flows.exemplar import Exemplar
 from flows.notify import RouteOptions
 from flows.rows import window_lines
 from flows.rule import Thresholds
-from flows.wording import amount, duration
+from flows.wording import amount
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
+from sinks.notification import duration
 from tests.flows.history import METRICS, Settings, rates, result_of, rule
 
 CRITICAL = RouteOptions(severity=("critical",), channels=("pager", "chat"))
