@@ -11,6 +11,7 @@ from sinks.spool import Spool
 from tests.fakes.clock import ManualClock
 from tests.fakes.pagerduty import FakePagerDuty
 from tests.fakes.slack import FakeSlack
+from tests.fakes.smtp import Certificate, FakeSmtp, certificate
 
 
 @pytest.fixture
@@ -24,6 +25,19 @@ def slack() -> Iterator[FakeSlack]:
 def pagerduty() -> Iterator[FakePagerDuty]:
     """Give a PagerDuty."""
     with FakePagerDuty() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def localhost(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Give a certificate for localhost, and for that name only."""
+    return certificate(tmp_path_factory.mktemp("certificate"), "localhost")
+
+
+@pytest.fixture
+def smtp(localhost: Certificate) -> Iterator[FakeSmtp]:
+    """Give a mail server with STARTTLS."""
+    with FakeSmtp(localhost) as server:
         yield server
 
 
