@@ -57,6 +57,14 @@ _SHOWN: dict[str, dict[str, str]] = {
         "webhook_url": '"env:SLACK_WEBHOOK_URL"',
         "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',
     },
+    "channel.email": {
+        "host": '"smtp.example.com"',
+        "user": '"alerts@example.com"',
+        "password": '"env:SMTP_PASSWORD"',
+        "from": '"edgewatch <alerts@example.com>"',
+        "to": '["team@example.com"]',
+        "to_by_severity": '{ critical = ["oncall@example.com", "team@example.com"] }',
+    },
     "channel.pagerduty": {"routing_key": '"env:PAGERDUTY_ROUTING_KEY"'},
     "clickhouse": {"password": '"env:CLICKHOUSE_PASSWORD"'},
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks import console, pagerduty, slack
+from sinks import console, email, pagerduty, slack
 from sinks.delivery import ChannelDestination
 from sinks.notification import UNLIMITED, Channel, Pace
 
@@ -21,6 +21,7 @@ class ChannelKind:
 
 CHANNELS: dict[str, ChannelKind] = {
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
+    "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once"),
     "pagerduty": ChannelKind(options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"),
     "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once"),
 }
