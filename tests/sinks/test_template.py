@@ -1,7 +1,10 @@
 """Templates: what they can say, what they cannot reach, and that none of them loses an alert."""
 
+import re
 import time
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from sinks.template import page, reworded, template_problems
 from tests.fakes.notifications import notification
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "channels.md"
 DEFAULT = notification().text
 FIELDS = (
     "at channels dedup_key environment episode evidence fingerprint group id key labels reason rule severity status text"
@@ -247,3 +251,13 @@ def test_no_template_loses_an_alert(pieces: list[str], wrap: int) -> None:
     got = reworded(notification(), Words(title=template, text=template))
     assert got.title.strip()
     assert len(got.text) <= 5000 + len(DEFAULT) + 600
+
+
+def test_the_templates_of_the_documentation_work() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
+    shown = [table for block in blocks for table in tomllib.loads(block)["channel"].values() if "title" in table]
+    words = Words(title=shown[0]["title"], text=shown[0]["text"])
+    assert list(template_problems(words)) == []
+    got = reworded(notification(), words)
+    assert got.title == "CRITICAL high_error_rate on api.example.com: 7.31 %"
+    assert got.text.splitlines() == [DEFAULT, "Team edge.", "error at 1764547312000, ray 8f1a2b3c4d5e6f70"]
