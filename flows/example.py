@@ -58,6 +58,13 @@ _SHOWN: dict[str, dict[str, str]] = {
         "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',
     },
     "channel.pagerduty": {"routing_key": '"env:PAGERDUTY_ROUTING_KEY"'},
+    "channel.statuspage": {
+        "api_key": '"env:STATUSPAGE_API_KEY"',
+        "page": '"abc123"',
+        "components": '{ api = "cmp_api_123", database = "cmp_db_456" }',
+        "map": '{ api = ["failing"] }',
+        "statuses": '{ failing = "partial_outage" }',
+    },
     "clickhouse": {"password": '"env:CLICKHOUSE_PASSWORD"'},
 }
 

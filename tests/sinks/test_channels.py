@@ -80,6 +80,7 @@ def test_every_kind_is_registered_with_its_options() -> None:
         "console": "ConsoleOptions",
         "pagerduty": "PagerDutyOptions",
         "slack": "SlackOptions",
+        "statuspage": "StatuspageOptions",
     }
 
 
