@@ -58,6 +58,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',
     },
     "channel.pagerduty": {"routing_key": '"env:PAGERDUTY_ROUTING_KEY"'},
+    "channel.sentry": {"dsn": '"env:SENTRY_ALERTS_DSN"'},
     "channel.statuspage": {
         "api_key": '"env:STATUSPAGE_API_KEY"',
         "page": '"abc123"',

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks import console, pagerduty, slack, statuspage
+from sinks import console, pagerduty, sentry, slack, statuspage
 from sinks.delivery import ChannelDestination
 from sinks.notification import UNLIMITED, Channel, Pace
 
@@ -22,6 +22,7 @@ class ChannelKind:
 CHANNELS: dict[str, ChannelKind] = {
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
     "pagerduty": ChannelKind(options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"),
+    "sentry": ChannelKind(options=sentry.SentryOptions, build=sentry.build, pace=sentry.PACE),
     "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once"),
     "statuspage": ChannelKind(
         options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never"

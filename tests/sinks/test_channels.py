@@ -79,6 +79,7 @@ def test_every_kind_is_registered_with_its_options() -> None:
     assert {name: kind.options.__name__ for name, kind in CHANNELS.items()} == {
         "console": "ConsoleOptions",
         "pagerduty": "PagerDutyOptions",
+        "sentry": "SentryOptions",
         "slack": "SlackOptions",
         "statuspage": "StatuspageOptions",
     }
