@@ -58,6 +58,11 @@ _SHOWN: dict[str, dict[str, str]] = {
         "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',
     },
     "channel.pagerduty": {"routing_key": '"env:PAGERDUTY_ROUTING_KEY"'},
+    "channel.kafka": {
+        "brokers": '["127.0.0.1:9092"]',
+        "topic": '"edgewatch.notifications"',
+        "client": '{ "security.protocol" = "PLAINTEXT" }',
+    },
     "channel.sentry": {"dsn": '"env:SENTRY_ALERTS_DSN"'},
     "channel.statuspage": {
         "api_key": '"env:STATUSPAGE_API_KEY"',

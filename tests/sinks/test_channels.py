@@ -78,6 +78,7 @@ def refused(there: Place) -> DeliveryError:
 def test_every_kind_is_registered_with_its_options() -> None:
     assert {name: kind.options.__name__ for name, kind in CHANNELS.items()} == {
         "console": "ConsoleOptions",
+        "kafka": "KafkaTopicOptions",
         "pagerduty": "PagerDutyOptions",
         "sentry": "SentryOptions",
         "slack": "SlackOptions",
