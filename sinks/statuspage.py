@@ -133,10 +133,10 @@ class Statuspage:
         names = board.held(notification.episode)
         board.release(notification.episode)
         self._show(board, names)
+        names = names or self._components(notification)
         proposed = board.others.pop(_PROPOSAL + notification.episode, None) is not None
-        auto = self._options.incidents == "auto" and notification.severity == "critical"
-        if proposed or auto or "incident" in memory:
-            names = names or self._components(notification)
+        posted = "incident" in memory or (self._options.incidents == "auto" and notification.severity == "critical")
+        if proposed or (posted and names):
             still = any(board[name].wants for name in names)
             self._add(notification, closing(notification, names, still=still, details=self._options.details))
         self._keep(board)
@@ -174,8 +174,10 @@ class Statuspage:
         if component.person:
             _log.info("%s shows %s on the page, by a person: left alone", name, current)
         if goal is not None:
-            if STATUSES.index(goal) > STATUSES.index(current) and component.ours != before:
+            begun, component.ours = component.ours, before
+            if STATUSES.index(goal) > STATUSES.index(current) and begun != before:
                 self._spend(board, f"{name} stays {current}, {goal} is due")
+            component.ours = begun
             self._keep(board)
             self._api.set_component(identity, goal)
             component.settle(goal)

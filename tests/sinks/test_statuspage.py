@@ -65,7 +65,7 @@ def test_a_warning_changes_nothing_and_asks_nothing(page: FakeStatuspage, clock:
 
 
 def test_a_rule_that_no_component_is_for_changes_nothing(page: FakeStatuspage, clock: ManualClock) -> None:
-    tell(channel(page, clock), "first", "resolved", rule="few_users")
+    tell(channel(page, clock, incidents="auto"), "first", "resolved", rule="few_users")
     assert page.called == []
 
 
@@ -250,6 +250,18 @@ def test_changes_beyond_the_hours_share_are_given_up_loudly_and_made_up_for(page
     clock.at += 3600
     there.send(notification(reason="repeat"), {})
     assert page.changes == [(DATABASE, "major_outage"), (DATABASE, "operational"), (API, "major_outage")]
+
+
+def test_what_is_held_back_is_held_back_from_every_notification_of_the_hour(page: FakeStatuspage, clock: ManualClock) -> None:
+    there = channel(page, clock, changes_per_hour=1)
+    there.send(notification(rule="slow_database", episode=OTHER), {})
+    assert refused(there).code == "cap"
+    for _ in range(3):
+        there.send(notification(rule="slow_database", episode=OTHER, reason="repeat"), {})
+        there.send(notification(rule="few_users", episode="c" * 16, status="resolved", reason="resolved"), {})
+    page.components[API] = "major_outage"
+    there.send(notification(status="resolved", reason="resolved"), {})
+    assert (page.changes, page.components[API]) == ([(DATABASE, "major_outage")], "major_outage")
 
 
 def test_attempts_at_one_change_count_once(page: FakeStatuspage, clock: ManualClock) -> None:
