@@ -1,4 +1,4 @@
-"""Command line: `edgewatch demo | run | replay | check | generate | clickhouse | spool`.
+"""Command line: `edgewatch demo | run | replay | check | generate | clickhouse | spool | statuspage`.
 
 Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
 """
@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 spool_app = typer.Typer(help="What waits to be delivered, and what could not be.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(spool_app, name="spool")
+page_app = typer.Typer(help="Incidents that wait for a person to post them.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(page_app, name="statuspage")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -242,6 +244,51 @@ def spool_drop(config: SpoolConfig, ids: Ids = None) -> None:
         print(f"{len(spool.drop(ids or None))} dropped")
 
 
+@page_app.command("list")
+def statuspage_list(config: SpoolConfig, as_json: Json = False) -> None:
+    """Show the incidents proposed for the status page whose alerts are not over.
+
+    Example: edgewatch statuspage list -c monitor.toml
+    """
+    with _open_spool(config) as spool:
+        found = {each: words for page in _pages(load(config, secrets=False), spool) for each, words in page.proposals().items()}
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    for episode, words in found.items():
+        print(f"{episode}  {words['name']}\n    {words['body']}")
+    print(f"{len(found)} proposed")
+
+
+@page_app.command("approve")
+def statuspage_approve(
+    config: SpoolConfig, episode: Annotated[str, typer.Argument(help="The episode, as `list` shows it.")]
+) -> None:
+    """Post a proposed incident; it is resolved with its alert.
+
+    Example: edgewatch statuspage approve -c monitor.toml 0123456789abcdef:1764547200
+    """
+    with _open_spool(config) as spool:
+        page: Any = next((each for each in _pages(load(config), spool) if episode in each.proposals()), None)
+        if page is None:
+            _bad_use(f"no incident is proposed for {episode}; `edgewatch statuspage list` shows those that are")
+        posted = _outside(lambda: page.approve(episode), None)
+    print("posted" if posted else "the page has it already")
+
+
+def _pages(config: Config, spool: Any) -> list[Any]:
+    from sinks.notebook import SpoolNotebook
+    from sinks.statuspage import StatuspageOptions, build
+
+    pages = []
+    for name, options in config.channels.items():
+        if isinstance(options, StatuspageOptions):
+            page = build(name, options)
+            page.notebook = SpoolNotebook(spool, name)
+            pages.append(page)
+    return pages
+
+
 def _open_spool(config: Path) -> Any:
     import contextlib
 
@@ -261,13 +308,14 @@ def _load(path: Path, *, secrets: bool = True) -> Config:
     return settings
 
 
-def _outside(work: Callable[[], Any], progress: RunProgress) -> Any:
+def _outside(work: Callable[[], Any], progress: RunProgress | None) -> Any:
     """Do the work; outside trouble becomes one line and exit code 1."""
     try:
         with explained():
             return work()
     finally:
-        progress.stop()
+        if progress is not None:
+            progress.stop()
     raise typer.Exit(_FAILED)
 
 

@@ -66,6 +66,19 @@ _SHOWN: dict[str, dict[str, str]] = {
         "to_by_severity": '{ critical = ["oncall@example.com", "team@example.com"] }',
     },
     "channel.pagerduty": {"routing_key": '"env:PAGERDUTY_ROUTING_KEY"'},
+    "channel.kafka": {
+        "brokers": '["127.0.0.1:9092"]',
+        "topic": '"edgewatch.notifications"',
+        "client": '{ "security.protocol" = "PLAINTEXT" }',
+    },
+    "channel.sentry": {"dsn": '"env:SENTRY_ALERTS_DSN"'},
+    "channel.statuspage": {
+        "api_key": '"env:STATUSPAGE_API_KEY"',
+        "page": '"abc123"',
+        "components": '{ api = "cmp_api_123", database = "cmp_db_456" }',
+        "map": '{ api = ["failing"] }',
+        "statuses": '{ failing = "partial_outage" }',
+    },
     "clickhouse": {"password": '"env:CLICKHOUSE_PASSWORD"'},
 }
 

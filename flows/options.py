@@ -85,20 +85,28 @@ class Reader:
     ) -> Any:
         if column is not None and column.metadata.get("duration"):
             return self._duration(given, path)
-        if column is not None and column.metadata.get("secret"):
-            return self._secret(given, path)
+        secret = column is not None and bool(column.metadata.get("secret"))
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if secret and origin is not dict:
+            return self._secret(given, path)
         if origin in (typing.Union, types.UnionType):
             return self._union([kind for kind in arguments if kind is not type(None)], given, path)
         if origin is tuple:
             return self._array(arguments[0], given, path)
         if origin is dict:
-            if not isinstance(given, Mapping):
-                return self._refuse(path, f"must be a table, not {_shown(given)}")
-            return {key: self._value(arguments[1], value, f"{path}.{key}") for key, value in given.items()}
+            return self._dict(arguments[1], given, path, secret=secret)
         if dataclasses.is_dataclass(hint):
             return self.table(typing.cast("type[Any]", hint), given, path)
         return self._plain(hint, given, path)
+
+    def _dict(self, kind: Any, given: Any, path: str, *, secret: bool) -> Any:
+        """Convert a table of any keys; one marked as secret may hold `env:` and `file:` beside plain values."""
+        if not isinstance(given, Mapping):
+            return self._refuse(path, f"must be a table, not {_shown(given)}")
+        found = {key: self._value(kind, value, f"{path}.{key}") for key, value in given.items()}
+        if not secret:
+            return found
+        return {k: self.resolve(v, f"{path}.{k}") if isinstance(v, str) else v for k, v in found.items()}
 
     def _plain(self, hint: type[Any], given: Any, path: str) -> Any:
         if hint is float and isinstance(given, int) and not isinstance(given, bool):

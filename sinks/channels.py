@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks import console, email, pagerduty, slack
+from sinks import console, email, kafka_topic, pagerduty, sentry, slack, statuspage
 from sinks.delivery import ChannelDestination
 from sinks.notification import UNLIMITED, Channel, Pace
 
@@ -22,8 +22,13 @@ class ChannelKind:
 CHANNELS: dict[str, ChannelKind] = {
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
     "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once"),
+    "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build),
     "pagerduty": ChannelKind(options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"),
+    "sentry": ChannelKind(options=sentry.SentryOptions, build=sentry.build, pace=sentry.PACE),
     "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once"),
+    "statuspage": ChannelKind(
+        options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never"
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from typing import IO
 from sinks.clock import Clock, SystemClock
 from sinks.failure import FailureAlert
 from sinks.lane import IDLE_S, Destination, Lane, LaneStatus
+from sinks.notebook import KeepsNotebook, SpoolNotebook
 from sinks.notification import UNLIMITED, Channel, Notification, Pace
 from sinks.spool import Spool, Waiting
 
@@ -50,6 +51,11 @@ class ChannelDestination:
         self.give_up_s: float | None = give_up_s
         self._channel = channel
         self._unsaid = unsaid
+
+    def open(self, spool: Spool) -> None:
+        """Give the channel its notebook, where it keeps one."""
+        if isinstance(self._channel, KeepsNotebook):
+            self._channel.notebook = SpoolNotebook(spool, self.name)
 
     def take(self, items: Sequence[Waiting], memory: dict[str, str]) -> int:
         """Give how many of an episode's items the next attempt covers: those up to the resolve, or one."""
@@ -87,6 +93,9 @@ class Delivery:
         """Start nothing yet."""
         self._spool = spool
         self._clock = clock or SystemClock()
+        for each in destinations:
+            if isinstance(each, ChannelDestination):
+                each.open(spool)
         speakers = [each.name for each in destinations if each.speaks]
         self._failure = FailureAlert(spool, speakers, environment=environment, clock=self._clock)
         draw = (jitter or random.Random()).random  # noqa: S311  spreads retries, guards nothing

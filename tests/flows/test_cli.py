@@ -8,6 +8,7 @@ import pytest
 from tests.runs import ACCEPTANCE, checked, edgewatch
 
 COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
+COMMANDS += ["statuspage list", "statuspage approve"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -36,7 +36,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
-        *("slo", "dashboard", "window.barrier_wait", "window.stall_after", "channel.statuspage"),
+        *("slo", "dashboard", "window.barrier_wait", "window.stall_after"),
         *("observe.listen", "observe.sentry_dsn", "route #1.match", "route #1.group_by", "route #1.continue"),
         *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
         *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
@@ -131,7 +131,7 @@ channels = ["slak"]
         (MINIMAL + "[engine]\nshards = 0\n", "engine.shards: must be 1 to 256, not 0"),
         (MINIMAL + '[engine]\nshards = "8"\n', "engine.shards: must be a whole number, not '8'"),
         (MINIMAL + "[channel.chat]\nkind = 'irc'\n", "channel.chat.kind: 'irc' is not a kind of channel; allowed: console"),
-        (MINIMAL + "[channel.kafka]\n", "channel.kafka: not yet: this version does not have channels of kind 'kafka'"),
+        (MINIMAL + "[channel.webhook]\n", "channel.webhook: not yet: this version does not have channels of kind 'webhook'"),
         (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
         (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
         (MINIMAL.replace('"http_requests"', '"requests"'), 'input.kafka.topics."logpush.http_requests": no dataset'),

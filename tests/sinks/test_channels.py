@@ -79,8 +79,11 @@ def test_every_kind_is_registered_with_its_options() -> None:
     assert {name: kind.options.__name__ for name, kind in CHANNELS.items()} == {
         "console": "ConsoleOptions",
         "email": "EmailOptions",
+        "kafka": "KafkaTopicOptions",
         "pagerduty": "PagerDutyOptions",
+        "sentry": "SentryOptions",
         "slack": "SlackOptions",
+        "statuspage": "StatuspageOptions",
     }
 
 
