@@ -24,7 +24,7 @@ from connectors.source import SourceError
 
 _log = logging.getLogger(__name__)
 _START_S = 30.0
-_QUEUE_KB = 49152  # of all lanes together; librdkafka's own default is that much a client
+_QUEUE_KB = 16384  # of all lanes together; librdkafka's own default is that much a client
 _FATAL = frozenset(
     {
         KafkaError._AUTHENTICATION,
