@@ -23,6 +23,7 @@ NOUNS = {
     "exemplar",
     "expression",
     "group",
+    "matcher",
     "measure",
     "metric",
     "notify",
