@@ -16,7 +16,7 @@ import numpy as np
 
 from flows.alert import Alerting
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
+from flows.route import RouteOptions
 from flows.rule import RuleOptions, Thresholds
 from flows.window import MetricRows, WindowResult
 from sinks.clickhouse import ClickHouseOptions

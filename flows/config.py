@@ -17,10 +17,12 @@ from connectors.kafka_options import KafkaOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
 from flows.options import ConfigError, Reader, unknown
 from flows.output import canonical
+from flows.policy import PolicyOptions
+from flows.route import RouteOptions
 from flows.rule import RuleOptions
+from flows.runbook import first_steps
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
@@ -102,6 +104,7 @@ class Config:
     channels: dict[str, Any]
     clickhouse: ClickHouseOptions | None
     log_level: str
+    policy: PolicyOptions
 
     def topic_datasets(self) -> dict[str, str]:
         """Give topic -> dataset."""
@@ -180,6 +183,7 @@ class _Builder:
             channels=channels,
             clickhouse=clickhouse,
             log_level=log_level,
+            policy=PolicyOptions(runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules}),
         )
 
     def _text(self, key: str, default: str) -> str:

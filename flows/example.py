@@ -11,8 +11,8 @@ from connectors.dataset import DatasetOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from flows.engine_options import EngineOptions
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
 from flows.options import documented
+from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
@@ -51,6 +51,9 @@ _SHOWN: dict[str, dict[str, str]] = {
         "recover": "0.008",
         "min_count": "100",
         "for": "{ warning = 2, critical = 1 }",
+        "runbook": '"docs/runbooks/failing.md"',
+        "labels": '{ team = "edge" }',
+        "overrides": '[{ match = { ClientRequestHost = "admin.example.com" }, above = { critical = 0.1 } }]',
     },
     "[route]": {"severity": '["critical"]', "channels": '["pagerduty", "slack"]'},
     "channel.slack": {

@@ -69,7 +69,7 @@ class RuleJudge:
 
     def __init__(self, config: Config) -> None:
         """Take the rules, routes and labels of a configuration."""
-        self._alerting = Alerting(config)
+        self._alerting = Alerting(config, config.policy)
 
     def __call__(self, result: WindowResult, partitions: list[dict[str, Any]]) -> list[Output]:
         """Judge one window; gives blocks for files and tables, and notifications to deliver."""

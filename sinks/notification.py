@@ -142,6 +142,11 @@ def evidence_lines(evidence: dict[str, Any]) -> Iterable[str]:
     """Write the evidence for people, one fact a line; what has an unknown form is left out."""
     for each in _records(evidence.get("contribution")):
         yield one_line(", ".join(f"{name} {_plain(value)}" for name, value in each.items()))
+    runbook = evidence.get("runbook")
+    if isinstance(runbook, dict):
+        yield one_line(f"runbook: {runbook.get('link', '')}")
+        for place, step in enumerate(runbook.get("steps") or (), 1):
+            yield one_line(f"{place}. {step}")
     for each in _records(evidence.get("exemplars")):
         yield one_line(_exemplar(each))
 

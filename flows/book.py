@@ -1,0 +1,315 @@
+"""Book: one rule's alerts: the keys it knows, their state as columns, and who heard of what is open.
+
+`judge` moves the state by one window; `decide` writes down what came of it and says what is to be said.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.alert_state import MOVES, NOTICES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
+from flows.evaluation import Evaluations
+from flows.labels import Labels
+from flows.notify import Notifier, Saying
+from flows.rule import LEVELS, NO_DATA, OK, Rule
+from flows.transition import Transition, fingerprint_of
+from flows.window import MetricRows, WindowResult
+from sinks.notification import Notification
+
+_OTHER = ':"(other)"'  # what a value looks like in canonical JSON; inside a longer text its quotes were escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What one window led to, each list sorted by rule and key."""
+
+    evaluations: list[Evaluations]
+    transitions: list[Transition]
+    notifications: list[Notification]
+    provenance: list[bytes]
+
+
+class Window:
+    """One window's rows as rules want them: of some keys, never `(other)`."""
+
+    def __init__(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]]) -> None:
+        self.result = result
+        self.partitions = list(partitions)
+        self._chosen: dict[tuple[str, str], tuple[list[str], NDArray[np.int64] | None]] = {}
+
+    def rows(self, rule: Rule) -> tuple[list[str], NDArray[np.float64], NDArray[np.int64]]:
+        """Give the keys that a rule judges, their values and counts."""
+        rows = self.result.metrics.get(rule.options.metric)
+        if rows is None:
+            return [], np.zeros(0), np.zeros(0, np.int64)
+        place = rule.options.metric, rule.keys
+        if place not in self._chosen:
+            self._chosen[place] = _choose(rows, rule.keys)
+        keys, chosen = self._chosen[place]
+        values = rows.statistics[rule.options.statistic]
+        return (keys, values, rows.counts) if chosen is None else (keys, values[chosen], rows.counts[chosen])
+
+
+def _choose(rows: MetricRows, kind: str) -> tuple[list[str], NDArray[np.int64] | None]:
+    """Give the wanted keys, and their places where they are not all."""
+    chosen = [
+        place
+        for place, key in enumerate(rows.keys)
+        if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
+    ]
+    if len(chosen) == len(rows.keys):
+        return rows.keys, None
+    return [rows.keys[place] for place in chosen], np.array(chosen, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What a window has for the known keys of a rule: columns (k,), NaN and 0 where there is no row."""
+
+    values: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    level: NDArray[np.int8]
+
+    def take(self, places: NDArray[np.int64]) -> "Cells":
+        """Give the cells at `places`."""
+        return Cells(self.values[places], self.counts[places], self.level[places])
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One alert of which something moved or is said."""
+
+    key: str
+    transition: Transition | None
+    saying: Saying | None
+
+
+class _Fact(NamedTuple):
+    """One changed alert as plain numbers; states, severities, move, notice and level are codes."""
+
+    key: str
+    move: int
+    notice: int
+    before: int
+    after: int
+    severity: int
+    said: int
+    start: int
+    said_so_far: int
+    peak: float
+    breaches: int
+    value: float
+    records: int
+    level: int
+
+
+def _facts(judged: "Judged", places: NDArray[np.int64]) -> Iterable[_Fact]:
+    """Take the alerts at `places` out of their columns."""
+    after, keys = judged.after, [judged.keys[place] for place in places.tolist()]
+    columns, cells = after.columns.take(places), judged.cells.take(places)
+    codes = (after.move[places], after.notice[places], judged.before.state[places], columns.state, columns.severity)
+    numbers = (after.severity[places], columns.start, columns.count, columns.peak, columns.breaches)
+    rows = (cells.values, cells.counts, cells.level)
+    return map(_Fact._make, zip(keys, *(column.tolist() for column in (*codes, *numbers, *rows)), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one window did to a rule's alerts: columns (k,) over `keys`; `gone` are those that were forgotten."""
+
+    keys: list[str]
+    cells: Cells
+    before: AlertColumns
+    after: Step
+    gone: "Judged | None" = None
+
+
+class Book:
+    """One rule's alerts: its known keys, sorted, and their columns."""
+
+    def __init__(self, rule: Rule, environment: str, labels: Labels, notifier: Notifier) -> None:
+        """Start without any known key."""
+        self.rule = rule
+        self._environment = environment
+        self._labels = labels
+        self._notifier = notifier
+        options, metric = rule.options, rule.metric
+        self.identity = [
+            *(environment, metric.dataset, metric.name, options.statistic),
+            *(rule.sign, rule.keys, list(metric.group_by)),
+        ]
+        self._policy = Policy(
+            hold_warning=options.hold.warning,
+            hold_critical=options.hold.critical,
+            has_warning=options.thresholds.warning is not None,
+            has_critical=options.thresholds.critical is not None,
+            clear=options.clear,
+            repeat_ms=options.repeat_ms,
+            cooldown_ms=options.cooldown_ms,
+            sign=rule.sign,
+            repeat_backoff=options.repeat_backoff,
+            max_repeats=options.max_repeats,
+        )
+        self._keys: list[str] = []
+        self._columns = AlertColumns()
+        self._which: NDArray[np.int16] | None = np.zeros(0, np.int16) if rule.variants else None
+        self._told: dict[str, list[str]] = {}  # who heard of an open episode, by key
+
+    def judge(self, window: Window) -> Judged:
+        """Move the state of all known keys by one window."""
+        cells = self._cells(window)
+        gone = self._forget(window.result.end, cells)
+        if gone is not None:
+            cells = cells.take(gone[1])
+        before = self._columns
+        clear = (cells.level == OK) & self.rule.clears(cells.values, cells.counts, self._which)
+        after = step(before, self._limited(), cells.level, cells.values, clear, window.result.end)
+        self._columns = after.columns
+        return Judged(self._keys, cells, before, after, gone[0] if gone else None)
+
+    def decide(self, judged: Judged, window: Window, out: Decisions) -> None:
+        """Write down what a window did, and say what is to be said."""
+        found = self._changes(judged, window)
+        if judged.gone is not None:
+            found = sorted(found + self._changes(judged.gone, window), key=lambda change: change.key)
+        if judged.keys:
+            options = self.rule.options
+            evaluations = Evaluations(
+                window_end=window.result.end,
+                rule=options.name,
+                metric=options.metric,
+                statistic=options.statistic,
+                keys=judged.keys,
+                values=judged.cells.values,
+                counts=judged.cells.counts,
+                level=judged.cells.level,
+                before=judged.before.state,
+                after=judged.after.columns.state,
+                severity=judged.after.columns.severity,
+            )
+            out.evaluations.append(evaluations)
+        self._write(found, window, out)
+
+    def _limited(self) -> Policy:
+        """Give the policy; where overrides give a severity to some keys only, as columns."""
+        if self._which is None:
+            return self._policy
+        warning, critical = (~np.isnan(self.rule.limits(name, self._which)) for name in ("warning", "critical"))
+        return replace(self._policy, has_warning=warning, has_critical=critical)
+
+    def _choose(self, keys: Iterable[str]) -> list[int]:
+        """Give by which limits keys are judged."""
+        return [self.rule.choose(self._labels.of(self.rule, key)) for key in keys]
+
+    def _cells(self, window: Window) -> Cells:
+        """Make new keys known, and lay the window's rows over the known ones."""
+        keys, values, counts = window.rows(self.rule)
+        places = self._learn(keys)
+        self._columns.last_row[places] = window.result.end
+        size = len(self._keys)
+        cells = Cells(np.full(size, np.nan), np.zeros(size, np.int64), np.full(size, NO_DATA, np.int8))
+        cells.values[places], cells.counts[places] = values, counts
+        which = None if self._which is None else self._which[places]
+        cells.level[places] = self.rule.levels(values, counts, which)
+        return cells
+
+    def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
+        """Give the places of keys among the known ones, where new ones are put in order."""
+        if keys == self._keys:
+            return slice(None)
+        known = {key: place for place, key in enumerate(self._keys)}
+        if not all(key in known for key in keys):
+            self._keys = sorted(known.keys() | keys)  # code points sort as UTF-8 bytes do
+            places = np.array([known.get(key, -1) for key in self._keys], np.int64)
+            self._columns = self._columns.take(places)
+            if self._which is not None:
+                self._which = np.concatenate([self._which, [0]])[places].astype(np.int16)
+                self._which[places < 0] = self._choose(key for key in self._keys if key not in known)
+            known = {key: place for place, key in enumerate(self._keys)}
+        return np.array([known[key] for key in keys], np.int64)
+
+    def _forget(self, now: int, cells: Cells) -> tuple[Judged, NDArray[np.int64]] | None:
+        """Forget keys that had no row for too long; gives what that changes, and the places that stay."""
+        stale = now - self._columns.last_row > self.rule.options.forget_after_ms
+        if not stale.any():
+            return None
+        gone, kept = np.flatnonzero(stale), np.flatnonzero(~stale)
+        keys, old = self._keys, self._columns.take(gone)
+        self._keys, self._columns = [keys[place] for place in kept.tolist()], self._columns.take(kept)
+        if self._which is not None:
+            self._which = self._which[kept]
+        return Judged([keys[place] for place in gone.tolist()], cells.take(gone), old, forget(old)), kept
+
+    def _changes(self, judged: Judged, window: Window) -> list[_Change]:
+        """Make objects of what moved or is said, and of nothing else."""
+        places = np.flatnonzero((judged.after.move > 0) | (judged.after.notice > 0))
+        if not len(places):
+            return []
+        result, name, changes = window.result, self.rule.options.name, []
+        for fact in _facts(judged, places):
+            fingerprint = fingerprint_of(self._environment, fact.key, name)
+            episode = f"{fingerprint}:{fact.start // 1000}"
+            transition = saying = None
+            if fact.move:
+                moved = (STATES[fact.before], STATES[fact.after], SEVERITIES[fact.severity], MOVES[fact.move])
+                transition = Transition(result.end, name, fact.key, fingerprint, episode, *moved)
+            if fact.notice:
+                saying = self._saying(fact, fingerprint, episode, result)
+            changes.append(_Change(fact.key, transition, saying))
+        return changes
+
+    def _saying(self, fact: "_Fact", fingerprint: str, episode: str, result: WindowResult) -> Saying:
+        rule = self.rule
+        if rule.variants:
+            rule = rule.variant(rule.choose(self._labels.of(rule, fact.key)))
+        return Saying(
+            rule=rule,
+            window_start=result.start,
+            at=result.end,
+            key=fact.key,
+            fingerprint=fingerprint,
+            episode=episode,
+            start=fact.start,
+            number=fact.said_so_far - 1,
+            reason=NOTICES[fact.notice],
+            severity=fact.said,
+            value=self.rule.shown(fact.value),
+            count=fact.records,
+            level=LEVELS[fact.level],
+            peak=None if math.isnan(fact.peak) else fact.peak,
+            breaches=fact.breaches,
+            exemplars=result.exemplars.get((self.rule.options.metric, fact.key), ()),
+        )
+
+    def _write(self, changes: Iterable[_Change], window: Window, out: Decisions) -> None:
+        for change in changes:
+            if change.transition is not None:
+                out.transitions.append(change.transition)
+            if change.saying is not None:
+                heard = frozenset(self._told.pop(change.key, ()))
+                notification, heard = self._notifier.build(change.saying, heard)
+                if notification.status == "firing":
+                    self._told[change.key] = sorted(heard)
+                out.notifications.append(notification)
+                out.provenance.append(self._notifier.provenance(change.saying, notification.id, window.partitions))
+
+    def to_state(self, lists: list[list[str]]) -> dict[str, Any]:
+        """Give plain values; the keys go to `lists`, once for all rules that know the same."""
+        if self._keys not in lists[-1:]:
+            lists.append(self._keys)
+        columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
+        return {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, "told": self._told}
+
+    def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
+        """Undo `to_state`; what the state does not have is as for a new key."""
+        self._keys = lists[state["keys"]]
+        fresh = AlertColumns().take(np.full(len(self._keys), -1))
+        known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
+        self._columns = AlertColumns(**known)
+        self._told = state["told"]
+        if self._which is not None:
+            self._which = np.array(self._choose(self._keys), np.int16)

@@ -1,0 +1,14 @@
+"""Policy: what decides, beside rules and routes, who hears of an alert and what is said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """What of a configuration the policy needs; `runbooks` are the first steps of each rule's runbook."""
+
+    runbooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+NO_POLICY = PolicyOptions()
