@@ -15,7 +15,7 @@ from flows.labels import Labels
 from flows.metric import MetricOptions
 from flows.notify import Notifier
 from flows.policy import NO_POLICY, PolicyOptions
-from flows.route import RouteOptions
+from flows.route import RouteOptions, Routes
 from flows.rule import RuleOptions, compile_rule
 from flows.snapshot import pack, unpack
 from flows.window import WindowResult
@@ -64,7 +64,7 @@ class Alerting:
         metrics = {metric.name: metric for metric in config.metrics}
         database = config.clickhouse.database if config.clickhouse else ClickHouseOptions().database
         labels = Labels(config.environment, config.labels)
-        notifier = Notifier(config.environment, labels, config.routes, database, policy.runbooks)
+        notifier = Notifier(config.environment, labels, Routes(config.routes, labels), database, policy.runbooks)
         self._books = [
             Book(compile_rule(options, metrics[options.metric]), config.environment, labels, notifier)
             for options in sorted(config.rules, key=lambda rule: rule.name)

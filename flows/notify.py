@@ -1,7 +1,6 @@
 """Notify: from a decision to what people read: routing, title and text, evidence and provenance.
 
-Routing: the first route whose severities hold the severity takes it; a de-escalation and a resolve go to all that heard of
-the episode, also when the routes have changed since.
+A de-escalation and a resolve go to all that heard of the episode, also when the routes have changed since.
 """
 
 import hashlib
@@ -15,8 +14,8 @@ import orjson
 from flows.exemplar import Exemplar
 from flows.labels import SEVERITY_NAMES, Labels
 from flows.output import canonical, rfc3339
-from flows.route import RouteOptions
-from flows.rule import CRITICAL, WARNING, Rule
+from flows.route import Routes
+from flows.rule import Rule
 from flows.wording import words_of
 from sinks.notification import Notification
 
@@ -52,7 +51,7 @@ class Notifier:
         self,
         environment: str,
         labels: Labels,
-        routes: Sequence[RouteOptions],
+        routes: Routes,
         database: str,
         runbooks: Mapping[str, tuple[str, ...]],
     ) -> None:
@@ -61,12 +60,12 @@ class Notifier:
         self._labels = labels
         self._database = database
         self._runbooks = runbooks
-        self._channels = {code: _first(routes, SEVERITY_NAMES[code]) for code in (WARNING, CRITICAL)}
+        self._routes = routes
 
     def build(self, saying: Saying, heard: frozenset[str]) -> tuple[Notification, frozenset[str]]:
         """Give the notification, and who has heard of the episode now; `heard` is who had before."""
         ended = saying.reason in ENDED
-        channels = self._channels[saying.severity]
+        channels = self._routes.channels(self._routes.taken(saying.rule, saying.key, saying.severity))
         if saying.reason in ("first", "reopened"):
             heard = frozenset()
         heard = heard if ended else heard | channels
@@ -125,10 +124,6 @@ def sql_of(saying: Saying, database: str) -> str:
         f" AND window_start = {_time(saying.window_start)} AND window_end = {_time(saying.at)}"
         f" AND {f'key = map({key})' if key else 'empty(key)'}"
     )
-
-
-def _first(routes: Sequence[RouteOptions], severity: str) -> frozenset[str]:
-    return next((frozenset(route.channels) for route in routes if severity in route.severity), frozenset())
 
 
 def _evidence(chosen: Exemplar) -> dict[str, Any]:

@@ -66,7 +66,32 @@ def test_a_route_that_cannot_be_meant_is_refused(severity, words):
     problems = list(RouteOptions(severity=severity, channels=("chat",)).problems())
     assert [key for key, _ in problems] == ["severity"]
     assert words in problems[0][1]
-    assert RouteOptions.NOT_YET == ("match", "group_by", "continue")
+
+
+def hosts(**rates):
+    return result_of(0, {("error_rate", f'{{"host":"{host}"}}'): (rate, 1000) for host, rate in rates.items()})
+
+
+def test_a_route_takes_the_alerts_whose_labels_it_matches_and_the_rest_goes_on():
+    web = RouteOptions(match={"host": "=~w.*"}, channels=("web",))
+    loud = RouteOptions(match=("severity=critical", "environment=test", "rule=high_error_rate"), channels=("pager",))
+    results = [hosts(w1=0.4, a=0.4), hosts(w1=0.4, a=0.4)]
+    told = said(results, routes=(web, loud, REST))
+    assert [(each.key["host"], *each.channels) for each in told] == [("a", "pager"), ("w1", "web")]
+    assert channels(rates(0.02, 0.02), routes=(web, loud, REST)) == [("first", "chat", "mail")]
+
+
+def test_a_route_with_continue_lets_the_routes_behind_it_have_the_alert_too():
+    team = RouteOptions(match={"team": "edge"}, channels=("team",), continue_=True)
+    other = RouteOptions(match={"team": "other"}, channels=("other",), continue_=True)
+    assert channels(rates(0.4), routes=(other, team, CRITICAL, REST)) == [("first", "chat", "pager", "team")]
+    assert channels(rates(0.4), routes=(other, team)) == [("first", "team")]
+
+
+def test_an_escalation_is_routed_anew_by_its_severity_label():
+    loud = RouteOptions(match={"severity": "critical"}, channels=("pager",))
+    told = channels(rates(0.02, 0.02, 0.4, 0.0, 0.0), routes=(loud, REST))
+    assert told == [("first", "chat", "mail"), ("escalated", "pager"), ("resolved", "chat", "mail", "pager")]
 
 
 def test_the_life_of_an_alert_in_the_words_that_people_read():
