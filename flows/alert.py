@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import zstandard
 
 from flows.book import Book, Decisions, Window
+from flows.grouping import Grouping
 from flows.labels import Labels
 from flows.metric import MetricOptions
 from flows.notify import Notifier
@@ -69,6 +70,7 @@ class Alerting:
             Book(compile_rule(options, metrics[options.metric]), config.environment, labels, notifier)
             for options in sorted(config.rules, key=lambda rule: rule.name)
         ]
+        self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._snapshot: bytes | None = None
 
     def evaluate(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = ()) -> Decisions:
@@ -76,7 +78,7 @@ class Alerting:
 
         `partitions` says what the window was read from, for the provenance of its notifications.
         """
-        out = Decisions([], [], [], [])
+        out = Decisions()
         if not any(rows.keys for rows in result.metrics.values()):
             return out
         self._snapshot = None
@@ -84,6 +86,8 @@ class Alerting:
         judged = [(book, book.judge(window)) for book in self._books if book.rule.metric.dataset == result.dataset]
         for book, each in judged:
             book.decide(each, window, out)
+        out.told = self._grouping.grouped(out.told)
+        out.messages = self._grouping.messages(out.told)
         return out
 
     def snapshot(self) -> bytes:
@@ -91,7 +95,7 @@ class Alerting:
         if self._snapshot is None:
             lists: list[list[str]] = []
             rules = {book.rule.options.name: book.to_state(lists) for book in self._books}
-            self._snapshot = zstandard.compress(pack({"keys": lists, "rules": rules}), 1)
+            self._snapshot = zstandard.compress(pack({"keys": lists, "rules": rules, "groups": self._grouping.to_state()}), 1)
         return self._snapshot
 
     def restore(self, state: bytes) -> None:
@@ -101,4 +105,6 @@ class Alerting:
             known = found["rules"].get(book.rule.options.name)
             if known is not None and known["identity"] == book.identity:
                 book.load(known, found["keys"])
+        known = frozenset(fingerprint for book in self._books for fingerprint in book.told())
+        self._grouping.load(found.get("groups", []), known)
         self._snapshot = None

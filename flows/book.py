@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flows.alert_state import MOVES, NOTICES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
 from flows.evaluation import Evaluations
 from flows.labels import Labels
-from flows.notify import Notifier, Saying
+from flows.notify import Notifier, Saying, Told
 from flows.rule import LEVELS, NO_DATA, OK, Rule
 from flows.transition import Transition, fingerprint_of
 from flows.window import MetricRows, WindowResult
@@ -23,14 +23,20 @@ from sinks.notification import Notification
 _OTHER = ':"(other)"'  # what a value looks like in canonical JSON; inside a longer text its quotes were escaped
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decisions:
-    """What one window led to, each list sorted by rule and key."""
+    """What one window led to, each list sorted by rule and key; `messages` are what goes out of what was told."""
 
-    evaluations: list[Evaluations]
-    transitions: list[Transition]
-    notifications: list[Notification]
-    provenance: list[bytes]
+    evaluations: list[Evaluations] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    provenance: list[bytes] = field(default_factory=list)
+    messages: list[Notification] = field(default_factory=list)
+
+    @property
+    def notifications(self) -> list[Notification]:
+        """Give the notification of each alert of which something is said."""
+        return [each.notification for each in self.told]
 
 
 class Window:
@@ -291,11 +297,15 @@ class Book:
                 out.transitions.append(change.transition)
             if change.saying is not None:
                 heard = frozenset(self._told.pop(change.key, ()))
-                notification, heard = self._notifier.build(change.saying, heard)
-                if notification.status == "firing":
-                    self._told[change.key] = sorted(heard)
-                out.notifications.append(notification)
-                out.provenance.append(self._notifier.provenance(change.saying, notification.id, window.partitions))
+                told = self._notifier.build(change.saying, heard)
+                if told.notification.status == "firing":
+                    self._told[change.key] = sorted(told.heard)
+                out.told.append(told)
+                out.provenance.append(self._notifier.provenance(change.saying, told.notification.id, window.partitions))
+
+    def told(self) -> Iterable[str]:
+        """Give the fingerprints of the alerts that somebody has heard of and that are not over."""
+        return (fingerprint_of(self._environment, key, self.rule.options.name) for key in self._told)
 
     def to_state(self, lists: list[list[str]]) -> dict[str, Any]:
         """Give plain values; the keys go to `lists`, once for all rules that know the same."""

@@ -24,7 +24,7 @@ from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.runbook import first_steps
 from flows.window import WindowOptions
-from sinks.channels import CHANNELS
+from sinks.channels import CHANNELS, kind_of
 from sinks.clickhouse import ClickHouseOptions
 
 _TABLES = (
@@ -183,7 +183,7 @@ class _Builder:
             channels=channels,
             clickhouse=clickhouse,
             log_level=log_level,
-            policy=PolicyOptions(runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules}),
+            policy=self._policy(rules, channels),
         )
 
     def _text(self, key: str, default: str) -> str:
@@ -280,6 +280,12 @@ class _Builder:
             RouteOptions(severity=("critical",), channels=tuple(channels)),
             RouteOptions(channels=chats or tuple(channels)),
         ]
+
+    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
+        return PolicyOptions(
+            runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
+            modes={name: kind_of(options).many for name, options in channels.items()},
+        )
 
     def _observe(self) -> str:
         given = self._given.get("observe", {})

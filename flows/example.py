@@ -55,7 +55,12 @@ _SHOWN: dict[str, dict[str, str]] = {
         "labels": '{ team = "edge" }',
         "overrides": '[{ match = { ClientRequestHost = "admin.example.com" }, above = { critical = 0.1 } }]',
     },
-    "[route]": {"match": '{ team = "edge" }', "severity": '["critical"]', "channels": '["pagerduty", "slack"]'},
+    "[route]": {
+        "match": '{ team = "edge" }',
+        "severity": '["critical"]',
+        "channels": '["pagerduty", "slack"]',
+        "group_by": '["rule"]',
+    },
     "channel.slack": {
         "webhook_url": '"env:SLACK_WEBHOOK_URL"',
         "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',

@@ -76,10 +76,10 @@ class RuleJudge:
         decisions = self._alerting.evaluate(result, partitions)
         out: list[Any] = [Block("evaluations", e.window_end, e.rule, e.lines()) for e in decisions.evaluations]
         out += _by_rule("transitions", result.end, [(t.rule, t.line()) for t in decisions.transitions])
-        out += _by_rule("notifications", result.end, [(n.rule, n.line()) for n in decisions.notifications])
+        out += _by_rule("notifications", result.end, [(t.notification.rule, t.notification.line()) for t in decisions.told])
         if decisions.provenance:
             out.append(Block("provenance", result.end, result.dataset, b"".join(decisions.provenance)))
-        return [*out, *decisions.notifications]
+        return [*out, *decisions.messages]
 
     def snapshot(self) -> bytes:
         """Give the state of all rules."""

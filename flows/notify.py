@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -44,6 +44,15 @@ class Saying:
     exemplars: tuple[Exemplar, ...]
 
 
+class Told(NamedTuple):
+    """A notification, the routes that took its alert, and who had heard of the episode `before` and has `heard` now."""
+
+    notification: Notification
+    taken: tuple[int, ...]
+    before: frozenset[str]
+    heard: frozenset[str]
+
+
 class Notifier:
     """Builds notifications; pure, so a replay says the same words."""
 
@@ -62,13 +71,14 @@ class Notifier:
         self._runbooks = runbooks
         self._routes = routes
 
-    def build(self, saying: Saying, heard: frozenset[str]) -> tuple[Notification, frozenset[str]]:
-        """Give the notification, and who has heard of the episode now; `heard` is who had before."""
+    def build(self, saying: Saying, before: frozenset[str]) -> Told:
+        """Give the notification, and who has heard of the episode now; `before` is who had."""
         ended = saying.reason in ENDED
-        channels = self._routes.channels(self._routes.taken(saying.rule, saying.key, saying.severity))
+        taken = self._routes.taken(saying.rule, saying.key, saying.severity)
+        channels = self._routes.channels(taken)
         if saying.reason in ("first", "reopened"):
-            heard = frozenset()
-        heard = heard if ended else heard | channels
+            before = frozenset()
+        heard = before if ended else before | channels
         key: dict[str, str] = orjson.loads(saying.key)
         title, text = words_of(saying, key)
         name = saying.rule.options.name
@@ -93,7 +103,7 @@ class Notifier:
             evidence=self._evidence(saying),
             environment=self._environment,
         )
-        return notification, heard
+        return Told(notification, taken, before, heard)
 
     def _evidence(self, saying: Saying) -> dict[str, Any]:
         options = saying.rule.options

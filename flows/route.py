@@ -21,8 +21,10 @@ class RouteOptions:
     severity: tuple[str, ...] = field(default=("warning", "critical"), metadata={"help": "severities it takes"})
     channels: tuple[str, ...] = field(metadata={"help": "names of channels"})
     continue_: bool = field(default=False, metadata={"help": "routes behind it may take the alert too"})
-
-    NOT_YET = ("group_by",)
+    group_by: tuple[str, ...] = field(
+        default=(), metadata={"help": "labels; alerts of one window that agree in them make one message"}
+    )
+    limit: int = field(default=50, metadata={"help": "messages of one window, at chat channels; the rest is one digest"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
@@ -32,6 +34,8 @@ class RouteOptions:
         for name in self.severity:
             if name not in ("warning", "critical"):
                 yield "severity", f"{name!r} is not a severity; allowed: warning, critical"
+        if self.limit < 1:
+            yield "limit", f"must be at least 1, not {self.limit}"
 
 
 class Routes:

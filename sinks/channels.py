@@ -17,12 +17,15 @@ class ChannelKind:
     build: Callable[[str, Any], Channel]
     pace: Pace = UNLIMITED
     unsaid: str = "each"  # see ChannelDestination
+    many: str = "each"  # alerts at once: "each" by itself, "digest" by route and group, "storm" beyond a few one for all
 
 
 CHANNELS: dict[str, ChannelKind] = {
-    "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
-    "pagerduty": ChannelKind(options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"),
-    "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once"),
+    "console": ChannelKind(options=console.ConsoleOptions, build=console.build, many="digest"),
+    "pagerduty": ChannelKind(
+        options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never", many="storm"
+    ),
+    "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once", many="digest"),
 }
 
 

@@ -24,6 +24,7 @@ NOUNS = {
     "exemplar",
     "expression",
     "group",
+    "grouping",
     "labels",
     "matcher",
     "measure",
