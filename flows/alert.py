@@ -15,9 +15,10 @@ from flows.grouping import Grouping
 from flows.labels import Labels
 from flows.metric import MetricOptions
 from flows.notify import Notifier
-from flows.policy import NO_POLICY, PolicyOptions
+from flows.policy import NO_POLICY, NO_SILENCES, PolicyOptions, Suppression
 from flows.route import RouteOptions, Routes
 from flows.rule import RuleOptions, compile_rule
+from flows.silence import Silences
 from flows.snapshot import pack, unpack
 from flows.window import WindowResult
 from sinks.clickhouse import ClickHouseOptions
@@ -60,7 +61,7 @@ class AlertConfig(Protocol):
 class Alerting:
     """The state of all rules of all datasets; one call a closed window, in the order of their ends."""
 
-    def __init__(self, config: AlertConfig, policy: PolicyOptions = NO_POLICY) -> None:
+    def __init__(self, config: AlertConfig, policy: PolicyOptions = NO_POLICY, silences: Silences = NO_SILENCES) -> None:
         """Start without any known key."""
         metrics = {metric.name: metric for metric in config.metrics}
         database = config.clickhouse.database if config.clickhouse else ClickHouseOptions().database
@@ -70,6 +71,7 @@ class Alerting:
             Book(compile_rule(options, metrics[options.metric]), config.environment, labels, notifier)
             for options in sorted(config.rules, key=lambda rule: rule.name)
         ]
+        self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._snapshot: bytes | None = None
 
@@ -84,8 +86,10 @@ class Alerting:
         self._snapshot = None
         window = Window(result, partitions)
         judged = [(book, book.judge(window)) for book in self._books if book.rule.metric.dataset == result.dataset]
-        for book, each in judged:
-            book.decide(each, window, out)
+        steps = [(book.rule.options.name, each.keys, each.after) for book, each in judged]
+        quiet = self._suppression.at(result.dataset, result.end, steps)
+        for number, (book, each) in enumerate(judged):
+            book.decide(each, quiet[number] if quiet else None, window, out)
         out.told = self._grouping.grouped(out.told)
         out.messages = self._grouping.messages(out.told)
         return out

@@ -18,6 +18,7 @@ from flows.notify import Notifier, Saying, Told
 from flows.rule import LEVELS, NO_DATA, OK, Rule
 from flows.transition import Transition, fingerprint_of
 from flows.window import MetricRows, WindowResult
+from flows.withhold import Hearing
 from sinks.notification import Notification
 
 _OTHER = ':"(other)"'  # what a value looks like in canonical JSON; inside a longer text its quotes were escaped
@@ -163,7 +164,7 @@ class Book:
         self._keys: list[str] = []
         self._columns = AlertColumns()
         self._which: NDArray[np.int16] | None = np.zeros(0, np.int16) if rule.variants else None
-        self._told: dict[str, list[str]] = {}  # who heard of an open episode, by key
+        self._hearing = Hearing()
 
     def judge(self, window: Window) -> Judged:
         """Move the state of all known keys by one window."""
@@ -177,11 +178,13 @@ class Book:
         self._columns = after.columns
         return Judged(self._keys, cells, before, after, gone[0] if gone else None)
 
-    def decide(self, judged: Judged, window: Window, out: Decisions) -> None:
-        """Write down what a window did, and say what is to be said."""
-        found = self._changes(judged, window)
-        if judged.gone is not None:
-            found = sorted(found + self._changes(judged.gone, window), key=lambda change: change.key)
+    def decide(self, judged: Judged, quiet: NDArray[np.int8] | None, window: Window, out: Decisions) -> None:
+        """Write down what a window did, and say what is to be said; `quiet` (k,) is what keeps each alert quiet."""
+        gone = judged.gone and replace(judged.gone, after=self._hearing.forget(judged.gone.keys, judged.gone.after))
+        after, suppressed = self._hearing.settle(judged.keys, judged.before, judged.after, quiet, window.result.end)
+        found = self._changes(replace(judged, after=after), window)
+        if gone is not None:
+            found = sorted(found + self._changes(gone, window), key=lambda change: change.key)
         if judged.keys:
             options = self.rule.options
             evaluations = Evaluations(
@@ -196,6 +199,7 @@ class Book:
                 before=judged.before.state,
                 after=judged.after.columns.state,
                 severity=judged.after.columns.severity,
+                suppressed=suppressed,
             )
             out.evaluations.append(evaluations)
         self._write(found, window, out)
@@ -296,23 +300,23 @@ class Book:
             if change.transition is not None:
                 out.transitions.append(change.transition)
             if change.saying is not None:
-                heard = frozenset(self._told.pop(change.key, ()))
+                heard = frozenset(self._hearing.told.pop(change.key, ()))
                 told = self._notifier.build(change.saying, heard)
                 if told.notification.status == "firing":
-                    self._told[change.key] = sorted(told.heard)
+                    self._hearing.told[change.key] = sorted(told.heard)
                 out.told.append(told)
                 out.provenance.append(self._notifier.provenance(change.saying, told.notification.id, window.partitions))
 
     def told(self) -> Iterable[str]:
         """Give the fingerprints of the alerts that somebody has heard of and that are not over."""
-        return (fingerprint_of(self._environment, key, self.rule.options.name) for key in self._told)
+        return (fingerprint_of(self._environment, key, self.rule.options.name) for key in self._hearing.told)
 
     def to_state(self, lists: list[list[str]]) -> dict[str, Any]:
         """Give plain values; the keys go to `lists`, once for all rules that know the same."""
         if self._keys not in lists[-1:]:
             lists.append(self._keys)
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
-        return {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, "told": self._told}
+        return {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
 
     def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
         """Undo `to_state`; what the state does not have is as for a new key."""
@@ -320,6 +324,6 @@ class Book:
         fresh = AlertColumns().take(np.full(len(self._keys), -1))
         known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
         self._columns = AlertColumns(**known)
-        self._told = state["told"]
+        self._hearing.load(state)
         if self._which is not None:
             self._which = np.array(self._choose(self._keys), np.int16)

@@ -10,7 +10,9 @@ from typing import Any
 from connectors.dataset import DatasetOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from flows.engine_options import EngineOptions
+from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
+from flows.mute import MuteOptions
 from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
@@ -61,6 +63,19 @@ _SHOWN: dict[str, dict[str, str]] = {
         "channels": '["pagerduty", "slack"]',
         "group_by": '["rule"]',
     },
+    "[inhibit]": {
+        "source": '{ rule = "failing", severity = "critical" }',
+        "target": '{ severity = "warning" }',
+        "equal": '["ClientRequestHost"]',
+    },
+    "[mute]": {
+        "name": '"nights"',
+        "match": "['team!=\"edge\"', 'rule=~\"slow_.*\"']",
+        "times": '["22:00-06:00"]',
+        "weekdays": '["mon-fri"]',
+        "zone": '"Europe/Berlin"',
+        "except_critical": "true",
+    },
     "channel.slack": {
         "webhook_url": '"env:SLACK_WEBHOOK_URL"',
         "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',
@@ -80,6 +95,8 @@ def example_text() -> str:
         ("[metric]", MetricOptions),
         ("[rule]", RuleOptions),
         ("[route]", RouteOptions),
+        ("[inhibit]", InhibitOptions),
+        ("[mute]", MuteOptions),
         *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
         ("clickhouse", ClickHouseOptions),
     ]

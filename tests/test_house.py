@@ -23,12 +23,15 @@ NOUNS = {
     "exact_sum",
     "exemplar",
     "expression",
+    "evaluation",
     "group",
     "grouping",
+    "inhibit",
     "labels",
     "matcher",
     "measure",
     "metric",
+    "mute",
     "notify",
     "partial",
     "path",
@@ -36,8 +39,10 @@ NOUNS = {
     "route",
     "rule",
     "samples",
+    "silence",
     "transition",
     "window",
+    "withhold",
 }
 ENGINE = {"engine", "monitor", "cli"}
 OUTSIDE = {

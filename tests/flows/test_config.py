@@ -102,8 +102,8 @@ channels = ["slak"]
     found = problems("colour = 1\n" + text)
     assert found == [
         (
-            "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, channel,"
-            " clickhouse, observe"
+            "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, inhibit,"
+            " mute, channel, clickhouse, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
@@ -131,6 +131,20 @@ channels = ["slak"]
         (MINIMAL + "[channel.email]\n", "channel.email: not yet: this version does not have channels of kind 'email'"),
         (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
         (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
+        (MINIMAL + "[[silence]]\n", "silence: silences are not configured: use `edgewatch silence add`"),
+        (MINIMAL + "[[inhibit]]\nsource = { a = 'b' }\n", "inhibit #1.target: is missing"),
+        (MINIMAL + "[[inhibit]]\nsource = 1\ntarget = ['a']\n", "inhibit #1.source: must be a table or an array, not 1"),
+        (MINIMAL + "[[inhibit]]\nsource = ['a']\ntarget = ['b=c']\n", "inhibit #1.source: 'a' is not a matcher; write"),
+        (
+            MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rate' }\ntarget = { rule = 'slow_database' }\n",
+            "inhibit #1: high_error_rate and slow_database are of two datasets, http_requests and performance",
+        ),
+        (
+            MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rat' }\ntarget = { team = 'x' }\n",
+            "inhibit #1: no rule 'high_error_rat'; did you mean 'high_error_rate'?",
+        ),
+        (MINIMAL + "[[mute]]\nname = 'm'\nzone = 'Mars'\n", "mute \"m\".zone: 'Mars' is not a time zone"),
+        (MINIMAL + "[[route]]\nmatch = { a = '=~(' }\nchannels = ['console']\n", "route #1.match: '(' is not a regular"),
         (MINIMAL.replace('"http_requests"', '"requests"'), 'input.kafka.topics."logpush.http_requests": no dataset'),
         ('[input.kafka]\nbrokers = ["a:1"]\n', "input.kafka.topics: is missing"),
         (MINIMAL + '[[rule]]\nname = "r"\nmetric = "x"\nstatistic = "p99"\nabove = { warning = 1 }\n', "no metric 'x'"),
