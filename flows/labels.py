@@ -28,6 +28,7 @@ class Labels:
         """Take the labels that go on every alert."""
         self._environment = environment
         self._general = dict(general)
+        self._last: tuple[str, str, dict[str, str]] = ("", "", {})  # several choices in a row look at one alert
 
     def shown(self, rule: Rule, key: Mapping[str, str]) -> dict[str, str]:
         """Give the labels that a notification carries."""
@@ -35,6 +36,9 @@ class Labels:
 
     def of(self, rule: Rule, key: str, severity: int = 0) -> dict[str, str]:
         """Give the labels that matchers see; without a severity there is no such label."""
-        labels = self.shown(rule, orjson.loads(key))
-        labels |= {"rule": rule.options.name, "environment": self._environment}
-        return labels | {"severity": SEVERITY_NAMES[severity]} if severity else labels
+        name, known, labels = self._last
+        if name != rule.options.name or known != key:
+            name = rule.options.name
+            labels = {**self.shown(rule, orjson.loads(key)), "rule": name, "environment": self._environment}
+            self._last = name, key, labels
+        return {**labels, "severity": SEVERITY_NAMES[severity]} if severity else labels

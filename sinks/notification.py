@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -109,6 +110,7 @@ class Channel(Protocol):
         ...
 
 
+@lru_cache(64)
 def rfc3339(ms: int) -> str:
     """Give a time in ms UTC as RFC 3339, whole seconds without a fraction."""
     seconds, rest = divmod(ms, 1000)
