@@ -94,6 +94,10 @@ class Alerting:
         out.messages = self._grouping.messages(out.told)
         return out
 
+    def firing(self, dataset: str) -> list[dict[str, Any]]:
+        """Give the alerts of a dataset that are firing or recovering, with the labels that matchers see."""
+        return [alert for book in self._books if book.rule.metric.dataset == dataset for alert in book.firing()]
+
     def snapshot(self) -> bytes:
         """Give the state of all rules, compressed."""
         if self._snapshot is None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.alert_state import MOVES, NOTICES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
+from flows.alert_state import FIRING, MOVES, NOTICES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
 from flows.evaluation import Evaluations
 from flows.labels import Labels
 from flows.notify import Notifier, Saying, Told
@@ -306,6 +306,15 @@ class Book:
                     self._hearing.told[change.key] = sorted(told.heard)
                 out.told.append(told)
                 out.provenance.append(self._notifier.provenance(change.saying, told.notification.id, window.partitions))
+
+    def firing(self) -> Iterable[dict[str, Any]]:
+        """Give the alerts that are firing or recovering."""
+        columns = self._columns
+        for place in np.flatnonzero(columns.state >= FIRING).tolist():
+            key, severity = self._keys[place], int(columns.severity[place])
+            labels = self._labels.of(self.rule, key, severity)
+            state = STATES[columns.state[place]]
+            yield {"rule": self.rule.options.name, "state": state, "start": int(columns.start[place]), "labels": labels}
 
     def told(self) -> Iterable[str]:
         """Give the fingerprints of the alerts that somebody has heard of and that are not over."""
