@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import zstandard
 
-from flows.book import Book, Decisions, Window
+from flows.book import Book, Decisions
 from flows.grouping import Grouping
+from flows.judged import Window
 from flows.labels import Labels
 from flows.metric import MetricOptions
 from flows.notify import Notifier

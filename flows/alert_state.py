@@ -66,6 +66,8 @@ class AlertColumns:
     last_row: Ints = _column(np.int64, NEVER)
     peak: Ints = _column(np.float64)  # worst value of this episode; shown, never decided on
     breaches: Ints = _column(np.int32)  # evaluations of this episode that were not ok
+    turns: Ints = _column(np.int64)  # a bit an evaluation, the last one lowest: it began to fire or resolved
+    flapping: Ints = _column(np.bool_)
 
     def take(self, places: NDArray[np.int64]) -> "AlertColumns":
         """Give the keys at `places`; -1 is a new key."""

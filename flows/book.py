@@ -4,24 +4,24 @@
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.alert_state import FIRING, MOVES, NOTICES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
+from flows.alert_state import FIRING, MOVES, SEVERITIES, STATES, AlertColumns, Policy, forget, step
 from flows.evaluation import Evaluations
+from flows.flap import FOREVER_MS, flapped
+from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
 from flows.notify import Notifier, Saying, Told
 from flows.rule import LEVELS, NO_DATA, OK, Rule
 from flows.transition import Transition, fingerprint_of
-from flows.window import MetricRows, WindowResult
-from flows.withhold import Hearing
+from flows.window import WindowResult
+from flows.withhold import REASONS, Hearing
 from sinks.notification import Notification
-
-_OTHER = ':"(other)"'  # what a value looks like in canonical JSON; inside a longer text its quotes were escaped
 
 
 @dataclass(slots=True)
@@ -38,52 +38,6 @@ class Decisions:
     def notifications(self) -> list[Notification]:
         """Give the notification of each alert of which something is said."""
         return [each.notification for each in self.told]
-
-
-class Window:
-    """One window's rows as rules want them: of some keys, never `(other)`."""
-
-    def __init__(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]]) -> None:
-        self.result = result
-        self.partitions = list(partitions)
-        self._chosen: dict[tuple[str, str], tuple[list[str], NDArray[np.int64] | None]] = {}
-
-    def rows(self, rule: Rule) -> tuple[list[str], NDArray[np.float64], NDArray[np.int64]]:
-        """Give the keys that a rule judges, their values and counts."""
-        rows = self.result.metrics.get(rule.options.metric)
-        if rows is None:
-            return [], np.zeros(0), np.zeros(0, np.int64)
-        place = rule.options.metric, rule.keys
-        if place not in self._chosen:
-            self._chosen[place] = _choose(rows, rule.keys)
-        keys, chosen = self._chosen[place]
-        values = rows.statistics[rule.options.statistic]
-        return (keys, values, rows.counts) if chosen is None else (keys, values[chosen], rows.counts[chosen])
-
-
-def _choose(rows: MetricRows, kind: str) -> tuple[list[str], NDArray[np.int64] | None]:
-    """Give the wanted keys, and their places where they are not all."""
-    chosen = [
-        place
-        for place, key in enumerate(rows.keys)
-        if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
-    ]
-    if len(chosen) == len(rows.keys):
-        return rows.keys, None
-    return [rows.keys[place] for place in chosen], np.array(chosen, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """What a window has for the known keys of a rule: columns (k,), NaN and 0 where there is no row."""
-
-    values: NDArray[np.float64]
-    counts: NDArray[np.int64]
-    level: NDArray[np.int8]
-
-    def take(self, places: NDArray[np.int64]) -> "Cells":
-        """Give the cells at `places`."""
-        return Cells(self.values[places], self.counts[places], self.level[places])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +68,7 @@ class _Fact(NamedTuple):
     level: int
 
 
-def _facts(judged: "Judged", places: NDArray[np.int64]) -> Iterable[_Fact]:
+def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
     """Take the alerts at `places` out of their columns."""
     after, keys = judged.after, [judged.keys[place] for place in places.tolist()]
     columns, cells = after.columns.take(places), judged.cells.take(places)
@@ -122,17 +76,6 @@ def _facts(judged: "Judged", places: NDArray[np.int64]) -> Iterable[_Fact]:
     numbers = (after.severity[places], columns.start, columns.count, columns.peak, columns.breaches)
     rows = (cells.values, cells.counts, cells.level)
     return map(_Fact._make, zip(keys, *(column.tolist() for column in (*codes, *numbers, *rows)), strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What one window did to a rule's alerts: columns (k,) over `keys`; `gone` are those that were forgotten."""
-
-    keys: list[str]
-    cells: Cells
-    before: AlertColumns
-    after: Step
-    gone: "Judged | None" = None
 
 
 class Book:
@@ -172,16 +115,19 @@ class Book:
         gone = self._forget(window.result.end, cells)
         if gone is not None:
             cells = cells.take(gone[1])
-        before = self._columns
+        before, flap = self._columns, self.rule.options.flap
         clear = (cells.level == OK) & self.rule.clears(cells.values, cells.counts, self._which)
         after = step(before, self._limited(), cells.level, cells.values, clear, window.result.end)
+        if flap is not None or before.flapping.any():
+            after = replace(after, columns=flapped(after, flap))
         self._columns = after.columns
         return Judged(self._keys, cells, before, after, gone[0] if gone else None)
 
     def decide(self, judged: Judged, quiet: NDArray[np.int8] | None, window: Window, out: Decisions) -> None:
         """Write down what a window did, and say what is to be said; `quiet` (k,) is what keeps each alert quiet."""
-        gone = judged.gone and replace(judged.gone, after=self._hearing.forget(judged.gone.keys, judged.gone.after))
-        after, suppressed = self._hearing.settle(judged.keys, judged.before, judged.after, quiet, window.result.end)
+        gone = judged.gone and replace(judged.gone, after=self._hearing.forget(judged.gone))
+        flaps = self.rule.options.flap is not None
+        after, suppressed = self._hearing.settle(judged, quiet, window.result.end, flaps=flaps)
         found = self._changes(replace(judged, after=after), window)
         if gone is not None:
             found = sorted(found + self._changes(gone, window), key=lambda change: change.key)
@@ -205,11 +151,16 @@ class Book:
         self._write(found, window, out)
 
     def _limited(self) -> Policy:
-        """Give the policy; where overrides give a severity to some keys only, as columns."""
-        if self._which is None:
-            return self._policy
-        warning, critical = (~np.isnan(self.rule.limits(name, self._which)) for name in ("warning", "critical"))
-        return replace(self._policy, has_warning=warning, has_critical=critical)
+        """Give the policy; where keys differ, as columns."""
+        policy = self._policy
+        if self._which is not None:
+            warning, critical = (~np.isnan(self.rule.limits(name, self._which)) for name in ("warning", "critical"))
+            policy = replace(policy, has_warning=warning, has_critical=critical)
+        if self.rule.options.flap is not None:
+            # While it is flapping, an alert goes on with its episode, however short the cooldown is.
+            cooldown = np.where(self._columns.flapping, FOREVER_MS, policy.cooldown_ms)
+            policy = replace(policy, cooldown_ms=cooldown)
+        return policy
 
     def _choose(self, keys: Iterable[str]) -> list[int]:
         """Give by which limits keys are judged."""
@@ -285,7 +236,7 @@ class Book:
             episode=episode,
             start=fact.start,
             number=fact.said_so_far - 1,
-            reason=NOTICES[fact.notice],
+            reason=REASONS[fact.notice],
             severity=fact.said,
             value=self.rule.shown(fact.value),
             count=fact.records,

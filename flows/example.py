@@ -53,6 +53,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "recover": "0.008",
         "min_count": "100",
         "for": "{ warning = 2, critical = 1 }",
+        "flap": "{ transitions = 4, windows = 12, leave = 2 }",
         "runbook": '"docs/runbooks/failing.md"',
         "labels": '{ team = "edge" }',
         "overrides": '[{ match = { ClientRequestHost = "admin.example.com" }, above = { critical = 0.1 } }]',

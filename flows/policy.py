@@ -81,13 +81,14 @@ class Suppression:
 
 
 def _active(books: Sequence[tuple[str, list[str], Step]]) -> tuple[list[tuple[int, int]], list[Alert]]:
-    """Give the alerts that fire or of which something is said, with their place: number of the book, place in it."""
+    """Give the alerts that fire, flap, or of which something is said, with their place: number of the book, place in it."""
     places: list[tuple[int, int]] = []
     alerts: list[Alert] = []
     for number, (rule, keys, after) in enumerate(books):
         fires = after.columns.state >= FIRING
-        found = np.flatnonzero(fires | (after.notice > 0))
-        columns = (found.tolist(), after.severity[found].tolist(), fires[found].tolist())
+        found = np.flatnonzero(fires | (after.notice > 0) | after.columns.flapping)
+        severities = np.where(after.severity > 0, after.severity, after.columns.said)[found]
+        columns = (found.tolist(), severities.tolist(), fires[found].tolist())
         for place, severity, firing in zip(*columns, strict=True):
             places.append((number, place))
             alerts.append((Subject(rule, keys[place], severity), firing))

@@ -24,6 +24,7 @@ WHOLE = frozenset({"count", "total", "bad", "good", "distinct"})  # statistics t
 _RECOVER = 0.8  # of the way back: default distance between the milder threshold and where an alert recovers
 _RECOVER_BELOW = 1.25
 _MAX_BACKOFF = 10
+_MOST_WINDOWS = 62  # of a flapping alert's memory: bits of a signed integer that are free
 _Z = 1.96  # 95 % of a normal distribution lie within so many standard deviations
 
 
@@ -59,6 +60,24 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flap:
+    """When an alert counts as flapping; turns are the evaluations in which it began to fire or resolved."""
+
+    transitions: int = field(default=4, metadata={"help": "flapping from so many turns on"})
+    windows: int = field(default=12, metadata={"help": "among so many evaluations"})
+    leave: int = field(default=2, metadata={"help": "until there are fewer"})
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if not 2 <= self.windows <= _MOST_WINDOWS:  # noqa: PLR2004 (one evaluation cannot flap)
+            yield "windows", f"must be 2 to {_MOST_WINDOWS}, not {self.windows}"
+        elif not 2 <= self.transitions <= self.windows:  # noqa: PLR2004
+            yield "transitions", f"must be 2 to windows ({self.windows}), not {self.transitions}"
+        elif not 1 <= self.leave <= self.transitions:
+            yield "leave", f"must be 1 to transitions ({self.transitions}), not {self.leave}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOptions:
     """One `[[rule]]` table."""
 
@@ -83,6 +102,7 @@ class RuleOptions:
         default=3_600_000, metadata={"duration": True, "help": "firing again within this continues the episode"}
     )
     forget_after_ms: int = field(default=86_400_000, metadata={"duration": True, "help": "a key without a row is forgotten"})
+    flap: Flap | None = field(default=None, metadata={"help": "hold what fires and resolves again and again, off unless given"})
     runbook: str = field(default="", metadata={"help": "what to do: a link, or a file whose first steps are quoted"})
     labels: dict[str, str] = field(default_factory=dict, metadata={"help": "go on every alert of the rule"})
     overrides: tuple[Override, ...] = field(
