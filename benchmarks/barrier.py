@@ -1,9 +1,11 @@
 """How long do rules take at a barrier? 10 000 keys x 50 rules: evaluate one window and write its decision records.
 
-Usage: python -m benchmarks.barrier [--keys N] [--rules N] [--runs N]        (one JSON line; medians in seconds)
+Usage: python -m benchmarks.barrier [--keys N] [--rules N] [--runs N] [--policy]        (one JSON line; medians in seconds)
 
 Three kinds of window are timed: `quiet` (1 in 1 000 keys changes), `storm` (1 in 10 keys starts to fire at once), and
-`churn` (1 in 10 keys is new). `snapshot` is the state after a quiet window.
+`churn` (1 in 10 keys is new). `held` follows the storm: what fires goes on firing, and nothing is said. `snapshot` is the
+state after a quiet window. With `--policy` there are a silence, a mute time, two inhibitions, and routes with matchers and
+groups.
 """
 
 import argparse
@@ -15,9 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flows.alert import Alerting
+from flows.inhibit import InhibitOptions
+from flows.matcher import parse_match
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
+from flows.mute import MuteOptions
+from flows.policy import PolicyOptions
+from flows.route import RouteOptions
 from flows.rule import RuleOptions, Thresholds
+from flows.silence import Silence
 from flows.window import MetricRows, WindowResult
 from sinks.clickhouse import ClickHouseOptions
 
@@ -38,7 +45,30 @@ class Setup:
     clickhouse: ClickHouseOptions | None = None
 
 
-def setup(rules: int) -> Setup:
+ROUTES = (
+    RouteOptions(match={"host": "=~host-00.*"}, channels=("pager",), continue_=True),
+    RouteOptions(match={"rule": "!=m0_mean"}, channels=("chat",), group_by=("rule",)),
+)
+POLICY = PolicyOptions(
+    modes={"chat": "digest", "pager": "storm"},
+    mutes=(MuteOptions(name="m", match={"host": "=~.*1.example.com"}),),
+    inhibits=(
+        InhibitOptions(source={"rule": "m0_mean"}, target={"rule": "=~m0_.*"}, equal=("host",)),
+        InhibitOptions(source={"severity": "critical"}, target={"severity": "warning"}, equal=("host", "rule")),
+    ),
+)
+
+
+class OneSilence:
+    """A silence that is always in force."""
+
+    def at(self, dataset: str, end: int) -> list[Silence]:
+        """Give it."""
+        matchers = parse_match({"host": "=~.*2.example.com"})
+        return [Silence(id=dataset, matchers=matchers, author="me", reason="measured", start=0, end=end + 1)]
+
+
+def setup(rules: int, *, policy: bool) -> Setup:
     """Make the configuration of so many rules."""
     metrics = tuple(
         MetricOptions(name=f"m{n}", kind="distribution", dataset="d", value="x", unit="ms", group_by=("host",))
@@ -46,7 +76,8 @@ def setup(rules: int) -> Setup:
     )
     limits = Thresholds(warning=100.0, critical=1000.0)
     named = [(metric.name, statistic) for metric in metrics for statistic in STATISTICS][:rules]
-    return Setup(metrics, tuple(RuleOptions(name=f"{m}_{s}", metric=m, statistic=s, above=limits) for m, s in named))
+    made = tuple(RuleOptions(name=f"{m}_{s}", metric=m, statistic=s, above=limits) for m, s in named)
+    return Setup(metrics, made, routes=ROUTES) if policy else Setup(metrics, made)
 
 
 class Windows:
@@ -66,6 +97,10 @@ class Windows:
         keys = self._keys[first : first + self._size]
         metrics = {metric.name: self._rows(metric.name, list(keys), bad) for metric in self._given.metrics}
         return WindowResult("d", self._ends - LENGTH_MS, self._ends, metrics, {})
+
+    def skip(self) -> None:
+        """Leave one window out."""
+        self._ends += LENGTH_MS
 
     def _rows(self, name: str, keys: list[str], bad: float) -> MetricRows:
         size = len(keys)
@@ -95,12 +130,14 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=10_000)
     parser.add_argument("--rules", type=int, default=50)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--policy", action="store_true")
     chosen = parser.parse_args()
-    given = setup(chosen.rules)
-    kinds: dict[str, list[float]] = {"quiet": [], "quiet_lines": [], "storm": [], "churn": [], "snapshot": []}
+    given = setup(chosen.rules, policy=chosen.policy)
+    kinds: dict[str, list[float]] = {n: [] for n in ("quiet", "quiet_lines", "snapshot", "storm", "held", "churn")}
     records = size = 0
     for _ in range(chosen.runs):
-        alerting, windows = Alerting(given), Windows(given, chosen.keys)
+        alerting = Alerting(given, POLICY, OneSilence()) if chosen.policy else Alerting(given)
+        windows = Windows(given, chosen.keys)
         timed(alerting, windows.make(0.0))
         evaluated, written, records = timed(alerting, windows.make(0.001))
         kinds["quiet"].append(evaluated + written)
@@ -108,10 +145,14 @@ def main() -> None:
         began = time.perf_counter()
         size = len(alerting.snapshot())
         kinds["snapshot"].append(time.perf_counter() - began)
-        kinds["storm"].append(sum(timed(alerting, windows.make(0.1))[:2]))
+        storm = windows.make(0.1)
+        kinds["storm"].append(sum(timed(alerting, storm)[:2]))
+        again = WindowResult("d", storm.start + LENGTH_MS, storm.end + LENGTH_MS, storm.metrics, {})
+        windows.skip()
+        kinds["held"].append(sum(timed(alerting, again)[:2]))
         kinds["churn"].append(sum(timed(alerting, windows.make(0.0, first=chosen.keys // 10))[:2]))
     medians = {f"{name}_s": round(statistics.median(found), 3) for name, found in kinds.items()}
-    shape = {"keys": chosen.keys, "rules": chosen.rules, "records": records, "snapshot_bytes": size}
+    shape = {"keys": chosen.keys, "rules": chosen.rules, "policy": chosen.policy, "records": records, "snapshot_bytes": size}
     print(json.dumps({"benchmark": "barrier", **shape, "runs": chosen.runs, **medians}))
 
 

@@ -32,6 +32,8 @@ MOVES = (
 )
 NOTICES = ("", "first", "reopened", "escalated", "de-escalated", "repeat", "resolved", "forgotten")
 NEVER = -(2**62)
+_LONGEST_REPEAT_MS = 86_400_000  # back-off goes no further, unless `repeat` itself is longer
+_MOST_DOUBLINGS = 64  # beyond it any interval is at its longest, and powers would overflow
 
 _MOVE = {name: number for number, name in enumerate(MOVES)}
 _NOTICE = {name: number for number, name in enumerate(NOTICES)}
@@ -60,9 +62,12 @@ class AlertColumns:
     said: Ints = _column(np.int8)  # the severity last said in this episode
     owed: Ints = _column(np.bool_)  # went on within the cooldown, and that is not said yet
     count: Ints = _column(np.int32)  # notifications of this episode so far
+    repeats: Ints = _column(np.int32)  # repeats since something else was last said
     last_row: Ints = _column(np.int64, NEVER)
     peak: Ints = _column(np.float64)  # worst value of this episode; shown, never decided on
     breaches: Ints = _column(np.int32)  # evaluations of this episode that were not ok
+    turns: Ints = _column(np.int64)  # a bit an evaluation, the last one lowest: it began to fire or resolved
+    flapping: Ints = _column(np.bool_)
 
     def take(self, places: NDArray[np.int64]) -> "AlertColumns":
         """Give the keys at `places`; -1 is a new key."""
@@ -88,6 +93,8 @@ class Policy:
     repeat_ms: Any
     cooldown_ms: Any
     sign: Any = 1
+    repeat_backoff: Any = 1.0
+    max_repeats: Any = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +227,18 @@ def _remind(
     """Say an owed `reopened` where it is still bad, or a repeat where the last word is long ago."""
     may, breach = who
     reopened = may & columns.owed & breach & (columns.state == FIRING)
-    repeat = may & ~columns.owed & (now - columns.said_at >= policy.repeat_ms)
+    repeat = may & ~columns.owed & _due(columns, policy, now)
     notice = np.where(reopened, _NOTICE["reopened"], np.where(repeat, _NOTICE["repeat"], notice))
     return replace(columns, owed=columns.owed & ~reopened), notice.astype(np.int8)
+
+
+def _due(columns: AlertColumns, policy: Policy, now: int) -> Bools:
+    """Tell who waited long enough for a repeat and has one left."""
+    longer = policy.repeat_backoff ** np.minimum(columns.repeats, _MOST_DOUBLINGS)
+    interval = np.minimum(policy.repeat_ms * longer, np.maximum(policy.repeat_ms, _LONGEST_REPEAT_MS))
+    left = (policy.max_repeats == 0) | (columns.repeats < policy.max_repeats)
+    due: Bools = (now - columns.said_at >= interval) & left
+    return due
 
 
 def _say(columns: AlertColumns, notice: Ints, now: int) -> AlertColumns:
@@ -231,6 +247,7 @@ def _say(columns: AlertColumns, notice: Ints, now: int) -> AlertColumns:
     return replace(
         columns,
         count=np.where(spoken, columns.count + 1, columns.count),
+        repeats=np.where(spoken, np.where(notice == _NOTICE["repeat"], columns.repeats + 1, 0), columns.repeats),
         said_at=np.where(spoken, now, columns.said_at),
         said=np.where(firing, columns.severity, columns.said).astype(np.int8),
     )

@@ -35,11 +35,15 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which windows leave rows (those that start in [start, end) ms) and whether extras for ClickHouse are made."""
+    """Which windows leave rows (those that start in [start, end) ms).
+
+    `extras` says whether those for ClickHouse are made, `firing` whether each barrier tells which alerts it left open.
+    """
 
     start: int | None = None
     end: int | None = None
     extras: bool = False
+    firing: bool = False
 
     def holds(self, window_start: int) -> bool:
         """Tell whether a window is selected."""

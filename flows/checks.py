@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from connectors.native import available
 from flows.config import Config
+from flows.matcher import parse_match
+from flows.route import RouteOptions
 from sinks.clickhouse import ClickHouse
 from sinks.notification import DeliveryError
 
@@ -27,7 +29,9 @@ def describe(config: Config) -> dict[str, str]:
     """Say in a few lines what a configuration does."""
     topics = [f"{topic} -> {dataset}" for topic, dataset in config.topic_datasets().items()]
     rules = [f"{rule.name} ({rule.metric} {rule.statistic}, {_limits(rule)})" for rule in config.rules]
-    routes = [f"{'/'.join(route.severity) or 'any'} -> {', '.join(route.channels)}" for route in config.routes]
+    routes = [f"{_chosen(route)} -> {', '.join(route.channels)}" for route in config.routes]
+    mutes = [mute.name for mute in config.policy.mutes]
+    inhibits = [f"{parse_match(each.source)} quiets {parse_match(each.target)}" for each in config.policy.inhibits]
     window = config.window
     every = "" if window.pane_ms == window.length_ms else f" every {window.pane_ms // 1000} s"
     return {
@@ -38,8 +42,14 @@ def describe(config: Config) -> dict[str, str]:
         "metrics": ", ".join(metric.name for metric in config.metrics) or "none",
         "rules": "; ".join(rules) or "none",
         "routes": "; ".join(routes),
+        "kept quiet": "; ".join([*inhibits, *(f"mute {name}" for name in mutes)]) or "nothing but by `edgewatch silence`",
         "clickhouse": config.clickhouse.url if config.clickhouse else "none",
     }
+
+
+def _chosen(route: RouteOptions) -> str:
+    severities = "/".join(route.severity)
+    return f"{severities} of {parse_match(route.match)}" if route.match else severities
 
 
 def _limits(rule: object) -> str:

@@ -1,4 +1,4 @@
-"""Command line: `edgewatch demo | run | replay | check | generate | clickhouse | spool | statuspage`.
+"""Command line: `edgewatch demo | run | replay | check | generate | clickhouse | spool | silence | statuspage`.
 
 Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
 """
@@ -17,6 +17,7 @@ import typer
 from flows.config import Config, ConfigErrors, load
 from flows.failure import explained
 from flows.observe import RunProgress, set_up_logging
+from flows.silence_cli import silence_app
 
 app = typer.Typer(
     name="edgewatch",
@@ -30,6 +31,7 @@ spool_app = typer.Typer(help="What waits to be delivered, and what could not be.
 app.add_typer(spool_app, name="spool")
 page_app = typer.Typer(help="Incidents that wait for a person to post them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(page_app, name="statuspage")
+app.add_typer(silence_app, name="silence")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)

@@ -16,13 +16,18 @@ from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.kafka_options import KafkaOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
+from flows.inhibit import InhibitOptions
+from flows.matcher import parse_match
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
+from flows.mute import MuteOptions
 from flows.options import ConfigError, Reader, unknown
 from flows.output import canonical
+from flows.policy import PolicyOptions
+from flows.route import RouteOptions
 from flows.rule import RuleOptions
+from flows.runbook import first_steps
 from flows.window import WindowOptions
-from sinks.channels import CHANNELS
+from sinks.channels import CHANNELS, kind_of
 from sinks.clickhouse import ClickHouseOptions
 
 _TABLES = (
@@ -35,11 +40,13 @@ _TABLES = (
     "metric",
     "rule",
     "route",
+    "inhibit",
+    "mute",
     "channel",
     "clickhouse",
     "observe",
 )
-_NOT_YET = ("slo", "dashboard", "silence", "inhibit", "mute")
+_NOT_YET = ("slo", "dashboard")
 _CHANNELS_NOT_YET = ("webhook", "alertmanager", "teams", "discord")
 _OBSERVE_NOT_YET = ("listen", "sentry_dsn")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -102,6 +109,7 @@ class Config:
     channels: dict[str, Any]
     clickhouse: ClickHouseOptions | None
     log_level: str
+    policy: PolicyOptions
 
     def topic_datasets(self) -> dict[str, str]:
         """Give topic -> dataset."""
@@ -147,6 +155,8 @@ class _Builder:
         for key in given:
             if key in _NOT_YET:
                 self._refuse(key, "not yet: this version does not have it")
+            elif key == "silence":
+                self._refuse(key, "silences are not configured: use `edgewatch silence add`")
             elif key not in _TABLES:
                 self._refuse(key, unknown(key, list(_TABLES)))
         environment = self._text("environment", "production")
@@ -161,8 +171,10 @@ class _Builder:
         channels = self._channels()
         routes = self._routes(channels)
         clickhouse = self._optional("clickhouse", ClickHouseOptions)
+        policy = self._policy(rules, channels)
         log_level = self._observe()
         self._check(kafka, datasets, metrics, rules)
+        self._check_inhibits(policy.inhibits, {r.name: metrics[r.metric].dataset for r in rules if r.metric in metrics})
         if self._read.problems:
             return None
         return Config(
@@ -180,6 +192,7 @@ class _Builder:
             channels=channels,
             clickhouse=clickhouse,
             log_level=log_level,
+            policy=policy,
         )
 
     def _text(self, key: str, default: str) -> str:
@@ -277,6 +290,14 @@ class _Builder:
             RouteOptions(channels=chats or tuple(channels)),
         ]
 
+    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
+        return PolicyOptions(
+            runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
+            modes={name: kind_of(options).many for name, options in channels.items() if options is not None},
+            inhibits=tuple(self._tables("inhibit", InhibitOptions)),
+            mutes=tuple(self._tables("mute", MuteOptions)),
+        )
+
     def _observe(self) -> str:
         given = self._given.get("observe", {})
         for key in given:
@@ -313,6 +334,17 @@ class _Builder:
                 self._refuse(f'rule "{rule.name}".statistic', f"{rule.metric} has no {rule.statistic!r}; it has: {allowed}")
             elif rule.keys == "groups" and not metrics[rule.metric].group_by:
                 self._refuse(f'rule "{rule.name}".keys', f"{rule.metric} has no group_by, so there are no groups to judge")
+
+    def _check_inhibits(self, inhibits: tuple[InhibitOptions, ...], datasets: dict[str, str]) -> None:
+        """Refuse what can never take effect: windows of two datasets are judged at different barriers."""
+        for number, inhibit in enumerate(inhibits, 1):
+            rules = [parse_match(match).equal("rule") for match in (inhibit.source, inhibit.target)]
+            for name in dict.fromkeys(rule for rule in rules if rule is not None and rule not in datasets):
+                self._refuse(f"inhibit #{number}", _no("rule", name, datasets))
+            found = [datasets[rule] for rule in rules if rule in datasets]
+            if len(set(found)) > 1:
+                problem = f"{rules[0]} and {rules[1]} are of two datasets, {found[0]} and {found[1]}, which are judged apart"
+                self._refuse(f"inhibit #{number}", problem)
 
 
 def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, str]]:

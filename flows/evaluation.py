@@ -13,12 +13,14 @@ from flows.alert_state import SEVERITIES, STATES
 from flows.output import canonical, rfc3339
 from flows.rule import LEVELS, WHOLE
 
-_SHAPE = (len(LEVELS), len(STATES), len(STATES), len(SEVERITIES))
+SUPPRESSORS = (None, "silence", "mute", "inhibit", "flap")
+SILENCED, MUTED, INHIBITED, FLAPPING = range(1, 5)
+_SHAPE = (len(LEVELS), len(STATES), len(STATES), len(SEVERITIES), len(SUPPRESSORS))
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluations:
-    """Columns (k,) over the keys that the rule knows, sorted; level, states and severity are codes."""
+    """Columns (k,) over the keys that the rule knows, sorted; level, states, severity and suppressor are codes."""
 
     window_end: int
     rule: str
@@ -31,7 +33,7 @@ class Evaluations:
     before: NDArray[np.int8]
     after: NDArray[np.int8]
     severity: NDArray[np.int8]
-    suppressed_by: str | None = None  # nothing withholds a notification yet
+    suppressed: NDArray[np.int8] | None = None  # what keeps each quiet; None where nothing does
 
     def lines(self) -> bytes:
         """Give the lines of `evaluations.ndjson`: canonical JSON, one a key."""
@@ -56,12 +58,14 @@ class Evaluations:
 
     def _middles(self) -> list[bytes]:
         """Give what stands between key and value: few combinations, each written once."""
-        codes = np.ravel_multi_index((self.level, self.before, self.after, self.severity), _SHAPE)
+        suppressed = np.zeros(1, np.int8) if self.suppressed is None else self.suppressed
+        codes = np.ravel_multi_index((self.level, self.before, self.after, self.severity, suppressed), _SHAPE)
         found = np.flatnonzero(np.bincount(codes))
         texts = {code: self._middle(*np.unravel_index(code, _SHAPE)) for code in found.tolist()}
         return [texts[code] for code in codes.tolist()]
 
-    def _middle(self, level: np.intp, before: np.intp, after: np.intp, severity: np.intp) -> bytes:
+    def _middle(self, level: np.intp, before: np.intp, after: np.intp, *rest: np.intp) -> bytes:
+        severity, suppressed = rest
         record = {
             "level": LEVELS[level],
             "metric": self.metric,
@@ -70,7 +74,7 @@ class Evaluations:
             "state_after": STATES[after],
             "state_before": STATES[before],
             "statistic": self.statistic,
-            "suppressed_by": self.suppressed_by,
+            "suppressed_by": SUPPRESSORS[suppressed],
         }
         return b"," + canonical(record)[1:-1] + b',"value":'
 

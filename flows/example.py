@@ -10,9 +10,11 @@ from typing import Any
 from connectors.dataset import DatasetOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from flows.engine_options import EngineOptions
+from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
+from flows.mute import MuteOptions
 from flows.options import documented
+from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
@@ -51,8 +53,30 @@ _SHOWN: dict[str, dict[str, str]] = {
         "recover": "0.008",
         "min_count": "100",
         "for": "{ warning = 2, critical = 1 }",
+        "flap": "{ transitions = 4, windows = 12, leave = 2 }",
+        "runbook": '"docs/runbooks/failing.md"',
+        "labels": '{ team = "edge" }',
+        "overrides": '[{ match = { ClientRequestHost = "admin.example.com" }, above = { critical = 0.1 } }]',
     },
-    "[route]": {"severity": '["critical"]', "channels": '["pagerduty", "slack"]'},
+    "[route]": {
+        "match": '{ team = "edge" }',
+        "severity": '["critical"]',
+        "channels": '["pagerduty", "slack"]',
+        "group_by": '["rule"]',
+    },
+    "[inhibit]": {
+        "source": '{ rule = "failing", severity = "critical" }',
+        "target": '{ severity = "warning" }',
+        "equal": '["ClientRequestHost"]',
+    },
+    "[mute]": {
+        "name": '"nights"',
+        "match": "['team!=\"edge\"', 'rule=~\"slow_.*\"']",
+        "times": '["22:00-06:00"]',
+        "weekdays": '["mon-fri"]',
+        "zone": '"Europe/Berlin"',
+        "except_critical": "true",
+    },
     "channel.slack": {
         "webhook_url": '"env:SLACK_WEBHOOK_URL"',
         "channels": '{ critical = "#alerts-critical", warning = "#alerts-warning" }',
@@ -93,6 +117,8 @@ def example_text() -> str:
         ("[metric]", MetricOptions),
         ("[rule]", RuleOptions),
         ("[route]", RouteOptions),
+        ("[inhibit]", InhibitOptions),
+        ("[mute]", MuteOptions),
         *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
         ("clickhouse", ClickHouseOptions),
     ]

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 
 from connectors.source import SourceError
+from flows.controls import ControlsBroken
 from flows.engine import PeerLost
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolFull
 
-OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost)
+OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ from flows.alert import Alerting
 from flows.barrier import Barrier, Output, Scope
 from flows.config import Config
 from flows.metric import Fold, Metric, compile_metrics
-from flows.output import Block
+from flows.output import Block, canonical
+from flows.policy import NO_SILENCES
+from flows.silence import Silences
 from flows.window import Layout, WindowResult, Windows, layout_of
 
 
@@ -24,6 +26,7 @@ class Line:
     datasets: Mapping[str, Dataset]
     metrics: Mapping[str, tuple[Metric, ...]]
     shards: int
+    silences: Silences = NO_SILENCES
 
     def fields(self) -> dict[str, frozenset[str]]:
         """Give the columns in use by dataset: only they are decoded."""
@@ -50,10 +53,10 @@ class Line:
 
     def barrier(self, layouts: Mapping[str, Layout], scope: Scope) -> Barrier:
         """Make the barrier step with the rules behind it."""
-        return Barrier(layouts, self.shards, RuleJudge(self.config), scope)
+        return Barrier(layouts, self.shards, RuleJudge(self.config, self.silences, firing=scope.firing), scope)
 
 
-def build_line(config: Config, names: Sequence[str] | None = None) -> Line:
+def build_line(config: Config, names: Sequence[str] | None = None, silences: Silences = NO_SILENCES) -> Line:
     """Build the line of a configuration over the named datasets (default: those that its topics use)."""
     options = {dataset.name: dataset for dataset in config.datasets}
     used = list(names) if names is not None else list(dict.fromkeys(config.topic_datasets().values()))
@@ -61,25 +64,29 @@ def build_line(config: Config, names: Sequence[str] | None = None) -> Line:
     judged = frozenset(rule.metric for rule in config.rules)
     chosen = [metric for metric in config.metrics if metric.dataset in datasets]
     compiled = compile_metrics(chosen, datasets, with_exemplars=judged)
-    return Line(config, datasets, {name: tuple(found) for name, found in compiled.items()}, config.engine.shards)
+    return Line(config, datasets, {name: tuple(found) for name, found in compiled.items()}, config.engine.shards, silences)
 
 
 class RuleJudge:
     """Has the rules judge a window and turns decisions into output."""
 
-    def __init__(self, config: Config) -> None:
-        """Take the rules, routes and labels of a configuration."""
-        self._alerting = Alerting(config)
+    def __init__(self, config: Config, silences: Silences = NO_SILENCES, *, firing: bool = False) -> None:
+        """Take the rules, routes and labels of a configuration; with `firing`, each window tells what it left open."""
+        self._alerting = Alerting(config, config.policy, silences)
+        self._firing = firing
 
     def __call__(self, result: WindowResult, partitions: list[dict[str, Any]]) -> list[Output]:
         """Judge one window; gives blocks for files and tables, and notifications to deliver."""
         decisions = self._alerting.evaluate(result, partitions)
         out: list[Any] = [Block("evaluations", e.window_end, e.rule, e.lines()) for e in decisions.evaluations]
         out += _by_rule("transitions", result.end, [(t.rule, t.line()) for t in decisions.transitions])
-        out += _by_rule("notifications", result.end, [(n.rule, n.line()) for n in decisions.notifications])
+        out += _by_rule("notifications", result.end, [(t.notification.rule, t.notification.line()) for t in decisions.told])
         if decisions.provenance:
             out.append(Block("provenance", result.end, result.dataset, b"".join(decisions.provenance)))
-        return [*out, *decisions.notifications]
+        if self._firing:
+            lines = [canonical(alert) + b"\n" for alert in self._alerting.firing(result.dataset)]
+            out.append(Block("firing", result.end, result.dataset, b"".join(lines)))
+        return [*out, *decisions.messages]
 
     def snapshot(self) -> bytes:
         """Give the state of all rules."""

@@ -1,43 +1,25 @@
 """Notify: from a decision to what people read: routing, title and text, evidence and provenance.
 
-Routing: the first route whose severities hold the severity takes it; a de-escalation and a resolve go to all that heard of
-the episode, also when the routes have changed since.
+A de-escalation and a resolve go to all that heard of the episode, also when the routes have changed since.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from flows.exemplar import Exemplar
+from flows.labels import SEVERITY_NAMES, Labels
 from flows.output import canonical, rfc3339
-from flows.rule import CRITICAL, WARNING, Rule
+from flows.route import Routes
+from flows.rule import Rule
 from flows.wording import words_of
 from sinks.notification import Notification
 
-SEVERITIES = ("", "warning", "critical")
 ENDED = ("resolved", "forgotten")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteOptions:
-    """One `[[route]]` table; the first that holds the severity takes the notification."""
-
-    NOT_YET = ("match", "group_by", "continue")
-
-    severity: tuple[str, ...] = field(default=("warning", "critical"), metadata={"help": "severities it takes"})
-    channels: tuple[str, ...] = field(metadata={"help": "names of channels"})
-
-    def problems(self) -> Iterable[tuple[str, str]]:
-        """Yield (key, problem) for what the types cannot say."""
-        if not self.severity:
-            yield "severity", "is empty, so the route takes nothing; leave it out for any severity"
-        for name in self.severity:
-            if name not in ("warning", "critical"):
-                yield "severity", f"{name!r} is not a severity; allowed: warning, critical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +44,41 @@ class Saying:
     exemplars: tuple[Exemplar, ...]
 
 
+class Told(NamedTuple):
+    """A notification, the routes that took its alert, and who had heard of the episode `before` and has `heard` now."""
+
+    notification: Notification
+    taken: tuple[int, ...]
+    before: frozenset[str]
+    heard: frozenset[str]
+
+
 class Notifier:
     """Builds notifications; pure, so a replay says the same words."""
 
-    def __init__(self, environment: str, labels: Mapping[str, str], routes: Sequence[RouteOptions], database: str) -> None:
+    def __init__(
+        self,
+        environment: str,
+        labels: Labels,
+        routes: Routes,
+        database: str,
+        runbooks: Mapping[str, tuple[str, ...]],
+    ) -> None:
         """Take what notifications say besides the decision itself; `database` is where rows are looked up."""
         self._environment = environment
-        self._labels = dict(labels)
+        self._labels = labels
         self._database = database
-        self._channels = {code: _first(routes, SEVERITIES[code]) for code in (WARNING, CRITICAL)}
+        self._runbooks = runbooks
+        self._routes = routes
 
-    def build(self, saying: Saying, heard: frozenset[str]) -> tuple[Notification, frozenset[str]]:
-        """Give the notification, and who has heard of the episode now; `heard` is who had before."""
+    def build(self, saying: Saying, before: frozenset[str]) -> Told:
+        """Give the notification, and who has heard of the episode now; `before` is who had."""
         ended = saying.reason in ENDED
-        channels = self._channels[saying.severity]
+        taken = self._routes.taken(saying.rule, saying.key, saying.severity)
+        channels = self._routes.channels(taken)
         if saying.reason in ("first", "reopened"):
-            heard = frozenset()
-        heard = heard if ended else heard | channels
+            before = frozenset()
+        heard = before if ended else before | channels
         key: dict[str, str] = orjson.loads(saying.key)
         title, text = words_of(saying, key)
         name = saying.rule.options.name
@@ -91,7 +91,7 @@ class Notifier:
             episode=saying.episode,
             dedup_key=f"edgewatch/{self._environment}/{name}/{saying.episode}",
             status="resolved" if ended else "firing",
-            severity=SEVERITIES[saying.severity],
+            severity=SEVERITY_NAMES[saying.severity],
             reason=saying.reason,
             channels=tuple(sorted(heard if ended or saying.reason == "de-escalated" else channels)),
             group=None,
@@ -99,12 +99,19 @@ class Notifier:
             text=text,
             value=saying.value,
             threshold=saying.rule.threshold(saying.severity),
-            labels={**self._labels, **key},
-            # Null says that contribution was not worked out; an empty list would say that nothing stands out.
-            evidence={"exemplars": [_evidence(chosen) for chosen in saying.exemplars], "contribution": None},
+            labels=self._labels.shown(saying.rule, key),
+            evidence=self._evidence(saying),
             environment=self._environment,
         )
-        return notification, heard
+        return Told(notification, taken, before, heard)
+
+    def _evidence(self, saying: Saying) -> dict[str, Any]:
+        options = saying.rule.options
+        # Null says that contribution was not worked out; an empty list would say that nothing stands out.
+        evidence: dict[str, Any] = {"exemplars": [_evidence(each) for each in saying.exemplars], "contribution": None}
+        if options.runbook:
+            evidence["runbook"] = {"link": options.runbook, "steps": list(self._runbooks.get(options.name, ()))}
+        return evidence
 
     def provenance(self, saying: Saying, name: str, partitions: Sequence[Mapping[str, Any]]) -> bytes:
         """Give the line of `provenance.ndjson` of the notification called `name`."""
@@ -127,10 +134,6 @@ def sql_of(saying: Saying, database: str) -> str:
         f" AND window_start = {_time(saying.window_start)} AND window_end = {_time(saying.at)}"
         f" AND {f'key = map({key})' if key else 'empty(key)'}"
     )
-
-
-def _first(routes: Sequence[RouteOptions], severity: str) -> frozenset[str]:
-    return next((frozenset(route.channels) for route in routes if severity in route.severity), frozenset())
 
 
 def _evidence(chosen: Exemplar) -> dict[str, Any]:

@@ -117,10 +117,9 @@ class Reader:
 
     def _union(self, kinds: list[Any], given: Any, path: str) -> Any:
         for kind in kinds:
-            table = dataclasses.is_dataclass(kind)
-            if table == isinstance(given, Mapping) and (table or type(given) is kind or (kind is float and type(given) is int)):
+            if _fits(kind, given):
                 return self._value(kind, given, path)
-        names = " or ".join("a table" if dataclasses.is_dataclass(kind) else _NAMES.get(kind, str(kind)) for kind in kinds)
+        names = " or ".join(dict.fromkeys(_named(kind) for kind in kinds))
         return self._refuse(path, f"must be {names}, not {_shown(given)}")
 
     def _array(self, kind: Any, given: Any, path: str) -> Any:
@@ -178,6 +177,23 @@ def documented(kind: type[Any]) -> Iterator[tuple[str, Any, str]]:
         if default is dataclasses.MISSING and column.default_factory is not dataclasses.MISSING:
             default = column.default_factory()
         yield toml_key(column), default, column.metadata.get("help", "")
+
+
+def _fits(kind: Any, given: Any) -> bool:
+    """Tell whether a value can be of one of several kinds."""
+    origin = typing.get_origin(kind) or kind
+    if dataclasses.is_dataclass(kind) or origin is dict:
+        return isinstance(given, Mapping)
+    if origin is tuple:
+        return isinstance(given, list)
+    return type(given) is kind or (kind is float and type(given) is int)
+
+
+def _named(kind: Any) -> str:
+    origin = typing.get_origin(kind) or kind
+    if origin is tuple:
+        return "an array"
+    return "a table" if dataclasses.is_dataclass(kind) else _NAMES.get(origin, str(kind))
 
 
 def _required(column: "dataclasses.Field[Any]") -> bool:

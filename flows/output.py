@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -24,6 +25,7 @@ def canonical(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
+@lru_cache(64)
 def rfc3339(ms: int) -> str:
     """Give a time in ms UTC as RFC 3339, whole seconds without a fraction."""
     seconds, rest = divmod(ms, 1000)

@@ -10,7 +10,9 @@ from typing import Any
 from flows.barrier import Scope
 from flows.board import Board
 from flows.config import Config
+from flows.controls import Controls
 from flows.engine import Run, Writer, execute
+from flows.firing import FiringFile, closed_of
 from flows.inputs import archive_datasets, open_source
 from flows.line import build_line
 from flows.outgoing import build_delivery
@@ -42,7 +44,9 @@ class Outbox:
         self._spool = Spool(self._folder.spool)
         self.delivery = build_delivery(self._spool, self._config)
         self.delivery.start()
-        spool = SpoolWriter(self._spool, with_rows=self._config.clickhouse is not None, version=self._config.version)
+        with_rows = self._config.clickhouse is not None
+        firing = FiringFile(self._folder.firing)
+        spool = SpoolWriter(self._spool, with_rows=with_rows, version=self._config.version, firing=firing)
         return spool if self._spec.mode == "live" else BothWriter(SegmentWriter(self._folder.segments, state), spool)
 
     def close(self, *, drain: bool) -> None:
@@ -58,7 +62,8 @@ class Outbox:
 def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:
     """Run one process until its input ends (True) or it was told to stop (False)."""
     folder = RunFolder(Path(spec.state))
-    line = build_line(config, archive_datasets(config, spec))
+    silences = Controls(folder.controls, closed_of(folder.firing))
+    line = build_line(config, archive_datasets(config, spec), silences)
     source = open_source(config, line, spec)
     stop = threading.Event()
     outbox = Outbox(config, spec, folder)
@@ -85,8 +90,9 @@ def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: l
 
 
 def scope_of(config: Config, spec: RunSpec) -> Scope:
-    """Say which windows leave rows; extras go to ClickHouse only."""
-    return Scope(spec.start, spec.end, extras=config.clickhouse is not None and spec.mode != "replay")
+    """Say which windows leave rows; extras go to ClickHouse only, and nobody silences a replay as it goes."""
+    live = spec.mode != "replay"
+    return Scope(spec.start, spec.end, extras=config.clickhouse is not None and live, firing=live)
 
 
 class _stopped_by_signals:  # noqa: N801 (reads as a phrase)

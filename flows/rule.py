@@ -6,19 +6,26 @@ alert's business.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.matcher import Match, Matchers, match_problems, parse_match
 from flows.metric import MetricOptions
 
 OK, WARNING, CRITICAL, INSUFFICIENT, NO_DATA = range(5)
 LEVELS = ("ok", "warning", "critical", "insufficient", "no_data")
 KEYS = ("groups", "total", "all")
+GUARDS = ("none", "wilson")
+DECIDED = frozenset({"rule", "severity", "environment"})  # labels that every alert has
 WHOLE = frozenset({"count", "total", "bad", "good", "distinct"})  # statistics that are counts, written as integers
 _RECOVER = 0.8  # of the way back: default distance between the milder threshold and where an alert recovers
 _RECOVER_BELOW = 1.25
+_MAX_BACKOFF = 10
+_MOST_WINDOWS = 62  # of a flapping alert's memory: bits of a signed integer that are free
+_Z = 1.96  # 95 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +50,38 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Other thresholds for some keys; what is left out stays as the rule has it."""
+
+    match: Match = field(metadata={"help": "labels of the alerts it is for"})
+    above: Thresholds | None = field(default=None, metadata={"help": "in place of the rule's"})
+    below: Thresholds | None = field(default=None, metadata={"help": "in place of the rule's"})
+    recover: float | None = field(default=None, metadata={"help": "in place of the rule's"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flap:
+    """When an alert counts as flapping; turns are the evaluations in which it began to fire or resolved."""
+
+    transitions: int = field(default=4, metadata={"help": "flapping from so many turns on"})
+    windows: int = field(default=12, metadata={"help": "among so many evaluations"})
+    leave: int = field(default=2, metadata={"help": "until there are fewer"})
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if not 2 <= self.windows <= _MOST_WINDOWS:  # noqa: PLR2004 (one evaluation cannot flap)
+            yield "windows", f"must be 2 to {_MOST_WINDOWS}, not {self.windows}"
+        elif not 2 <= self.transitions <= self.windows:  # noqa: PLR2004
+            yield "transitions", f"must be 2 to windows ({self.windows}), not {self.transitions}"
+        elif not 1 <= self.leave <= self.transitions:
+            yield "leave", f"must be 1 to transitions ({self.transitions}), not {self.leave}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOptions:
     """One `[[rule]]` table."""
 
-    NOT_YET = (
-        "min_bad",
-        "guard",
-        "repeat_backoff",
-        "max_repeats",
-        "no_data",
-        "runbook",
-        "labels",
-        "overrides",
-        "kind",
-    )
+    NOT_YET = ("no_data", "kind")
 
     name: str = field(metadata={"help": "the rule's name; part of an alert's identity"})
     metric: str = field(metadata={"help": "the metric judged"})
@@ -66,13 +91,23 @@ class RuleOptions:
     below: Thresholds | None = field(default=None, metadata={"help": "bad is below (instead of above)"})
     recover: float | None = field(default=None, metadata={"help": "where an alert counts as clear; default 20 % back"})
     min_count: int = field(default=0, metadata={"help": "rows of fewer records say nothing"})
+    min_bad: int = field(default=0, metadata={"help": "a ratio of fewer bad records is ok"})
+    guard: str = field(default="none", metadata={"help": "none, or wilson: a ratio counts as far as it is sure (95 %)"})
     for_: Hold | int = field(default_factory=Hold, metadata={"help": "evaluations in a row that make it fire"})
     clear: int = field(default=2, metadata={"help": "clear evaluations in a row that resolve"})
     repeat_ms: int = field(default=3_600_000, metadata={"duration": True, "help": "still firing: say it again after"})
+    repeat_backoff: float = field(default=1.0, metadata={"help": "each repeat so many times later than the one before"})
+    max_repeats: int = field(default=0, metadata={"help": "repeats in a row; 0: no limit"})
     cooldown_ms: int = field(
         default=3_600_000, metadata={"duration": True, "help": "firing again within this continues the episode"}
     )
     forget_after_ms: int = field(default=86_400_000, metadata={"duration": True, "help": "a key without a row is forgotten"})
+    flap: Flap | None = field(default=None, metadata={"help": "hold what fires and resolves again and again, off unless given"})
+    runbook: str = field(default="", metadata={"help": "what to do: a link, or a file whose first steps are quoted"})
+    labels: dict[str, str] = field(default_factory=dict, metadata={"help": "go on every alert of the rule"})
+    overrides: tuple[Override, ...] = field(
+        default=(), metadata={"help": "other limits for keys whose labels match, the first that does"}
+    )
 
     @property
     def thresholds(self) -> Thresholds:
@@ -94,9 +129,22 @@ class RuleOptions:
         for name, value in (("for", min(self.hold.warning, self.hold.critical)), ("clear", self.clear)):
             if value < 1:
                 yield name, f"must be at least 1, not {value}"
-        for name in ("min_count", "repeat_ms", "cooldown_ms", "forget_after_ms"):
+        yield from self._number_problems()
+        for name in sorted(self.labels.keys() & DECIDED):
+            yield "labels", f"{name!r} is a label that every alert has already; give it another name"
+        yield from self._override_problems()
+
+    def _number_problems(self) -> Iterable[tuple[str, str]]:
+        for name in ("min_count", "min_bad", "max_repeats", "repeat_ms", "cooldown_ms", "forget_after_ms"):
             if getattr(self, name) < 0:
                 yield name.removesuffix("_ms"), "must not be negative"
+        if not 1 <= self.repeat_backoff <= _MAX_BACKOFF:
+            yield "repeat_backoff", f"must be 1 to {_MAX_BACKOFF}, not {self.repeat_backoff:g}"
+        if self.guard not in GUARDS:
+            yield "guard", f"{self.guard!r} is not one of {', '.join(GUARDS)}"
+        for name, used in (("min_bad", self.min_bad > 0), ("guard", self.guard != "none")):
+            if used and self.statistic != "ratio":
+                yield name, f"is for the statistic ratio, not {self.statistic}"
 
     def _limit_problems(self) -> Iterable[tuple[str, str]]:
         if (self.above is None) == (self.below is None):
@@ -117,10 +165,42 @@ class RuleOptions:
         if self.recover is not None and (self.recover - mild) * sign > 0:
             yield "recover", f"{self.recover:g} is on the bad side of the milder threshold {mild:g}"
 
+    def _override_problems(self) -> Iterable[tuple[str, str]]:
+        sound = not list(self._limit_problems())
+        for number, override in enumerate(self.overrides):
+            where = f"overrides[{number}]"
+            # A level is worked out from the limits, so the severity cannot choose them.
+            yield from ((f"{where}.match", problem) for problem in match_problems(override.match, without=["severity"]))
+            side, other = ("above", override.below) if self.above else ("below", override.above)
+            if other is not None:
+                yield where, f"the rule has {side}, so an override has {side} too"
+            elif getattr(override, side) is None and override.recover is None:
+                yield where, f"changes nothing; give {side} or recover"
+            elif sound:
+                limits = overridden(self, override)._limit_problems()
+                yield from ((f"{where}.{key}", problem) for key, problem in limits)
+
+
+def overridden(options: RuleOptions, override: Override) -> RuleOptions:
+    """Give the options with an override's limits in place."""
+    side = "above" if options.above else "below"
+    given: Thresholds = getattr(override, side) or Thresholds()
+    limits = Thresholds(
+        warning=options.thresholds.warning if given.warning is None else given.warning,
+        critical=options.thresholds.critical if given.critical is None else given.critical,
+    )
+    recover = options.recover if override.recover is None else override.recover
+    changes: dict[str, Any] = {side: limits, "recover": recover, "overrides": ()}
+    return replace(options, **changes)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule made ready: limits as numbers (NaN where a severity is not used), sign +1 above, -1 below."""
+    """A rule made ready: limits as numbers (NaN where a severity is not used), sign +1 above, -1 below.
+
+    `variants` are the rule with the limits of each override. Where columns are judged, `which` (k,) says by which limits:
+    0 the rule's own, n those of variant n - 1; None the rule's own for all.
+    """
 
     options: RuleOptions
     metric: MetricOptions
@@ -129,17 +209,50 @@ class Rule:
     warning: float
     critical: float
     recover: float
+    variants: "tuple[Rule, ...]" = ()
+    chosen_by: tuple[Matchers, ...] = ()
 
-    def levels(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int8]:
+    def levels(
+        self, values: NDArray[np.float64], counts: NDArray[np.int64], which: NDArray[np.int16] | None = None
+    ) -> NDArray[np.int8]:
         """Give the level of each row (k,); a comparison with a threshold that is not used is false."""
-        warning = (values - self.warning) * self.sign > 0
-        critical = (values - self.critical) * self.sign > 0
+        judged = values if self.options.guard == "none" else _sure(values, counts, self.sign)
+        warning = (judged - self.limits("warning", which)) * self.sign > 0
+        critical = (judged - self.limits("critical", which)) * self.sign > 0
         level = np.where(critical, CRITICAL, np.where(warning, WARNING, OK))
+        if self.options.min_bad:
+            level = np.where(self._few_bad(values, counts), OK, level)
         return np.where(counts < self.options.min_count, INSUFFICIENT, level).astype(np.int8)
 
-    def clears(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def clears(
+        self,
+        values: NDArray[np.float64],
+        counts: NDArray[np.int64] | None = None,
+        which: NDArray[np.int16] | None = None,
+    ) -> NDArray[np.bool_]:
         """Tell which values are on the good side of `recover`, equality included; NaN is not."""
-        return (values - self.recover) * self.sign <= 0
+        good: NDArray[np.bool_] = (values - self.limits("recover", which)) * self.sign <= 0
+        # An incident whose last few bad records are too few to open one must be able to end.
+        return good | self._few_bad(values, counts) if self.options.min_bad and counts is not None else good
+
+    def limits(self, name: str, which: NDArray[np.int16] | None) -> Any:
+        """Give `warning`, `critical` or `recover`: a number for all, or a column."""
+        if which is None:
+            return getattr(self, name)
+        return np.array([getattr(each, name) for each in (self, *self.variants)])[which]
+
+    def _few_bad(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        share = 1 - values if self.metric.good else values
+        few: NDArray[np.bool_] = np.rint(share * counts) < self.options.min_bad
+        return few
+
+    def choose(self, labels: dict[str, str]) -> int:
+        """Give by which limits an alert of these labels is judged, as `which` has it."""
+        return next((n for n, matchers in enumerate(self.chosen_by, 1) if matchers.matches(labels)), 0)
+
+    def variant(self, which: int) -> "Rule":
+        """Give the rule with the limits that `which` names."""
+        return self.variants[which - 1] if which else self
 
     def threshold(self, severity: int) -> float | None:
         """Give the threshold of a severity."""
@@ -165,7 +278,18 @@ def compile_rule(options: RuleOptions, metric: MetricOptions) -> Rule:
         math.nan if limits.warning is None else limits.warning,
         math.nan if limits.critical is None else limits.critical,
         _default_recover(options, sign) if options.recover is None else options.recover,
+        tuple(compile_rule(overridden(options, each), metric) for each in options.overrides),
+        tuple(parse_match(each.match) for each in options.overrides),
     )
+
+
+def _sure(values: NDArray[np.float64], counts: NDArray[np.int64], sign: int) -> NDArray[np.float64]:
+    """Give the end of Wilson's score interval that is nearest to good (E. B. Wilson, 1927): how bad a ratio surely is."""
+    count = np.maximum(counts, 1)
+    middle = values + _Z**2 / (2 * count)
+    margin = _Z * np.sqrt(np.maximum(values * (1 - values), 0) / count + (_Z / (2 * count)) ** 2)
+    bound: NDArray[np.float64] = (middle - sign * margin) / (1 + _Z**2 / count)
+    return bound
 
 
 def _default_recover(options: RuleOptions, sign: int) -> float:

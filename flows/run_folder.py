@@ -39,6 +39,8 @@ class RunFolder:
         self.segments = path / "segments"
         self.board = path / "board"
         self.spec = path / "run.json"
+        self.controls = path / "controls.ndjson"
+        self.firing = path / "firing.json"
         self.dead_letters = path / "dead_letters.ndjson"
 
     @contextlib.contextmanager

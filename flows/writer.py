@@ -12,6 +12,7 @@ import orjson
 
 from flows.barrier import Output
 from flows.engine import Writer
+from flows.firing import KIND, FiringFile
 from flows.output import Block
 from sinks.files import Segments
 from sinks.notification import Notification
@@ -40,7 +41,7 @@ class SegmentWriter(Writer):
     def write_batch(self, items: list[Output]) -> None:
         """Append the blocks."""
         for item in items:
-            if isinstance(item, Block):
+            if isinstance(item, Block) and item.kind != KIND:
                 self._segments.append(item.kind, item.at, item.name, item.data)
         self._segments.flush()
 
@@ -56,14 +57,17 @@ class SegmentWriter(Writer):
 class SpoolWriter(Writer):
     """Puts notifications and rows into the spool; `with_rows` says whether a ClickHouse is configured."""
 
-    def __init__(self, spool: Spool, *, with_rows: bool, version: str = "") -> None:
-        """Take an open spool; `version` names the configuration in every row."""
+    def __init__(self, spool: Spool, *, with_rows: bool, version: str = "", firing: FiringFile | None = None) -> None:
+        """Take an open spool; `version` names the configuration in every row, `firing` keeps what is open."""
         self._spool = spool
+        self._firing = firing
         self._with_rows = with_rows
         self._stamp = orjson.dumps({"config_version": version})[:-1] + b","
 
     def write_batch(self, items: list[Output]) -> None:
         """Commit the items in one transaction; raises SpoolFull."""
+        if self._firing is not None:
+            self._firing.take(items)
         self._spool.put(self._items(items))
 
     def _items(self, items: list[Output]) -> Iterable[SpoolItem]:

@@ -17,15 +17,18 @@ class ChannelKind:
     build: Callable[[str, Any], Channel]
     pace: Pace = UNLIMITED
     unsaid: str = "each"  # see ChannelDestination
+    many: str = "each"  # alerts at once: "each" by itself, "digest" by route and group, "storm" beyond a few one for all
 
 
 CHANNELS: dict[str, ChannelKind] = {
-    "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
-    "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once"),
+    "console": ChannelKind(options=console.ConsoleOptions, build=console.build, many="digest"),
+    "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once", many="digest"),
     "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build),
-    "pagerduty": ChannelKind(options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never"),
+    "pagerduty": ChannelKind(
+        options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never", many="storm"
+    ),
     "sentry": ChannelKind(options=sentry.SentryOptions, build=sentry.build, pace=sentry.PACE),
-    "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once"),
+    "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once", many="digest"),
     "statuspage": ChannelKind(
         options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never"
     ),

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -110,6 +111,7 @@ class Channel(Protocol):
         ...
 
 
+@lru_cache(64)
 def rfc3339(ms: int) -> str:
     """Give a time in ms UTC as RFC 3339, whole seconds without a fraction."""
     seconds, rest = divmod(ms, 1000)
@@ -153,6 +155,11 @@ def evidence_lines(evidence: dict[str, Any]) -> Iterable[str]:
     """Write the evidence for people, one fact a line; what has an unknown form is left out."""
     for each in _records(evidence.get("contribution")):
         yield one_line(", ".join(f"{name} {_plain(value)}" for name, value in each.items()))
+    runbook = evidence.get("runbook")
+    if isinstance(runbook, dict):
+        yield one_line(f"runbook: {runbook.get('link', '')}")
+        for place, step in enumerate(runbook.get("steps") or (), 1):
+            yield one_line(f"{place}. {step}")
     for each in _records(evidence.get("exemplars")):
         yield one_line(_exemplar(each))
 

@@ -104,12 +104,19 @@ def event(notification: Notification, dedup_key: str, routing_key: str) -> bytes
         "custom_details": _details(notification),
     }
     body = {"routing_key": routing_key, "event_action": "trigger", "dedup_key": dedup_key}
-    whole: dict[str, Any] = {**body, "client": "edgewatch", "payload": payload}
+    whole: dict[str, Any] = {**body, "client": "edgewatch", "payload": payload, **_links(notification)}
     out = orjson.dumps(whole)
     if len(out) > _BODY_BYTES:
         payload["custom_details"] = {"error": f"left out: the event had {len(out)} bytes, {_BODY_BYTES} are allowed"}
         out = orjson.dumps(whole)
     return out
+
+
+def _links(notification: Notification) -> dict[str, Any]:
+    """Give the runbook as a link, where it is an address."""
+    runbook = notification.evidence.get("runbook")
+    link = str(runbook.get("link", "")) if isinstance(runbook, dict) else ""
+    return {"links": [{"href": link, "text": "Runbook"}]} if re.match(r"https?://\S+$", link) else {}
 
 
 def _resolve(dedup_key: str, routing_key: str) -> bytes:

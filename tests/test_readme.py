@@ -26,6 +26,15 @@ def test_the_first_configuration_and_the_rule_of_your_own_are_valid(tmp_path: Pa
     assert "checkout_failing" in {rule.name for rule in load(path).rules}
 
 
+def test_the_configuration_of_the_page_on_alerting_is_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "alerting.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "monitor.toml"
+    path.write_text(text, encoding="utf-8")
+    config = load(path)
+    assert [len(each) for each in (config.policy.inhibits, config.policy.mutes, config.routes)] == [1, 1, 2]
+
+
 def test_every_target_of_make_it_names_is_there() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
     named = set(re.findall(r"(?:`|\$ )make ([a-z]+)", TEXT))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flows.alert import Alerting
 from flows.metric import MetricOptions
-from flows.notify import RouteOptions
+from flows.route import RouteOptions
 from flows.rule import Hold, RuleOptions, Thresholds
 from flows.window import MetricRows, WindowResult
 from tests.acceptance import alerts as definition

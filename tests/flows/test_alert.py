@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.alert import Alerting, fingerprint_of
+from flows.alert import Alerting
 from flows.alert_state import MOVES, NOTICES, AlertColumns, Policy, step
 from flows.metric import MetricOptions
 from flows.rule import Thresholds, compile_rule
+from flows.transition import fingerprint_of
 from flows.window import MetricRows, WindowResult
 from tests.flows.history import (
     FILES,

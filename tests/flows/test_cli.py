@@ -9,6 +9,7 @@ from tests.runs import ACCEPTANCE, checked, edgewatch
 
 COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
 COMMANDS += ["statuspage list", "statuspage approve"]
+COMMANDS += ["silence add", "silence list", "silence expire"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -28,6 +29,7 @@ def test_every_command_has_help_with_an_example(command):
         (["run", "-c", ACCEPTANCE / "monitor.toml", "--until-end"], "--until-end and --out go together"),
         (["check", "-c", ACCEPTANCE / "reference.toml"], "slo: not yet"),
         (["spool", "list", "-c", ACCEPTANCE / "monitor.toml"], "there is no spool at"),
+        (["silence", "list", "-c", ACCEPTANCE / "monitor.toml", "--state", "nowhere"], "there is no state folder nowhere"),
         (["fly"], "No such command"),
         (["demo", "--serve"], "not yet"),
     ],

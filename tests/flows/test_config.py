@@ -36,14 +36,10 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
-        *("slo", "dashboard", "window.barrier_wait", "window.stall_after"),
-        *("observe.listen", "observe.sentry_dsn", "route #1.match", "route #1.group_by", "route #1.continue"),
+        *("slo", "dashboard", "window.barrier_wait", "window.stall_after", "observe.listen", "observe.sentry_dsn"),
         *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
         *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
-        *(
-            f'rule "slow_responses".{key}'
-            for key in ("min_bad", "guard", "repeat_backoff", "max_repeats", "no_data", "runbook", "labels", "overrides")
-        ),
+        'rule "slow_responses".no_data',
     }
 
 
@@ -105,8 +101,8 @@ channels = ["slak"]
     found = problems("colour = 1\n" + text)
     assert found == [
         (
-            "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, channel,"
-            " clickhouse, observe"
+            "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, inhibit,"
+            " mute, channel, clickhouse, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
@@ -134,6 +130,20 @@ channels = ["slak"]
         (MINIMAL + "[channel.webhook]\n", "channel.webhook: not yet: this version does not have channels of kind 'webhook'"),
         (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
         (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
+        (MINIMAL + "[[silence]]\n", "silence: silences are not configured: use `edgewatch silence add`"),
+        (MINIMAL + "[[inhibit]]\nsource = { a = 'b' }\n", "inhibit #1.target: is missing"),
+        (MINIMAL + "[[inhibit]]\nsource = 1\ntarget = ['a']\n", "inhibit #1.source: must be a table or an array, not 1"),
+        (MINIMAL + "[[inhibit]]\nsource = ['a']\ntarget = ['b=c']\n", "inhibit #1.source: 'a' is not a matcher; write"),
+        (
+            MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rate' }\ntarget = { rule = 'slow_database' }\n",
+            "inhibit #1: high_error_rate and slow_database are of two datasets, http_requests and performance",
+        ),
+        (
+            MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rat' }\ntarget = { team = 'x' }\n",
+            "inhibit #1: no rule 'high_error_rat'; did you mean 'high_error_rate'?",
+        ),
+        (MINIMAL + "[[mute]]\nname = 'm'\nzone = 'Mars'\n", "mute \"m\".zone: 'Mars' is not a time zone"),
+        (MINIMAL + "[[route]]\nmatch = { a = '=~(' }\nchannels = ['console']\n", "route #1.match: '(' is not a regular"),
         (MINIMAL.replace('"http_requests"', '"requests"'), 'input.kafka.topics."logpush.http_requests": no dataset'),
         ('[input.kafka]\nbrokers = ["a:1"]\n', "input.kafka.topics: is missing"),
         (MINIMAL + '[[rule]]\nname = "r"\nmetric = "x"\nstatistic = "p99"\nabove = { warning = 1 }\n', "no metric 'x'"),

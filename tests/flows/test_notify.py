@@ -7,13 +7,15 @@ import pytest
 
 from flows.alert import Alerting
 from flows.exemplar import Exemplar
-from flows.notify import RouteOptions
+from flows.policy import PolicyOptions
+from flows.route import RouteOptions
 from flows.rows import window_lines
-from flows.rule import Thresholds
+from flows.rule import Override, Thresholds
+from flows.runbook import first_steps
 from flows.wording import amount
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
-from sinks.notification import duration
+from sinks.notification import duration, evidence_lines
 from tests.flows.history import METRICS, Settings, rates, result_of, rule
 
 CRITICAL = RouteOptions(severity=("critical",), channels=("pager", "chat"))
@@ -64,7 +66,32 @@ def test_a_route_that_cannot_be_meant_is_refused(severity, words):
     problems = list(RouteOptions(severity=severity, channels=("chat",)).problems())
     assert [key for key, _ in problems] == ["severity"]
     assert words in problems[0][1]
-    assert RouteOptions.NOT_YET == ("match", "group_by", "continue")
+
+
+def hosts(**rates):
+    return result_of(0, {("error_rate", f'{{"host":"{host}"}}'): (rate, 1000) for host, rate in rates.items()})
+
+
+def test_a_route_takes_the_alerts_whose_labels_it_matches_and_the_rest_goes_on():
+    web = RouteOptions(match={"host": "=~w.*"}, channels=("web",))
+    loud = RouteOptions(match=("severity=critical", "environment=test", "rule=high_error_rate"), channels=("pager",))
+    results = [hosts(w1=0.4, a=0.4), hosts(w1=0.4, a=0.4)]
+    told = said(results, routes=(web, loud, REST))
+    assert [(each.key["host"], *each.channels) for each in told] == [("a", "pager"), ("w1", "web")]
+    assert channels(rates(0.02, 0.02), routes=(web, loud, REST)) == [("first", "chat", "mail")]
+
+
+def test_a_route_with_continue_lets_the_routes_behind_it_have_the_alert_too():
+    team = RouteOptions(match={"team": "edge"}, channels=("team",), continue_=True)
+    other = RouteOptions(match={"team": "other"}, channels=("other",), continue_=True)
+    assert channels(rates(0.4), routes=(other, team, CRITICAL, REST)) == [("first", "chat", "pager", "team")]
+    assert channels(rates(0.4), routes=(other, team)) == [("first", "team")]
+
+
+def test_an_escalation_is_routed_anew_by_its_severity_label():
+    loud = RouteOptions(match={"severity": "critical"}, channels=("pager",))
+    told = channels(rates(0.02, 0.02, 0.4, 0.0, 0.0), routes=(loud, REST))
+    assert told == [("first", "chat", "mail"), ("escalated", "pager"), ("resolved", "chat", "mail", "pager")]
 
 
 def test_the_life_of_an_alert_in_the_words_that_people_read():
@@ -212,3 +239,50 @@ def test_the_query_of_the_provenance_finds_the_row(tmp_path):
         client.close()
     got = [[(row["key"], row["value"], int(row["count"])) for row in rows] for rows in found]
     assert got == [[(each.key, each.value, 1000)] for each in decisions.notifications]
+
+
+def test_a_runbook_is_evidence_with_its_link_and_first_steps():
+    policy = PolicyOptions(runbooks={"high_error_rate": ("Look at the dashboard.", "Roll back.")})
+    config = Settings((rule(runbook="docs/errors.md", labels={"tier": "1"}),))
+    told = Alerting(config, policy).evaluate(rates(0.4)[0]).notifications[0]
+    assert told.evidence["runbook"] == {"link": "docs/errors.md", "steps": ["Look at the dashboard.", "Roll back."]}
+    assert list(evidence_lines(told.evidence)) == ["runbook: docs/errors.md", "1. Look at the dashboard.", "2. Roll back."]
+    assert told.labels == {"team": "edge", "tier": "1", "host": "a"}
+
+
+def test_the_first_steps_are_those_of_the_files_first_list(tmp_path):
+    lists = "## First\n\n1. Look.\n2) Roll back.\n- Tell people.\n- Sleep.\n\n## After that\n* Write it down.\n"
+    (tmp_path / "errors.md").write_text("# Errors\n\nText.\n\n" + lists)
+    assert first_steps(tmp_path, "errors.md") == ("Look.", "Roll back.", "Tell people.")
+    assert first_steps(tmp_path, "errors.md#after-that") == ("Write it down.",)
+    assert [first_steps(tmp_path, link) for link in ("", "none.md", "https://example.com/errors.md")] == [()] * 3
+
+
+def test_the_limits_of_an_override_show_in_the_words():
+    override = Override(match={"host": "a"}, above=Thresholds(critical=0.2))
+    told = said(rates(0.4), overrides=(override,))[0]
+    assert (told.title, told.threshold) == ("High error rate on a: 40 % (critical above 20 %)", 0.2)
+    assert said(rates(0.1), overrides=(override,)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({"repeat_backoff": 2.0}, [1, 3, 7, 15, 31]),
+        ({"repeat_backoff": 2.0, "max_repeats": 2}, [1, 3]),
+        ({"max_repeats": 3}, [1, 2, 3]),
+        ({"repeat_backoff": 1.5}, [1, 3, 6, 10, 16, 24, 36]),
+    ],
+)
+def test_repeats_come_later_and_later_and_end(changes, ends):
+    told = said(rates(*[0.4] * 40), repeat_ms=300_000, **changes)
+    assert [each.reason for each in told] == ["first"] + ["repeat"] * len(ends)
+    assert [(each.at - told[0].at) // 300_000 for each in told[1:]] == ends
+
+
+def test_a_repeat_comes_once_a_day_at_least_and_an_escalation_starts_anew():
+    day = 288
+    told = said(rates(*[0.4] * (4 * day)), repeat_ms=8 * 3_600_000, repeat_backoff=10.0)
+    assert [(each.at - told[0].at) / 300_000 / day for each in told] == [0, 1 / 3, 4 / 3, 7 / 3, 10 / 3]
+    told = said(rates(*[0.02] * 8, *[0.4] * 4), repeat_ms=300_000, repeat_backoff=2.0)
+    assert [each.reason for each in told] == ["first", "repeat", "repeat", "escalated", "repeat", "repeat"]

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from flows.rule import LEVELS, NO_DATA, Hold, Rule, RuleOptions, Thresholds, compile_rule
+from flows.metric import MetricOptions
+from flows.rule import CRITICAL, LEVELS, NO_DATA, Hold, Override, Rule, Thresholds, _sure, compile_rule
 from tests.flows.history import METRICS, rule
-
-NOT_BUILT = {"min_bad", "guard", "repeat_backoff", "max_repeats", "no_data", "runbook", "labels", "overrides"}
 
 
 def compiled(**changes):
@@ -68,10 +67,6 @@ def test_a_number_for_how_long_counts_for_both_severities():
     assert rule().hold == Hold(warning=2, critical=1)
 
 
-def test_the_keys_that_are_not_built_are_named():
-    assert set(RuleOptions.NOT_YET) >= NOT_BUILT
-
-
 def test_a_rule_that_can_be_meant_has_no_problems():
     for changes in ({}, {"recover": 0.01}, {"above": Thresholds(warning=0.05, critical=0.05)}, {"repeat_ms": 0}):
         assert list(rule(**changes).problems()) == []
@@ -96,6 +91,18 @@ def test_a_rule_that_can_be_meant_has_no_problems():
         ({"clear": 0}, "clear", "at least 1"),
         ({"min_count": -1}, "min_count", "negative"),
         ({"cooldown_ms": -1}, "cooldown", "negative"),
+        ({"max_repeats": -1}, "max_repeats", "negative"),
+        ({"repeat_backoff": 0.5}, "repeat_backoff", "1 to 10"),
+        ({"repeat_backoff": math.nan}, "repeat_backoff", "1 to 10"),
+        ({"guard": "wilsn"}, "guard", "none, wilson"),
+        ({"metric": "latency", "statistic": "p99", "min_bad": 5}, "min_bad", "for the statistic ratio, not p99"),
+        ({"metric": "latency", "statistic": "p99", "guard": "wilson"}, "guard", "for the statistic ratio, not p99"),
+        ({"labels": {"severity": "high"}}, "labels", "another name"),
+        ({"overrides": (Override(match={"host": "a"}),)}, "overrides[0]", "changes nothing"),
+        ({"overrides": (Override(match={"host": "=~("}, recover=0.001),)}, "overrides[0].match", "not a regular"),
+        ({"overrides": (Override(match={"severity": "x"}, recover=0.001),)}, "overrides[0].match", "no label 'severity'"),
+        ({"overrides": (Override(match={}, below=Thresholds(warning=0.5)),)}, "overrides[0]", "the rule has above"),
+        ({"overrides": (Override(match={}, above=Thresholds(warning=0.5)),)}, "overrides[0].above", "milder than warning"),
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_refused(changes, key, words):
@@ -107,3 +114,60 @@ def test_a_rule_that_cannot_be_meant_is_refused(changes, key, words):
 def test_all_problems_of_a_rule_are_said_at_once():
     problems = rule(keys="some", clear=0, for_=0, above=Thresholds()).problems()
     assert {key for key, _ in problems} == {"keys", "clear", "for", "above"}
+
+
+HOSTS = [{"host": "a"}, {"host": "b"}, {"host": "c"}]
+
+
+def by_host(made: Rule, *rows):
+    """Give the level of the n-th host's row."""
+    values, counts = (np.array(column) for column in zip(*rows, strict=True))
+    which = np.array([made.choose(host) for host in HOSTS[: len(rows)]], np.int16)
+    found = made.levels(values.astype(np.float64), counts, which), made.clears(values.astype(np.float64), counts, which)
+    return [LEVELS[level] for level in found[0].tolist()], found[1].tolist()
+
+
+def test_an_override_sets_the_limits_of_the_keys_it_matches_and_the_first_that_does_counts():
+    chosen = (
+        Override(match={"host": "a"}, above=Thresholds(critical=0.2)),
+        Override(match={"host": "=~a|b"}, above=Thresholds(warning=0.1, critical=0.5)),
+    )
+    made = compiled(overrides=chosen)
+    assert by_host(made, (0.06, 9), (0.06, 9), (0.06, 9)) == (["warning", "ok", "critical"], [False, True, False])
+    assert by_host(made, (0.21, 9), (0.21, 9), (0.008, 9)) == (["critical", "warning", "ok"], [False, False, True])
+    assert made.variant(1).threshold(CRITICAL) == 0.2
+    assert made.variant(0) is made
+
+
+def test_an_override_may_give_a_severity_that_the_rule_does_not_have():
+    made = compiled(above=Thresholds(critical=0.5), overrides=(Override(match={"host": "b"}, above=Thresholds(warning=0.1)),))
+    assert by_host(made, (0.2, 9), (0.2, 9))[0] == ["ok", "warning"]
+
+
+def test_a_breach_of_few_bad_records_is_ok_and_clear():
+    made = compiled(min_bad=10)
+    assert levels(made, (0.09, 100), (0.1, 100), (0.02, 1000)) == ["ok", "critical", "warning"]
+    assert made.clears(np.array([0.09, 0.1]), np.array([100, 100])).tolist() == [True, False]
+    good = MetricOptions(name="hits", kind="ratio", dataset="d", good="x >= 1")
+    low = compile_rule(rule(metric="hits", above=None, below=Thresholds(critical=0.5), min_bad=10), good)
+    assert levels(low, (0.4, 10), (0.4, 100)) == ["ok", "critical"]
+
+
+def test_a_guarded_ratio_counts_as_far_as_it_is_sure():
+    above, below = compiled(guard="wilson"), compiled(above=None, below=Thresholds(critical=0.5), guard="wilson")
+    assert levels(above, (1 / 3, 3), (1 / 3, 300), (0.06, 100), (0.06, 10_000)) == [
+        "critical",
+        "critical",
+        "warning",
+        "critical",
+    ]
+    assert levels(above, (0.2, 5), (0.02, 50), (0.0, 0)) == ["warning", "ok", "ok"]
+    assert levels(below, (0.3, 5), (0.3, 500), (0.0, 1)) == ["ok", "critical", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "count", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 20, 0.0, 0.1611), (20, 20, 0.8389, 1.0)]
+)
+def test_how_sure_a_ratio_is_agrees_with_published_intervals(bad, count, low, high):
+    for sign, want in ((1, low), (-1, high)):
+        assert _sure(np.array([bad / count]), np.array([count]), sign)[0] == pytest.approx(want, abs=1e-4)

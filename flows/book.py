@@ -1,0 +1,289 @@
+"""Book: one rule's alerts: the keys it knows, their state as columns, and who heard of what is open.
+
+`judge` moves the state by one window; `decide` writes down what came of it and says what is to be said.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.alert_state import FIRING, MOVES, SEVERITIES, STATES, AlertColumns, Policy, forget, step
+from flows.evaluation import Evaluations
+from flows.flap import FOREVER_MS, flapped
+from flows.judged import Cells, Judged, Window
+from flows.labels import Labels
+from flows.notify import Notifier, Saying, Told
+from flows.rule import LEVELS, NO_DATA, OK, Rule
+from flows.transition import Transition, fingerprint_of
+from flows.window import WindowResult
+from flows.withhold import REASONS, Hearing
+from sinks.notification import Notification
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What one window led to, each list sorted by rule and key; `messages` are what goes out of what was told."""
+
+    evaluations: list[Evaluations] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    provenance: list[bytes] = field(default_factory=list)
+    messages: list[Notification] = field(default_factory=list)
+
+    @property
+    def notifications(self) -> list[Notification]:
+        """Give the notification of each alert of which something is said."""
+        return [each.notification for each in self.told]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One alert of which something moved or is said."""
+
+    key: str
+    transition: Transition | None
+    saying: Saying | None
+
+
+class _Fact(NamedTuple):
+    """One changed alert as plain numbers; states, severities, move, notice and level are codes."""
+
+    key: str
+    move: int
+    notice: int
+    before: int
+    after: int
+    severity: int
+    said: int
+    start: int
+    said_so_far: int
+    peak: float
+    breaches: int
+    value: float
+    records: int
+    level: int
+
+
+def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
+    """Take the alerts at `places` out of their columns."""
+    after, keys = judged.after, [judged.keys[place] for place in places.tolist()]
+    columns, cells = after.columns.take(places), judged.cells.take(places)
+    codes = (after.move[places], after.notice[places], judged.before.state[places], columns.state, columns.severity)
+    numbers = (after.severity[places], columns.start, columns.count, columns.peak, columns.breaches)
+    rows = (cells.values, cells.counts, cells.level)
+    return map(_Fact._make, zip(keys, *(column.tolist() for column in (*codes, *numbers, *rows)), strict=True))
+
+
+class Book:
+    """One rule's alerts: its known keys, sorted, and their columns."""
+
+    def __init__(self, rule: Rule, environment: str, labels: Labels, notifier: Notifier) -> None:
+        """Start without any known key."""
+        self.rule = rule
+        self._environment = environment
+        self._labels = labels
+        self._notifier = notifier
+        options, metric = rule.options, rule.metric
+        self.identity = [
+            *(environment, metric.dataset, metric.name, options.statistic),
+            *(rule.sign, rule.keys, list(metric.group_by)),
+        ]
+        self._policy = Policy(
+            hold_warning=options.hold.warning,
+            hold_critical=options.hold.critical,
+            has_warning=options.thresholds.warning is not None,
+            has_critical=options.thresholds.critical is not None,
+            clear=options.clear,
+            repeat_ms=options.repeat_ms,
+            cooldown_ms=options.cooldown_ms,
+            sign=rule.sign,
+            repeat_backoff=options.repeat_backoff,
+            max_repeats=options.max_repeats,
+        )
+        self._keys: list[str] = []
+        self._columns = AlertColumns()
+        self._which: NDArray[np.int16] | None = np.zeros(0, np.int16) if rule.variants else None
+        self._hearing = Hearing()
+
+    def judge(self, window: Window) -> Judged:
+        """Move the state of all known keys by one window."""
+        cells = self._cells(window)
+        gone = self._forget(window.result.end, cells)
+        if gone is not None:
+            cells = cells.take(gone[1])
+        before, flap = self._columns, self.rule.options.flap
+        clear = (cells.level == OK) & self.rule.clears(cells.values, cells.counts, self._which)
+        after = step(before, self._limited(), cells.level, cells.values, clear, window.result.end)
+        if flap is not None or before.flapping.any():
+            after = replace(after, columns=flapped(after, flap))
+        self._columns = after.columns
+        return Judged(self._keys, cells, before, after, gone[0] if gone else None)
+
+    def decide(self, judged: Judged, quiet: NDArray[np.int8] | None, window: Window, out: Decisions) -> None:
+        """Write down what a window did, and say what is to be said; `quiet` (k,) is what keeps each alert quiet."""
+        gone = judged.gone and replace(judged.gone, after=self._hearing.forget(judged.gone))
+        flaps = self.rule.options.flap is not None
+        after, suppressed = self._hearing.settle(judged, quiet, window.result.end, flaps=flaps)
+        found = self._changes(replace(judged, after=after), window)
+        if gone is not None:
+            found = sorted(found + self._changes(gone, window), key=lambda change: change.key)
+        if judged.keys:
+            options = self.rule.options
+            evaluations = Evaluations(
+                window_end=window.result.end,
+                rule=options.name,
+                metric=options.metric,
+                statistic=options.statistic,
+                keys=judged.keys,
+                values=judged.cells.values,
+                counts=judged.cells.counts,
+                level=judged.cells.level,
+                before=judged.before.state,
+                after=judged.after.columns.state,
+                severity=judged.after.columns.severity,
+                suppressed=suppressed,
+            )
+            out.evaluations.append(evaluations)
+        self._write(found, window, out)
+
+    def _limited(self) -> Policy:
+        """Give the policy; where keys differ, as columns."""
+        policy = self._policy
+        if self._which is not None:
+            warning, critical = (~np.isnan(self.rule.limits(name, self._which)) for name in ("warning", "critical"))
+            policy = replace(policy, has_warning=warning, has_critical=critical)
+        if self.rule.options.flap is not None:
+            # While it is flapping, an alert goes on with its episode, however short the cooldown is.
+            cooldown = np.where(self._columns.flapping, FOREVER_MS, policy.cooldown_ms)
+            policy = replace(policy, cooldown_ms=cooldown)
+        return policy
+
+    def _choose(self, keys: Iterable[str]) -> list[int]:
+        """Give by which limits keys are judged."""
+        return [self.rule.choose(self._labels.of(self.rule, key)) for key in keys]
+
+    def _cells(self, window: Window) -> Cells:
+        """Make new keys known, and lay the window's rows over the known ones."""
+        keys, values, counts = window.rows(self.rule)
+        places = self._learn(keys)
+        self._columns.last_row[places] = window.result.end
+        size = len(self._keys)
+        cells = Cells(np.full(size, np.nan), np.zeros(size, np.int64), np.full(size, NO_DATA, np.int8))
+        cells.values[places], cells.counts[places] = values, counts
+        which = None if self._which is None else self._which[places]
+        cells.level[places] = self.rule.levels(values, counts, which)
+        return cells
+
+    def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
+        """Give the places of keys among the known ones, where new ones are put in order."""
+        if keys == self._keys:
+            return slice(None)
+        known = {key: place for place, key in enumerate(self._keys)}
+        if not all(key in known for key in keys):
+            self._keys = sorted(known.keys() | keys)  # code points sort as UTF-8 bytes do
+            places = np.array([known.get(key, -1) for key in self._keys], np.int64)
+            self._columns = self._columns.take(places)
+            if self._which is not None:
+                self._which = np.concatenate([self._which, [0]])[places].astype(np.int16)
+                self._which[places < 0] = self._choose(key for key in self._keys if key not in known)
+            known = {key: place for place, key in enumerate(self._keys)}
+        return np.array([known[key] for key in keys], np.int64)
+
+    def _forget(self, now: int, cells: Cells) -> tuple[Judged, NDArray[np.int64]] | None:
+        """Forget keys that had no row for too long; gives what that changes, and the places that stay."""
+        stale = now - self._columns.last_row > self.rule.options.forget_after_ms
+        if not stale.any():
+            return None
+        gone, kept = np.flatnonzero(stale), np.flatnonzero(~stale)
+        keys, old = self._keys, self._columns.take(gone)
+        self._keys, self._columns = [keys[place] for place in kept.tolist()], self._columns.take(kept)
+        if self._which is not None:
+            self._which = self._which[kept]
+        return Judged([keys[place] for place in gone.tolist()], cells.take(gone), old, forget(old)), kept
+
+    def _changes(self, judged: Judged, window: Window) -> list[_Change]:
+        """Make objects of what moved or is said, and of nothing else."""
+        places = np.flatnonzero((judged.after.move > 0) | (judged.after.notice > 0))
+        if not len(places):
+            return []
+        result, name, changes = window.result, self.rule.options.name, []
+        for fact in _facts(judged, places):
+            fingerprint = fingerprint_of(self._environment, fact.key, name)
+            episode = f"{fingerprint}:{fact.start // 1000}"
+            transition = saying = None
+            if fact.move:
+                moved = (STATES[fact.before], STATES[fact.after], SEVERITIES[fact.severity], MOVES[fact.move])
+                transition = Transition(result.end, name, fact.key, fingerprint, episode, *moved)
+            if fact.notice:
+                saying = self._saying(fact, fingerprint, episode, result)
+            changes.append(_Change(fact.key, transition, saying))
+        return changes
+
+    def _saying(self, fact: "_Fact", fingerprint: str, episode: str, result: WindowResult) -> Saying:
+        rule = self.rule
+        if rule.variants:
+            rule = rule.variant(rule.choose(self._labels.of(rule, fact.key)))
+        return Saying(
+            rule=rule,
+            window_start=result.start,
+            at=result.end,
+            key=fact.key,
+            fingerprint=fingerprint,
+            episode=episode,
+            start=fact.start,
+            number=fact.said_so_far - 1,
+            reason=REASONS[fact.notice],
+            severity=fact.said,
+            value=self.rule.shown(fact.value),
+            count=fact.records,
+            level=LEVELS[fact.level],
+            peak=None if math.isnan(fact.peak) else fact.peak,
+            breaches=fact.breaches,
+            exemplars=result.exemplars.get((self.rule.options.metric, fact.key), ()),
+        )
+
+    def _write(self, changes: Iterable[_Change], window: Window, out: Decisions) -> None:
+        for change in changes:
+            if change.transition is not None:
+                out.transitions.append(change.transition)
+            if change.saying is not None:
+                heard = frozenset(self._hearing.told.pop(change.key, ()))
+                told = self._notifier.build(change.saying, heard)
+                if told.notification.status == "firing":
+                    self._hearing.told[change.key] = sorted(told.heard)
+                out.told.append(told)
+                out.provenance.append(self._notifier.provenance(change.saying, told.notification.id, window.partitions))
+
+    def firing(self) -> Iterable[dict[str, Any]]:
+        """Give the alerts that are firing or recovering."""
+        columns = self._columns
+        for place in np.flatnonzero(columns.state >= FIRING).tolist():
+            key, severity = self._keys[place], int(columns.severity[place])
+            labels = self._labels.of(self.rule, key, severity)
+            state = STATES[columns.state[place]]
+            yield {"rule": self.rule.options.name, "state": state, "start": int(columns.start[place]), "labels": labels}
+
+    def told(self) -> Iterable[str]:
+        """Give the fingerprints of the alerts that somebody has heard of and that are not over."""
+        return (fingerprint_of(self._environment, key, self.rule.options.name) for key in self._hearing.told)
+
+    def to_state(self, lists: list[list[str]]) -> dict[str, Any]:
+        """Give plain values; the keys go to `lists`, once for all rules that know the same."""
+        if self._keys not in lists[-1:]:
+            lists.append(self._keys)
+        columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
+        return {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
+
+    def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
+        """Undo `to_state`; what the state does not have is as for a new key."""
+        self._keys = lists[state["keys"]]
+        fresh = AlertColumns().take(np.full(len(self._keys), -1))
+        known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
+        self._columns = AlertColumns(**known)
+        self._hearing.load(state)
+        if self._which is not None:
+            self._which = np.array(self._choose(self._keys), np.int16)

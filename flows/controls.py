@@ -1,0 +1,155 @@
+"""Controls: the file of control events: what people decide while the line runs, and from which window on it holds.
+
+Append-only, one JSON object a line: silences and their early ends, written by the command line, and stamps, written by the
+run. A stamp says from which window end of a dataset an event holds. It is on the disk before it takes effect, so a resume
+and a replay that find the file decide as was decided. A dataset has its own stamp because each has its own barriers.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from flows.matcher import MatchError, parse_match
+from flows.silence import Silence
+
+
+class ControlsBroken(Exception):
+    """The file holds what is no control event; the sentence says where."""
+
+
+class SilenceEvent(msgspec.Struct, frozen=True, tag_field="kind", tag="silence", kw_only=True):
+    """A silence as it was asked for; times in ms UTC, `start` 0 is at once."""
+
+    id: str
+    match: tuple[str, ...]
+    author: str
+    reason: str
+    start: int
+    end: int
+    at: int
+
+    def silence(self) -> Silence:
+        """Make it ready; raises MatchError."""
+        return Silence(
+            id=self.id,
+            matchers=parse_match(self.match),
+            author=self.author,
+            reason=self.reason,
+            start=self.start,
+            end=self.end,
+        )
+
+
+class ExpireEvent(msgspec.Struct, frozen=True, tag_field="kind", tag="expire", kw_only=True):
+    """The early end of a silence."""
+
+    id: str
+    silence: str
+    at: int
+
+
+class Stamp(msgspec.Struct, frozen=True, tag_field="kind", tag="stamp", kw_only=True):
+    """From the window of a dataset that ends at `end` on, event `of` holds."""
+
+    of: str
+    dataset: str
+    end: int
+
+
+Event = SilenceEvent | ExpireEvent
+Control = Event | Stamp
+_DECODER = msgspec.json.Decoder(Control)
+
+
+class Controls:
+    """The events of a state folder as one process sees them; reads on when the file has grown."""
+
+    def __init__(self, path: Path, closed: Mapping[str, int] | None = None) -> None:
+        """Read what is there; windows that end up to `closed`, by dataset, were judged before and are not changed."""
+        self._path = path
+        self._closed = dict(closed or {})
+        self._read = self._lines = 0
+        self._silences: dict[str, Silence] = {}
+        self._expired: dict[str, str] = {}  # silence -> the event that ended it
+        self._stamps: dict[tuple[str, str], int] = {}
+        self._refresh()
+
+    def at(self, dataset: str, end: int) -> Sequence[Silence]:
+        """Give the silences in force at a window's end; events not seen before are stamped first."""
+        self._refresh()
+        if end > self._closed.get(dataset, -1):
+            self._stamp(dataset, end)
+        return [each for each in self._silences.values() if each.holds(end) and self._holds(each.id, dataset, end)]
+
+    def silences(self) -> list[Silence]:
+        """Give all that have not been ended early, in the order they were added."""
+        return [silence for name, silence in self._silences.items() if name not in self._expired]
+
+    def expired(self) -> list[Silence]:
+        """Give those that have been."""
+        return [silence for name, silence in self._silences.items() if name in self._expired]
+
+    def _holds(self, name: str, dataset: str, end: int) -> bool:
+        began = self._stamps.get((name, dataset))
+        over = self._stamps.get((self._expired.get(name, ""), dataset))
+        return began is not None and began <= end and (over is None or end < over)
+
+    def _stamp(self, dataset: str, end: int) -> None:
+        """Stamp what may still matter and has no stamp."""
+        due = [name for name, silence in self._silences.items() if silence.end > end]
+        due += [self._expired[name] for name in due if name in self._expired]
+        stamps = [Stamp(of=name, dataset=dataset, end=end) for name in due if (name, dataset) not in self._stamps]
+        if stamps:
+            append(self._path, stamps)
+            self._refresh()
+
+    def _refresh(self) -> None:
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size <= self._read:
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]  # the rest is still being written
+        for line in whole.splitlines():
+            self._lines += 1
+            self._take(line)
+        self._read += len(whole)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            control = _DECODER.decode(line)
+            if isinstance(control, SilenceEvent):
+                self._silences.setdefault(control.id, control.silence())
+            elif isinstance(control, ExpireEvent):
+                self._expired.setdefault(control.silence, control.id)
+            else:
+                self._stamps.setdefault((control.of, control.dataset), control.end)
+        except (msgspec.DecodeError, MatchError) as error:
+            raise ControlsBroken(f"{self._path}, line {self._lines}: not a control event: {error}") from error
+
+
+def append(path: Path, controls: Sequence[Control]) -> None:
+    """Add events; they are on the disk when it returns. A last line that a crash tore never took effect and is cut off."""
+    with _locked(path) as file:
+        data = path.read_bytes()
+        file.truncate(data.rfind(b"\n") + 1)
+        file.write(b"".join(msgspec.json.encode(control) + b"\n" for control in controls))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """Open the file for appending; the command line and the run take turns."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file

@@ -1,0 +1,251 @@
+"""Grouping: one message for the many alerts that a barrier said something of at once.
+
+The notification of each alert is written down as it is; what is grouped is what goes out. A channel hears of an alert's
+episode either alone or as a part of one bundle, from its first word to its last: a bundle is an episode of its own, which
+is resolved when the last of its alerts is. So nothing is resolved that was not said, and what was said is resolved.
+
+Why at the barrier and not by timers: the same windows then make the same groups, live and in a replay.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.notify import Told
+from flows.output import canonical
+from flows.route import RouteOptions
+from sinks.notification import Notification
+
+LISTED = 10
+PAGES = 5  # so many alerts page one by one; more at one barrier are one storm
+EACH, DIGEST, STORM = MODES = ("each", "digest", "storm")  # how a channel is told of many alerts
+_SEVERAL = "several rules"
+
+
+@dataclass(slots=True)
+class _Bundle:
+    """Alerts that one channel hears of together; `open` is the severity of each that is not over, by fingerprint."""
+
+    name: str
+    channel: str
+    start: int
+    rule: str
+    key: dict[str, str]
+    labels: dict[str, str]
+    total: int
+    said: int = 0
+    open: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def severity(self) -> str:
+        return "critical" if "critical" in self.open.values() else "warning"
+
+
+class Grouping:
+    """Makes messages of notifications; remembers which alerts a channel hears of together."""
+
+    def __init__(self, environment: str, routes: Sequence[RouteOptions], modes: Mapping[str, str]) -> None:
+        """Take the routes and each channel's mode; a channel without one is told of each alert."""
+        self._environment = environment
+        self._routes = tuple(routes)
+        self._modes = dict(modes)
+        self._bundles: dict[str, _Bundle] = {}
+        self._of: dict[tuple[str, str], str] = {}  # (channel, fingerprint) -> bundle
+
+    def grouped(self, told: list[Told]) -> list[Told]:
+        """Stamp the notifications of one barrier that a route groups with others with the group's id."""
+        if not any(route.group_by for route in self._routes):
+            return told
+        places = [self._place(each) for each in told]
+        sizes: dict[tuple[int, tuple[str, ...]], int] = {}
+        for place in places:
+            if place is not None:
+                sizes[place] = sizes.get(place, 0) + 1
+        return [
+            each._replace(notification=dataclasses.replace(each.notification, group=self._group(place, each.notification.at)))
+            if place is not None and sizes[place] > 1
+            else each
+            for each, place in zip(told, places, strict=True)
+        ]
+
+    def messages(self, told: Sequence[Told]) -> list[Notification]:
+        """Give what goes out: each notification to the channels that hear of its alert alone, and the bundles'."""
+        alone: list[list[str]] = []
+        opened: dict[str, list[int]] = {}
+        news: dict[str, list[Notification]] = {}
+        for number, each in enumerate(told):
+            alone.append([])
+            for channel in each.notification.channels:
+                bundle = self._of.get((channel, each.notification.fingerprint))
+                if bundle is not None:
+                    news.setdefault(bundle, []).append(each.notification)
+                elif self._opens(channel, each):
+                    opened.setdefault(channel, []).append(number)
+                else:
+                    alone[number].append(channel)
+        made = [self._update(self._bundles[name], each) for name, each in sorted(news.items())]
+        for channel, numbers in sorted(opened.items()):
+            for unit in self._units(channel, [(told[number], number) for number in numbers]):
+                if len(unit) == 1:
+                    alone[unit[0][1]].append(channel)
+                else:
+                    made.append(self._open(channel, [each.notification for each, _ in unit]))
+        return [*_to(told, alone), *(message for message in made if message is not None)]
+
+    def _opens(self, channel: str, told: Told) -> bool:
+        """Tell whether a channel hears of an alert that it has not heard of before."""
+        speaks = told.notification.status == "firing" and told.notification.reason != "de-escalated"
+        return speaks and self._modes.get(channel, EACH) != EACH and channel not in told.before
+
+    def _units(self, channel: str, opened: list[tuple[Told, int]]) -> list[list[tuple[Told, int]]]:
+        """Put alerts that open at one channel into the messages that they make, the worst first."""
+        ranked = sorted(opened, key=lambda each: _rank(each[0].notification))
+        if self._modes[channel] == STORM:
+            return [ranked] if len(ranked) > PAGES else [[each] for each in ranked]
+        by_route: dict[int, dict[Any, list[tuple[Told, int]]]] = {}
+        for each in ranked:
+            route = next(n for n in each[0].taken if channel in self._routes[n].channels)
+            place = self._values(route, each[0].notification) or each[1]
+            by_route.setdefault(route, {}).setdefault(place, []).append(each)
+        out = []
+        for route, groups in sorted(by_route.items()):
+            units, limit = list(groups.values()), self._routes[route].limit
+            rest = [each for unit in units[limit:] for each in unit]
+            out += [*units[:limit], rest] if rest else units
+        return out
+
+    def _open(self, channel: str, notifications: list[Notification]) -> Notification:
+        """Begin a bundle; `notifications` come worst first."""
+        worst, at = notifications[0], notifications[0].at
+        named = {"at": at, "channel": channel, "environment": self._environment}
+        name = _hashed({**named, "first": min(each.fingerprint for each in notifications)})[:16]
+        rules = {each.rule for each in notifications}
+        bundle = _Bundle(
+            name=name,
+            channel=channel,
+            start=at,
+            rule=worst.rule if len(rules) == 1 else _SEVERAL,
+            key=_shared([each.key for each in notifications]),
+            labels=_shared([each.labels for each in notifications]),
+            total=len(notifications),
+            open={each.fingerprint: each.severity for each in notifications},
+        )
+        self._bundles[name] = bundle
+        self._of.update({(channel, fingerprint): name for fingerprint in bundle.open})
+        return self._message(bundle, notifications, "first", bundle.severity)
+
+    def _update(self, bundle: _Bundle, news: list[Notification]) -> Notification | None:
+        """Say what became of a bundle's alerts; to a pager only what pages or ends."""
+        before = bundle.severity
+        for each in news:
+            if each.status == "resolved":
+                del bundle.open[each.fingerprint], self._of[bundle.channel, each.fingerprint]
+            else:
+                bundle.open[each.fingerprint] = each.severity
+        reasons = {each.reason for each in news if each.status == "firing"} - {"de-escalated"}
+        ranked = sorted(news, key=_rank)
+        if not bundle.open:
+            del self._bundles[bundle.name]
+            return self._message(bundle, ranked, "resolved", before)
+        if not reasons and self._modes.get(bundle.channel) == STORM:
+            return None
+        reason = "escalated" if "escalated" in reasons else "repeat" if reasons else "update"
+        return self._message(bundle, ranked, reason, bundle.severity)
+
+    def _message(self, bundle: _Bundle, news: Sequence[Notification], reason: str, severity: str) -> Notification:
+        number, bundle.said = bundle.said, bundle.said + 1
+        episode = f"{bundle.name}:{bundle.start // 1000}"
+        return Notification(
+            at=news[0].at,
+            id=hashlib.sha256(f"{episode}|{number}".encode()).hexdigest()[:32],
+            rule=bundle.rule,
+            key=bundle.key,
+            fingerprint=bundle.name,
+            episode=episode,
+            dedup_key=f"edgewatch/{self._environment}/group/{episode}",
+            status="resolved" if reason == "resolved" else "firing",
+            severity=severity,
+            reason=reason,
+            channels=(bundle.channel,),
+            group=bundle.name,
+            title=_title(bundle, reason),
+            text=_listed(news, marked=reason != "first"),
+            value=None,
+            threshold=None,
+            labels=bundle.labels,
+            evidence={},
+            environment=self._environment,
+        )
+
+    def _place(self, told: Told) -> tuple[int, tuple[str, ...]] | None:
+        route = next((n for n in told.taken if self._routes[n].group_by), None)
+        return None if route is None else (route, self._values(route, told.notification))
+
+    def _values(self, route: int, notification: Notification) -> tuple[str, ...]:
+        decided = {"rule": notification.rule, "severity": notification.severity, "environment": self._environment}
+        labels = {**notification.labels, **decided}
+        return tuple(labels.get(name, "") for name in self._routes[route].group_by)
+
+    def _group(self, place: tuple[int, tuple[str, ...]], at: int) -> str:
+        by = dict(zip(self._routes[place[0]].group_by, place[1], strict=True))
+        return _hashed({"at": at, "by": by, "environment": self._environment, "route": place[0]})[:16]
+
+    def to_state(self) -> list[list[Any]]:
+        """Give plain values; `load` undoes it."""
+        names = [column.name for column in dataclasses.fields(_Bundle)]
+        return [[getattr(bundle, name) for name in names] for bundle in self._bundles.values()]
+
+    def load(self, state: list[list[Any]], known: frozenset[str]) -> None:
+        """Take the bundles of a snapshot, of the alerts whose fingerprints are still known."""
+        found = [_Bundle(*values) for values in state]
+        for bundle in found:
+            bundle.open = {each: severity for each, severity in bundle.open.items() if each in known}
+        self._bundles = {bundle.name: bundle for bundle in found if bundle.open}
+        self._of = {(b.channel, each): b.name for b in self._bundles.values() for each in b.open}
+
+
+def _to(told: Sequence[Told], channels: Sequence[Sequence[str]]) -> list[Notification]:
+    """Give the notifications to these channels; one that has lost them all goes nowhere."""
+    out = []
+    for each, names in zip(told, channels, strict=True):
+        if len(names) == len(each.notification.channels):
+            out.append(each.notification)
+        elif names:
+            out.append(dataclasses.replace(each.notification, channels=tuple(sorted(names))))
+    return out
+
+
+def _rank(notification: Notification) -> tuple[bool, float, str]:
+    """Sort the worst first: by severity, then by how far the value is from its threshold, as a share of that."""
+    value, threshold = notification.value, notification.threshold
+    excess = 0.0
+    if value is not None and threshold is not None:
+        excess = abs(value - threshold) / (abs(threshold) or 1.0)
+    return notification.severity != "critical", -excess, notification.fingerprint
+
+
+def _title(bundle: _Bundle, reason: str) -> str:
+    what = bundle.rule.replace("_", " ")
+    where = f" on {', '.join(bundle.key.values())}" if bundle.key else ""
+    if reason == "first":
+        return f"{bundle.total} alerts: {what}{where}"
+    if reason == "resolved":
+        return f"All {bundle.total} alerts over: {what}{where}"
+    return f"{len(bundle.open)} of {bundle.total} alerts open: {what}{where}"
+
+
+def _listed(news: Sequence[Notification], *, marked: bool) -> str:
+    """List the first ten by their titles, and say how many there are beside them."""
+    lines = [f"{each.title} [{each.reason}]" if marked else each.title for each in news[:LISTED]]
+    more = f" +{len(news) - LISTED} more" if len(news) > LISTED else ""
+    return "; ".join(lines) + more
+
+
+def _shared(tables: Sequence[dict[str, str]]) -> dict[str, str]:
+    return {name: value for name, value in tables[0].items() if all(table.get(name) == value for table in tables)}
+
+
+def _hashed(value: object) -> str:
+    return hashlib.sha256(canonical(value)).hexdigest()

@@ -1,0 +1,77 @@
+"""Inhibit: an alert that fires keeps others quiet which only follow from it.
+
+Source and target are alerts of one barrier: of the same dataset and window. A source counts while it is firing or
+recovering, also when it is silenced itself. Both must have each label of `equal`, with the same value: what neither has
+is nothing that they share. An alert that matches both sides is inhibited only by one that does not, so no two alerts, and
+no alert by itself, can keep each other quiet.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from flows.labels import Subject
+from flows.matcher import Match, Matchers, match_problems, parse_match
+
+_MOST_KNOWN = 200_000
+
+Alert = tuple[Subject, bool]  # and whether it is firing or recovering
+LabelsOf = Callable[[Subject], dict[str, str]]
+_Values = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InhibitOptions:
+    """One `[[inhibit]]` table."""
+
+    source: Match = field(metadata={"help": "labels of the alerts that keep others quiet"})
+    target: Match = field(metadata={"help": "labels of the alerts that are kept quiet"})
+    equal: tuple[str, ...] = field(default=(), metadata={"help": "labels that both must have, with the same value"})
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        for key in ("source", "target"):
+            match = getattr(self, key)
+            yield from ((key, problem) for problem in match_problems(match))
+            if not match:
+                yield key, "is empty, so it means every alert; name the alerts that are meant"
+
+
+class Chooser:
+    """Matchers that remember which alerts they match, and the values of some labels of these."""
+
+    def __init__(self, matchers: Matchers, values: Sequence[str] = ()) -> None:
+        """Take what is matched, and the labels whose values are wanted."""
+        self._matchers = matchers
+        self._values = tuple(values)
+        self._known: dict[Subject, _Values | None] = {}
+
+    def choose(self, subject: Subject, labels_of: LabelsOf) -> _Values | None:
+        """Give the values of an alert that matches and has all the labels, else None."""
+        try:
+            return self._known[subject]
+        except KeyError:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            labels = labels_of(subject)
+            chosen = self._matchers.matches(labels) and all(name in labels for name in self._values)
+            found = self._known[subject] = tuple(labels[name] for name in self._values) if chosen else None
+            return found
+
+
+class Inhibit:
+    """One inhibition made ready."""
+
+    def __init__(self, options: InhibitOptions) -> None:
+        """Take valid options."""
+        self._source = Chooser(parse_match(options.source), options.equal)
+        self._target = Chooser(parse_match(options.target), options.equal)
+
+    def inhibited(self, alerts: Sequence[Alert], labels_of: LabelsOf) -> list[bool]:
+        """Tell of each alert of a barrier whether another one inhibits it."""
+        sides = [(self._source.choose(each, labels_of), self._target.choose(each, labels_of)) for each, _ in alerts]
+        sources: set[_Values] = set()  # what inhibits everybody
+        doubles: set[_Values] = set()  # what may be inhibited itself, and inhibits those that inhibit nobody
+        for (_, fires), (source, target) in zip(alerts, sides, strict=True):
+            if fires and source is not None:
+                (sources if target is None else doubles).add(source)
+        return [t is not None and (t in sources or (s is None and t in doubles)) for s, t in sides]

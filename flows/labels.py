@@ -1,0 +1,44 @@
+"""Labels: what an alert is chosen by: the configuration's labels, the rule's, its group key, and what decides about it.
+
+Of one name, the later of these counts.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import orjson
+
+from flows.rule import Rule
+
+SEVERITY_NAMES = ("", "warning", "critical")
+
+
+class Subject(NamedTuple):
+    """One alert as choices see it: `key` is canonical JSON, `severity` a code."""
+
+    rule: str
+    key: str
+    severity: int
+
+
+class Labels:
+    """Gives the labels of alerts."""
+
+    def __init__(self, environment: str, general: Mapping[str, str]) -> None:
+        """Take the labels that go on every alert."""
+        self._environment = environment
+        self._general = dict(general)
+        self._last: tuple[str, str, dict[str, str]] = ("", "", {})  # several choices in a row look at one alert
+
+    def shown(self, rule: Rule, key: Mapping[str, str]) -> dict[str, str]:
+        """Give the labels that a notification carries."""
+        return {**self._general, **rule.options.labels, **key}
+
+    def of(self, rule: Rule, key: str, severity: int = 0) -> dict[str, str]:
+        """Give the labels that matchers see; without a severity there is no such label."""
+        name, known, labels = self._last
+        if name != rule.options.name or known != key:
+            name = rule.options.name
+            labels = {**self.shown(rule, orjson.loads(key)), "rule": name, "environment": self._environment}
+            self._last = name, key, labels
+        return {**labels, "severity": SEVERITY_NAMES[severity]} if severity else labels

@@ -1,0 +1,95 @@
+"""Policy: what keeps alerts quiet at a barrier: silences, mute times and inhibitions, in this order.
+
+State is never touched: an alert fires and resolves behind a silence as it would without. Only what is said is withheld, and
+each decision record says by what.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.alert_state import FIRING, Step
+from flows.evaluation import INHIBITED, MUTED, SILENCED
+from flows.inhibit import Alert, Chooser, Inhibit, InhibitOptions
+from flows.labels import Labels, Subject
+from flows.mute import Mute, MuteOptions
+from flows.rule import CRITICAL, Rule
+from flows.silence import NoSilences, Silences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """What of a configuration the policy needs.
+
+    `runbooks` are the first steps of each rule's runbook, `modes` how each channel is told of many alerts (MODES of grouping).
+    """
+
+    runbooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    modes: Mapping[str, str] = field(default_factory=dict)
+    inhibits: tuple[InhibitOptions, ...] = ()
+    mutes: tuple[MuteOptions, ...] = ()
+
+
+NO_POLICY = PolicyOptions()
+NO_SILENCES = NoSilences()
+
+Quiet = NDArray[np.int8]  # (k,) over the keys of a rule: what keeps each quiet (SUPPRESSORS of evaluation), or 0
+
+
+class Suppression:
+    """Tells what is kept quiet; one call a barrier."""
+
+    def __init__(self, policy: PolicyOptions, labels: Labels, rules: Sequence[Rule], silences: Silences) -> None:
+        """Make everything ready."""
+        self._labels = labels
+        self._rules = {rule.options.name: rule for rule in rules}
+        self._silences = silences
+        self._choosers: dict[str, Chooser] = {}  # of the silences in force, by id
+        self._mutes = [(mute, Chooser(mute.matchers)) for mute in map(Mute, policy.mutes)]
+        self._inhibits = [Inhibit(options) for options in policy.inhibits]
+
+    def at(self, dataset: str, end: int, books: Sequence[tuple[str, list[str], Step]]) -> list[Quiet] | None:
+        """Give what keeps the alerts of each book (rule, keys, step) quiet at a window's end; None where nothing can."""
+        silences = self._silences.at(dataset, end)
+        self._choosers = {s.id: self._choosers.get(s.id) or Chooser(s.matchers) for s in silences}
+        mutes = [(mute, chooser) for mute, chooser in self._mutes if mute.holds(end)]
+        if not (silences or mutes or self._inhibits):
+            return None
+        quiet = [np.zeros(len(keys), np.int8) for _, keys, _ in books]
+        places, alerts = _active(books)
+        codes = [0] * len(alerts)
+        for number, (subject, _) in enumerate(alerts):
+            if any(chooser.choose(subject, self._labels_of) is not None for chooser in self._choosers.values()):
+                codes[number] = SILENCED
+            elif any(self._mutes_it(mute, chooser, subject) for mute, chooser in mutes):
+                codes[number] = MUTED
+        for inhibit in self._inhibits:
+            for number, inhibited in enumerate(inhibit.inhibited(alerts, self._labels_of)):
+                codes[number] = codes[number] or (INHIBITED if inhibited else 0)
+        for (book, place), code in zip(places, codes, strict=True):
+            quiet[book][place] = code
+        return quiet
+
+    def _mutes_it(self, mute: Mute, chooser: Chooser, subject: Subject) -> bool:
+        exempt = mute.except_critical and subject.severity == CRITICAL
+        return not exempt and chooser.choose(subject, self._labels_of) is not None
+
+    def _labels_of(self, subject: Subject) -> dict[str, str]:
+        return self._labels.of(self._rules[subject.rule], subject.key, subject.severity)
+
+
+def _active(books: Sequence[tuple[str, list[str], Step]]) -> tuple[list[tuple[int, int]], list[Alert]]:
+    """Give the alerts that fire, flap, or of which something is said, with their place: number of the book, place in it."""
+    places: list[tuple[int, int]] = []
+    alerts: list[Alert] = []
+    for number, (rule, keys, after) in enumerate(books):
+        fires = after.columns.state >= FIRING
+        found = np.flatnonzero(fires | (after.notice > 0) | after.columns.flapping)
+        severities = np.where(after.severity > 0, after.severity, after.columns.said)[found]
+        columns = (found.tolist(), severities.tolist(), fires[found].tolist())
+        for place, severity, firing in zip(*columns, strict=True):
+            places.append((number, place))
+            alerts.append((Subject(rule, keys[place], severity), firing))
+    return places, alerts

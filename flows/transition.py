@@ -1,0 +1,44 @@
+"""Transition: one change of state or severity of one alert, and the identity of an alert."""
+
+import hashlib
+from dataclasses import dataclass
+
+import orjson
+
+from flows.output import canonical, rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of state or severity of one alert; `key` is canonical JSON."""
+
+    at: int
+    rule: str
+    key: str
+    fingerprint: str
+    episode: str
+    before: str
+    after: str
+    severity: str | None
+    reason: str
+
+    def line(self) -> bytes:
+        """Give the line of `transitions.ndjson`."""
+        record = {
+            "at": rfc3339(self.at),
+            "rule": self.rule,
+            "key": orjson.Fragment(self.key),
+            "fingerprint": self.fingerprint,
+            "episode": self.episode,
+            "from": self.before,
+            "to": self.after,
+            "severity": self.severity,
+            "reason": self.reason,
+        }
+        return canonical(record) + b"\n"
+
+
+def fingerprint_of(environment: str, key: str, rule: str) -> str:
+    """Give the identity of an alert: 16 hex digits of the sha256 of canonical {environment, key, rule}."""
+    text = b'{"environment":%b,"key":%b,"rule":%b}' % (canonical(environment), key.encode(), canonical(rule))
+    return hashlib.sha256(text).hexdigest()[:16]

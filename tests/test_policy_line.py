@@ -1,0 +1,93 @@
+"""Policy through the whole line: the same bytes with several processes, after kill -9, and with a silence in the folder."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.runs import ACCEPTANCE, checked, config_for, make_logs, outputs, produce_archive, start, wait_until
+
+pytestmark = pytest.mark.slow
+
+MONITOR = ACCEPTANCE / "monitor.toml"
+POLICY = """
+[[inhibit]]
+source = { rule = "high_error_rate", severity = "critical" }
+target = { rule = "slow_responses" }
+equal = ["ClientRequestHost"]
+
+[[mute]]
+name = "first half hour"
+times = ["00:00-00:30"]
+match = { rule = "low_cache_hit_rate" }
+"""
+
+
+def with_policy(path):
+    """Add policy to a configuration: routes by label, groups, a mute, an inhibition, an override, and flapping."""
+    text = path.read_text().replace('channels = ["console"]', 'channels = ["console"]\ngroup_by = ["rule"]')
+    text = text.replace('[[route]]\nseverity = ["critical"]', '[[route]]\nmatch = ["rule!~slow.*"]\nseverity = ["critical"]')
+    text = text.replace(
+        "min_count = 300", 'min_count = 300\nflap = {}\noverrides = [{ match = ["ClientRequestHost=~a.*"], recover = 500 }]'
+    )
+    path.write_text(text + POLICY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return make_logs(tmp_path_factory.mktemp("archive") / "logs", records=60_000)
+
+
+def silence(state):
+    """Put the same silence into every state folder."""
+    state.mkdir(parents=True)
+    event = {"kind": "silence", "id": "s", "match": ["rule=slow_database"], "author": "me", "reason": "x"}
+    times = {"start": 0, "end": 2_000_000_000_000, "at": 0}
+    (state / "controls.ndjson").write_text(json.dumps(event | times) + "\n")
+
+
+@pytest.fixture(scope="module")
+def replayed(archive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replayed")
+    (folder / "monitor.toml").write_text(MONITOR.read_text())
+    silence(folder / "out" / ".state")
+    config = with_policy(folder / "monitor.toml")
+    checked("replay", "-c", config, "--source", f"archive:{archive}", "--out", folder / "out")
+    return folder / "out"
+
+
+def test_everything_that_keeps_alerts_quiet_happens(replayed):
+    rows = [json.loads(line) for line in (replayed / "evaluations.ndjson").read_bytes().splitlines()]
+    assert {row["suppressed_by"] for row in rows} >= {None, "silence", "inhibit"}
+    said = [json.loads(line) for line in (replayed / "notifications.ndjson").read_bytes().splitlines()]
+    assert {row["rule"] for row in said if row["group"]} != set()
+    assert "slow_database" not in {row["rule"] for row in said}
+
+
+def test_two_processes_give_the_same_bytes(archive, replayed, tmp_path):
+    (tmp_path / "monitor.toml").write_text(MONITOR.read_text())
+    silence(tmp_path / "out" / ".state")
+    config = with_policy(tmp_path / "monitor.toml")
+    checked("replay", "-c", config, "--source", f"archive:{archive}", "--out", tmp_path / "out", "--processes", 2)
+    assert outputs(tmp_path / "out") == outputs(replayed)
+
+
+def test_kill_9_and_resume_equals_the_unbroken_run(archive, replayed, tmp_path, brokers, topic):
+    names = {"http_requests": topic(4), "performance": topic(3)}
+    produce_archive(brokers, archive, names)
+    config = with_policy(config_for(tmp_path / "monitor.toml", brokers, names, start='"earliest"\npoll_records = 60'))
+    config.write_text(config.read_text() + '\n[engine]\nsnapshot_interval = "200ms"\n')
+    out = tmp_path / "out"
+    silence(out / ".state")
+    process = start("run", "-c", config, "--until-end", "--out", out, log=tmp_path / "log")
+    firing = out / ".state" / "firing.json"
+    wait_until(lambda: process.poll() is not None or firing.exists(), what="the first barrier")
+    time.sleep(0.5)
+    assert process.poll() is None, (tmp_path / "log").read_text()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(60)
+    checked("run", "-c", config, "--until-end", "--out", out)
+    assert outputs(out) == outputs(replayed)
