@@ -13,11 +13,11 @@ import numpy as np
 from connectors.batch import DONE, UNHEARD, Mark
 from flows.exemplar import Exemplar
 from flows.group import Group, merged, top_keys
-from flows.output import Block, canonical, rfc3339
+from flows.output import Block, Closed, canonical, rfc3339
 from flows.rows import exemplar_lines, histogram_lines, pipeline_lines, window_lines
 from flows.window import Layout, MetricRows, ShardResult, WindowResult
 
-Output = Block | Any  # Any: a Notification
+Output = Block | Any  # Any: a Notification, or Closed
 
 
 class Judge(Protocol):
@@ -64,6 +64,7 @@ class Barrier:
         self._marks: dict[str, Mark] = {}
         self._counts = {"windows": 0, "evaluations": 0, "transitions": 0, "notifications": 0}
         self._done: set[str] = set()
+        self._low = dict.fromkeys(layouts, UNHEARD)
 
     def add(self, result: ShardResult) -> list[Output]:
         """Take one shard's result; gives the output of every window that is now complete."""
@@ -83,6 +84,9 @@ class Barrier:
         out: list[Output] = []
         for end in sorted(end for end in pending if end <= low):
             out += self._window(self._layouts[result.dataset], end, pending.pop(end))
+        if low > self._low[result.dataset]:
+            self._low[result.dataset] = low
+            out.append(Closed(result.dataset, low))
         if low == DONE and result.dataset not in self._done:
             self._done.add(result.dataset)
             if len(self._done) == len(self._layouts):

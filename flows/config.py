@@ -29,6 +29,7 @@ from flows.runbook import first_steps
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS, kind_of
 from sinks.clickhouse import ClickHouseOptions
+from sinks.heartbeat import HeartbeatOptions
 
 _TABLES = (
     "environment",
@@ -44,6 +45,7 @@ _TABLES = (
     "mute",
     "channel",
     "clickhouse",
+    "heartbeat",
     "observe",
 )
 _NOT_YET = ("slo", "dashboard")
@@ -108,6 +110,7 @@ class Config:
     routes: tuple[RouteOptions, ...]
     channels: dict[str, Any]
     clickhouse: ClickHouseOptions | None
+    heartbeat: HeartbeatOptions | None
     log_level: str
     policy: PolicyOptions
 
@@ -171,6 +174,7 @@ class _Builder:
         channels = self._channels()
         routes = self._routes(channels)
         clickhouse = self._optional("clickhouse", ClickHouseOptions)
+        heartbeat = self._optional("heartbeat", HeartbeatOptions)
         policy = self._policy(rules, channels)
         log_level = self._observe()
         self._check(kafka, datasets, metrics, rules)
@@ -191,6 +195,7 @@ class _Builder:
             routes=tuple(routes),
             channels=channels,
             clickhouse=clickhouse,
+            heartbeat=heartbeat,
             log_level=log_level,
             policy=policy,
         )

@@ -19,6 +19,7 @@ from flows.rule import RuleOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
+from sinks.heartbeat import HeartbeatOptions
 
 # What has no default, or is best shown with another value.
 _SHOWN: dict[str, dict[str, str]] = {
@@ -103,6 +104,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
     "clickhouse": {"password": '"env:CLICKHOUSE_PASSWORD"'},
 }
 
@@ -121,6 +123,7 @@ def example_text() -> str:
         ("[mute]", MuteOptions),
         *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
         ("clickhouse", ClickHouseOptions),
+        ("heartbeat", HeartbeatOptions),
     ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"

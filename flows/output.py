@@ -20,6 +20,14 @@ class Block:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """All windows of a dataset that end up to `end` (ms) are closed, with rows or without: a sign of life."""
+
+    dataset: str
+    end: int
+
+
 def canonical(value: object) -> bytes:
     """Give canonical JSON: keys sorted, no spaces, raw UTF-8, shortest floats."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

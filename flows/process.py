@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from flows.outgoing import build_delivery
 from flows.run_folder import RunFolder, RunSpec
 from flows.writer import BothWriter, SegmentWriter, SpoolWriter
 from sinks.delivery import Delivery
+from sinks.heartbeat import Heartbeat
 from sinks.spool import Spool
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Outbox:
         self._folder = folder
         self._spool: Spool | None = None
         self.delivery: Delivery | None = None
+        self._heartbeat: Heartbeat | None = None
 
     def open(self, state: bytes | None) -> Writer:
         """Open the writer of this run's mode, resumed from a snapshot."""
@@ -46,11 +49,22 @@ class Outbox:
         self.delivery.start()
         with_rows = self._config.clickhouse is not None
         firing = FiringFile(self._folder.firing)
-        spool = SpoolWriter(self._spool, with_rows=with_rows, version=self._config.version, firing=firing)
-        return spool if self._spec.mode == "live" else BothWriter(SegmentWriter(self._folder.segments, state), spool)
+        version = self._config.version
+        if self._spec.mode == "live":
+            return SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing, beat=self._beat())
+        spool = SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing)
+        return BothWriter(SegmentWriter(self._folder.segments, state), spool)
+
+    def _beat(self) -> Callable[[], None] | None:
+        if self._config.heartbeat is None:
+            return None
+        self._heartbeat = Heartbeat(self._config.heartbeat, environment=self._config.environment)
+        return self._heartbeat.beat
 
     def close(self, *, drain: bool) -> None:
         """Stop delivery; with `drain`, after everything that can be delivered now has been."""
+        if self._heartbeat is not None:
+            self._heartbeat.close()
         if self.delivery is not None:
             if drain:
                 self.delivery.drain(_STOP_S)

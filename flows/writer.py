@@ -5,7 +5,7 @@ nothing is unflushed when `snapshot` returns. What a resume emits again carries 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import orjson
@@ -13,7 +13,7 @@ import orjson
 from flows.barrier import Output
 from flows.engine import Writer
 from flows.firing import KIND, FiringFile
-from flows.output import Block
+from flows.output import Block, Closed
 from sinks.files import Segments
 from sinks.notification import Notification
 from sinks.rows import Rows
@@ -57,9 +57,21 @@ class SegmentWriter(Writer):
 class SpoolWriter(Writer):
     """Puts notifications and rows into the spool; `with_rows` says whether a ClickHouse is configured."""
 
-    def __init__(self, spool: Spool, *, with_rows: bool, version: str = "", firing: FiringFile | None = None) -> None:
-        """Take an open spool; `version` names the configuration in every row, `firing` keeps what is open."""
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        with_rows: bool,
+        version: str = "",
+        firing: FiringFile | None = None,
+        beat: Callable[[], None] | None = None,
+    ) -> None:
+        """Take an open spool; `version` names the configuration in every row, `firing` keeps what is open.
+
+        `beat` is called when windows were closed and what they led to is in the spool.
+        """
         self._spool = spool
+        self._beat = beat
         self._firing = firing
         self._with_rows = with_rows
         self._stamp = orjson.dumps({"config_version": version})[:-1] + b","
@@ -69,6 +81,8 @@ class SpoolWriter(Writer):
         if self._firing is not None:
             self._firing.take(items)
         self._spool.put(self._items(items))
+        if self._beat is not None and any(isinstance(item, Closed) for item in items):
+            self._beat()
 
     def _items(self, items: list[Output]) -> Iterable[SpoolItem]:
         for item in items:

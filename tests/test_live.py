@@ -14,6 +14,7 @@ from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from tests import services
 from tests.fakes.pagerduty import FakePagerDuty
+from tests.fakes.scripted import ScriptedServer
 from tests.fakes.slack import FakeSlack
 from tests.kafka import topics
 from tests.kafka.topics import Sent
@@ -154,8 +155,9 @@ def count(client, table, where="1"):
 def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives_a_restart(brokers, topic, tmp_path, embedded):
     names = (topic(2), topic(1))
     log = tmp_path / "log"
-    with FakeSlack() as slack, FakePagerDuty() as pagerduty, Feed(brokers, *names) as feed:
+    with FakeSlack() as slack, FakePagerDuty() as pagerduty, ScriptedServer() as pulse, Feed(brokers, *names) as feed:
         config = write_config(tmp_path, brokers, names, slack, pagerduty, embedded.url)
+        config.write_text(config.read_text() + f'[heartbeat]\nurl = "{pulse.url}/ping"\nevery = "1s"\n')
         process = start("run", "-c", config, log=log)
         client = ClickHouse(ClickHouseOptions(url=embedded.url))
         wait_until(lambda: "schema_version" in log.read_text() or _has_rows(client, "window_metrics"), what="window rows")
@@ -169,6 +171,7 @@ def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives
         feed.status = 200
         wait_until(lambda: pagerduty.seen[-1].json["event_action"] == "resolve", what="the resolve")
         assert stopped(process) == 0, log.read_text()
+        assert {(seen.method, seen.path) for seen in pulse.seen} == {("GET", "/ping")}
         events = [seen.json for seen in pagerduty.seen]
         assert [event["event_action"] for event in events] == ["trigger", "resolve"]
         assert events[0]["dedup_key"] == events[1]["dedup_key"]

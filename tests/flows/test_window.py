@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.barrier import Scope
+from flows.output import Closed
 from flows.snapshot import pack, unpack
 from tests.flows.logs import METRICS, START, Rig, line, options
 
@@ -277,3 +278,15 @@ def test_after_a_restart_a_changed_metric_starts_afresh_and_the_others_go_on():
     assert got[0, "size", "mean"] == 100.0
     assert (0, "error_rate", "ratio") not in got  # half a window is no window
     assert got[300_000, "error_rate", "ratio"] == 0
+
+
+def test_a_window_without_any_record_is_a_sign_of_life_too():
+    rig = Rig([0], options())
+    rig.feed(0, [line(START), line(START + 30 * 60_000)])
+    before = [block for block in rig.blocks if isinstance(block, Closed)]
+    assert [(each.dataset, each.end) for each in before] == [("http_requests", START + 25 * 60_000)]
+    rig.progress[0].high = START + 60 * 60_000  # as an idle partition is advanced
+    rig.feed(0, [])
+    assert [each.end for each in rig.blocks if isinstance(each, Closed)] == [START + 25 * 60_000, START + 55 * 60_000]
+    rig.finish()
+    assert rig.summary()["windows"] == len(rig.output().splitlines())
