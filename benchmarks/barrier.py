@@ -9,6 +9,7 @@ groups.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import time
@@ -132,6 +133,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--policy", action="store_true")
     chosen = parser.parse_args()
+    gc.freeze()
+    gc.set_threshold(1_000_000, 20, 50)  # as the engine has it
     given = setup(chosen.rules, policy=chosen.policy)
     kinds: dict[str, list[float]] = {n: [] for n in ("quiet", "quiet_lines", "snapshot", "storm", "held", "churn")}
     records = size = 0

@@ -339,6 +339,17 @@ class _Builder:
                 self._refuse(f'rule "{rule.name}".statistic', f"{rule.metric} has no {rule.statistic!r}; it has: {allowed}")
             elif rule.keys == "groups" and not metrics[rule.metric].group_by:
                 self._refuse(f'rule "{rule.name}".keys', f"{rule.metric} has no group_by, so there are no groups to judge")
+            else:
+                self._check_overrides(rule, metrics[rule.metric])
+
+    def _check_overrides(self, rule: RuleOptions, metric: MetricOptions) -> None:
+        """Refuse an override by a label that no alert of the rule has: it would never apply, or always."""
+        given = self._given.get("labels", {})
+        known = {*metric.group_by, *rule.labels, *(given if isinstance(given, dict) else ()), "rule", "environment"}
+        for number, override in enumerate(rule.overrides):
+            for name in sorted(parse_match(override.match).names() - known):
+                where = f'rule "{rule.name}".overrides[{number}].match'
+                self._refuse(where, f"its alerts have no label {name!r}; they have: {', '.join(sorted(known))}")
 
     def _check_inhibits(self, inhibits: tuple[InhibitOptions, ...], datasets: dict[str, str]) -> None:
         """Refuse what can never take effect: windows of two datasets are judged at different barriers."""

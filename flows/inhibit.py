@@ -17,6 +17,7 @@ _MOST_KNOWN = 200_000
 Alert = tuple[Subject, bool]  # and whether it is firing or recovering
 LabelsOf = Callable[[Subject], dict[str, str]]
 _Values = tuple[str, ...]
+_UNKNOWN: _Values = ("unknown",)  # told from others by identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +44,20 @@ class Chooser:
         """Take what is matched, and the labels whose values are wanted."""
         self._matchers = matchers
         self._values = tuple(values)
+        self._wanted = frozenset(values)
         self._known: dict[Subject, _Values | None] = {}
 
     def choose(self, subject: Subject, labels_of: LabelsOf) -> _Values | None:
         """Give the values of an alert that matches and has all the labels, else None."""
-        try:
-            return self._known[subject]
-        except KeyError:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            labels = labels_of(subject)
-            chosen = self._matchers.matches(labels) and all(name in labels for name in self._values)
-            found = self._known[subject] = tuple(labels[name] for name in self._values) if chosen else None
+        found = self._known.get(subject, _UNKNOWN)
+        if found is not _UNKNOWN:
             return found
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        labels = labels_of(subject)
+        chosen = self._matchers.matches(labels) and self._wanted <= labels.keys()
+        found = self._known[subject] = tuple([labels[name] for name in self._values]) if chosen else None
+        return found
 
 
 class Inhibit:

@@ -28,17 +28,18 @@ class Labels:
         """Take the labels that go on every alert."""
         self._environment = environment
         self._general = dict(general)
-        self._last: tuple[str, str, dict[str, str]] = ("", "", {})  # several choices in a row look at one alert
+        self._last = Subject("", "", 0), dict[str, str]()  # several choices in a row look at one alert
 
     def shown(self, rule: Rule, key: Mapping[str, str]) -> dict[str, str]:
         """Give the labels that a notification carries."""
         return {**self._general, **rule.options.labels, **key}
 
     def of(self, rule: Rule, key: str, severity: int = 0) -> dict[str, str]:
-        """Give the labels that matchers see; without a severity there is no such label."""
-        name, known, labels = self._last
-        if name != rule.options.name or known != key:
-            name = rule.options.name
-            labels = {**self.shown(rule, orjson.loads(key)), "rule": name, "environment": self._environment}
-            self._last = name, key, labels
-        return {**labels, "severity": SEVERITY_NAMES[severity]} if severity else labels
+        """Give the labels that matchers see, not to be changed; without a severity there is no such label."""
+        sought = Subject(rule.options.name, key, severity)
+        if self._last[0] != sought:
+            labels = self.shown(rule, orjson.loads(key)) | {"rule": sought.rule, "environment": self._environment}
+            if severity:
+                labels["severity"] = SEVERITY_NAMES[severity]
+            self._last = sought, labels
+        return self._last[1]

@@ -1,8 +1,9 @@
 """Withhold: what becomes of what a rule has to say while something keeps its alerts quiet, and when that is over.
 
 Who heard that an alert fires hears that it is over, silenced or not. What nobody heard of is not resolved. What was
-withheld is made good at the first barrier at which nothing keeps the alert quiet and it still fires: as first, where nobody
-had heard of the episode; else as escalated, de-escalated or repeat, measured by what they had heard.
+withheld is made good at the first barrier at which nothing keeps the alert quiet and it still fires (while it recovers, that
+waits): as first, where nobody had heard of the episode; else as escalated, de-escalated or repeat, measured by what they had
+heard.
 
 A flapping alert is said to be so once, and held: what it was said to be stays, until it settles. Then it is resolved, if it
 does not fire.
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.alert_state import FIRING, NOTICES, Step
+from flows.alert_state import FIRING, NOTICES, RECOVERING, Step
 from flows.evaluation import FLAPPING
 from flows.judged import Judged
 from flows.rule import WARNING
@@ -37,6 +38,7 @@ class _Alert(NamedTuple):
     said: int
     severity: int
     fires: bool
+    recovers: bool
     flapping: bool
 
 
@@ -75,6 +77,7 @@ class Hearing:
                 int(judged.before.said[place]),
                 int(severity[place]),
                 bool(fires[place]),
+                bool(after.columns.state[place] == RECOVERING),
                 bool(after.columns.flapping[place]),
             )
             said, suppressed[place] = self._decide(alert)
@@ -107,12 +110,18 @@ class Hearing:
             return self._end(alert)
         if alert.why:
             return self._withhold(alert, alert.why)
+        if alert.recovers and not alert.notice:
+            return 0, 0  # what was withheld may be over in a moment
+        return self._speak(alert), 0
+
+    def _speak(self, alert: _Alert) -> int:
+        """Give as what an alert is said that nothing keeps quiet; 0 where there is nothing to say."""
         entry = self._withheld.pop(alert.key, None)
         if entry is not None:
-            return _made_good(entry[0], alert.severity), 0
-        if alert.key in self.told and alert.notice in _BEGINS:
-            return _made_good(alert.said, alert.severity), 0  # it was held, so nobody heard of an end
-        return alert.notice, 0
+            return _made_good(entry[0], alert.severity)
+        # One that was held goes on for those who heard of it: they heard of no end.
+        held = alert.key in self.told and alert.notice in _BEGINS
+        return _made_good(alert.said, alert.severity) if held else alert.notice
 
     def _end(self, alert: _Alert) -> tuple[int, int]:
         """Say that it is over to those who heard that it fires, also where the step has said so before."""

@@ -130,6 +130,13 @@ channels = ["slak"]
         (MINIMAL + "[channel.webhook]\n", "channel.webhook: not yet: this version does not have channels of kind 'webhook'"),
         (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
         (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
+        (
+            MINIMAL
+            + '[[metric]]\nname = "m"\nkind = "count"\ndataset = "http_requests"\n'
+            + '[[rule]]\nname = "r"\nmetric = "m"\nstatistic = "count"\nbelow = { warning = 1 }\n'
+            + 'overrides = [{ match = { host = "a" }, below = { warning = 2 } }]\n',
+            "rule \"r\".overrides[0].match: its alerts have no label 'host'; they have: environment, rule",
+        ),
         (MINIMAL + "[[silence]]\n", "silence: silences are not configured: use `edgewatch silence add`"),
         (MINIMAL + "[[inhibit]]\nsource = { a = 'b' }\n", "inhibit #1.target: is missing"),
         (MINIMAL + "[[inhibit]]\nsource = 1\ntarget = ['a']\n", "inhibit #1.source: must be a table or an array, not 1"),

@@ -10,6 +10,8 @@ from flows.alert import Alerting
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import Thresholds
+from sinks.pagerduty import PagerDuty, PagerDutyOptions
+from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
 from tests.flows.history import Settings, histories, result_of, results_of, rule, rules
 
 MODES = {"chat": "digest", "pager": "storm", "hook": "each"}
@@ -121,6 +123,19 @@ def test_alerts_of_several_rules_say_so():
     by_host = dataclasses.replace(BY_RULE, group_by=("host",))
     message = decided([hosts("a")], routes=[by_host], chosen=chosen)[0].messages[-1]
     assert (message.title, message.key, message.rule) == ("2 alerts: several rules on a", {"host": "a"}, "several rules")
+
+
+def test_a_storm_opens_one_incident_at_the_pager_and_nothing_is_resolved_there_that_was_not_opened():
+    bad, well = hosts(*"abcdefgh"), hosts(*"abcdefgh", rate=-1.0)
+    windows = [bad, bad, {**well, "z": 0.4}, {**well, "z": 0.4}, well, {**well, "z": 0.0}, {**well, "z": 0.0}]
+    memories: dict[str, dict[str, str]] = {}
+    with FakePagerDuty() as there:
+        channel = PagerDuty("pager", PagerDutyOptions(routing_key=ROUTING_KEY, url=there.enqueue_url))
+        for decisions in decided(windows, chosen=[rule(repeat_ms=300_000)]):
+            for message in decisions.messages:
+                if "pager" in message.channels:
+                    memories[message.episode] = channel.send(message, memories.get(message.episode, {}))
+        assert (len(there.pages), there.open, there.dropped) == (2, {}, [])
 
 
 ROUTE = st.builds(

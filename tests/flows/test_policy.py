@@ -82,6 +82,11 @@ def test_an_alert_that_nobody_heard_of_is_not_resolved_even_when_its_silence_is_
     assert suppressors(results, silences=[silenced(0, 2)]) == ["silence", "silence", "silence", None]
 
 
+def test_an_alert_that_recovers_when_its_silence_ends_is_said_only_if_it_relapses():
+    assert said(rates(0.4, 0.4, 0.0, 0.0), silences=[silenced(0, 2)]) == []
+    assert said(rates(0.4, 0.4, 0.0, 0.4), silences=[silenced(0, 2)]) == [(3, "first", PAGED)]
+
+
 @pytest.mark.parametrize(
     ("values", "reason", "channels"),
     [

@@ -120,3 +120,17 @@ def test_a_retried_resolve_skips_what_is_closed(pagerduty: FakePagerDuty) -> Non
     pagerduty.routing_keys.add(ROUTING_KEY)
     there.send(dataclasses.replace(said[2]), memory)
     assert (pagerduty.open, pagerduty.dropped) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("link", "links"),
+    [
+        ("https://wiki.example.com/errors", [{"href": "https://wiki.example.com/errors", "text": "Runbook"}]),
+        ("docs/errors.md", None),
+    ],
+)
+def test_a_runbook_that_is_an_address_is_a_link_of_the_event(link: str, links: object) -> None:
+    said = dataclasses.replace(notification(), evidence={"runbook": {"link": link, "steps": ["Look."]}})
+    body = orjson.loads(event(said, "key", ROUTING_KEY))
+    assert body.get("links") == links
+    assert body["payload"]["custom_details"]["evidence"] == [f"runbook: {link}", "1. Look."]
