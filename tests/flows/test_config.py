@@ -102,7 +102,7 @@ channels = ["slak"]
     assert found == [
         (
             "colour: unknown key; allowed: environment, labels, input, window, engine, dataset, metric, rule, route, inhibit,"
-            " mute, channel, clickhouse, observe"
+            " mute, channel, clickhouse, heartbeat, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
