@@ -2,7 +2,7 @@
 
 All keys of a rule are evaluated as columns; plain objects begin where something changes. State is kept by rule name: a
 changed threshold, hold or recovery keeps its episodes; a rule on another metric, statistic, side or other keys starts
-afresh, without a word on what was open; the state of a rule that is no longer there is dropped.
+afresh, and what was open of it ends, as it does for a rule that is no longer there (`removed`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,9 @@ from flows.judged import Window
 from flows.labels import Labels
 from flows.metric import MetricOptions
 from flows.notify import Notifier
+from flows.output import canonical
 from flows.policy import NO_POLICY, NO_SILENCES, PolicyOptions, Suppression
+from flows.removed import Removed
 from flows.route import RouteOptions, Routes
 from flows.rule import RuleOptions, compile_rule
 from flows.silence import Silences
@@ -74,6 +76,7 @@ class Alerting:
         ]
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
+        self._removed = Removed(config.labels, frozenset(metric.dataset for metric in config.metrics))
         self._snapshot: bytes | None = None
 
     def evaluate(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = ()) -> Decisions:
@@ -91,6 +94,11 @@ class Alerting:
         quiet = self._suppression.at(result.dataset, result.end, steps)
         for number, (book, each) in enumerate(judged):
             book.decide(each, quiet[number] if quiet else None, window, out)
+        transitions, told = self._removed.end(result)
+        if transitions or told:
+            # Before what a rule of the same name says now: both sorts are stable.
+            out.transitions = sorted([*transitions, *out.transitions], key=lambda each: (each.rule, each.key))
+            out.told = sorted([*told, *out.told], key=lambda each: (each.notification.rule, canonical(each.notification.key)))
         out.told = self._grouping.grouped(out.told)
         out.messages = self._grouping.messages(out.told)
         return out
@@ -104,16 +112,20 @@ class Alerting:
         if self._snapshot is None:
             lists: list[list[str]] = []
             rules = {book.rule.options.name: book.to_state(lists) for book in self._books}
-            self._snapshot = zstandard.compress(pack({"keys": lists, "rules": rules, "groups": self._grouping.to_state()}), 1)
+            state = {"keys": lists, "rules": rules, "groups": self._grouping.to_state(), "removed": self._removed.open}
+            self._snapshot = zstandard.compress(pack(state), 1)
         return self._snapshot
 
     def restore(self, state: bytes) -> None:
         """Take the state of a snapshot, rule by rule."""
         found = unpack(zstandard.decompress(state))
-        for book in self._books:
-            known = found["rules"].get(book.rule.options.name)
-            if known is not None and known["identity"] == book.identity:
-                book.load(known, found["keys"])
-        known = frozenset(fingerprint for book in self._books for fingerprint in book.told())
-        self._grouping.load(found.get("groups", []), known)
+        books = {book.rule.options.name: book for book in self._books}
+        self._removed.open = list(found.get("removed", []))
+        for name, known in found["rules"].items():
+            if name in books and known["identity"] == books[name].identity:
+                books[name].load(known, found["keys"])
+            else:
+                self._removed.take(name, known, found["keys"][known["keys"]])
+        told = frozenset(fingerprint for book in self._books for fingerprint in book.told())
+        self._grouping.load(found.get("groups", []), told | self._removed.fingerprints())
         self._snapshot = None

@@ -20,7 +20,7 @@ from sinks.template import TEXT, TITLE, reworded, template_problems
 
 PACE = Pace(per_second=2.0, burst=10)
 _SEVERITIES = ("critical", "warning")
-_QUIET = frozenset({"resolved", "forgotten", "de-escalated"})
+_QUIET = frozenset({"resolved", "forgotten", "rule_removed", "de-escalated"})
 _HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEARD, _SUBJECT, _LEFT = "heard", "subject", "left|"

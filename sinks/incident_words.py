@@ -18,7 +18,7 @@ _UPDATES = {
     "de-escalated": "The problems with {} have become less severe. We are still investigating.",
     "resolved": "Automated monitoring sees {} working as usual again.",
     "resolved in part": "One of the problems with {} is over. We are still investigating another one.",
-    "forgotten": "Automated monitoring no longer receives data on {}. This incident is closed.",
+    "forgotten": "Automated monitoring no longer watches {}. This incident is closed.",
 }
 
 
@@ -45,7 +45,8 @@ def update(notification: Notification, names: Sequence[str], *, details: bool) -
 
 def closing(notification: Notification, names: Sequence[str], *, still: bool, details: bool) -> dict[str, Any]:
     """Give what ends the incident; `still` says that another alert on the components goes on."""
-    reason = "resolved in part" if still else "forgotten" if notification.reason == "forgotten" else "resolved"
+    unknown = notification.reason in {"forgotten", "rule_removed"}
+    reason = "resolved in part" if still else "forgotten" if unknown else "resolved"
     body = _UPDATES[reason].format(_list(names) or "the affected components")
     return {"body": _whole(body, notification, details=details), "status": "resolved"}
 

@@ -34,7 +34,7 @@ _ADDRESS = re.compile(r"(?:(?P<name>[^<>\"\\]*?)\s*<(?P<named>[^<>]*)>|(?P<bare>
 _PLAIN = re.compile(r"[^\s@<>()\[\],;:\\\"]{1,64}@[^\s@<>()\[\],;:\\\"]{1,250}")
 _ATOMS = re.compile(r"[A-Za-z0-9 _-]*")
 _LINK = re.compile(r"https?://[^\s<>\"'`]{3,2000}")
-_REASONS = {"repeat": "still firing", "forgotten": "", "first": "", "resolved": ""}
+_REASONS = {"repeat": "still firing", "forgotten": "", "rule_removed": "", "first": "", "resolved": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def subject_of(notification: Notification, prefix: str, title: str = "") -> str:
 
 def _shown(said: Notification) -> dict[str, Any]:
     """Give what both parts of the mail show: strings without control characters, each cut to a length."""
-    ended = "closed" if said.reason == "forgotten" else "resolved"
+    ended = "closed" if said.reason in {"forgotten", "rule_removed"} else "resolved"
     tone = ended if said.status == "resolved" else said.severity
     title = _cut(one_line(said.title) or one_line(said.rule), _TITLE)
     lines = [one_line(line) for line in _cut(said.text, _TEXT).split("\n")]

@@ -38,6 +38,7 @@ NOUNS = {
     "partial",
     "path",
     "policy",
+    "removed",
     "route",
     "rule",
     "samples",

@@ -313,11 +313,40 @@ def test_a_metric_with_other_groups_starts_afresh(firing):
     assert alerting.evaluate(result_of(1, {("latency", "{}"): (1.0, 1)})).evaluations == []
 
 
-def test_a_removed_rule_is_dropped_and_the_others_go_on(firing):
+def test_a_rule_that_is_kept_goes_on_beside_one_that_is_removed(firing):
     alerting = restored(restored(firing, rule(name="new"), rule()).snapshot(), rule())
-    assert alerting.evaluate(rates(0.4, 0.4)[1]).evaluations[0].before.tolist() == [2]
-    alerting = restored(restored(firing, rule(name="new")).snapshot(), rule())
-    assert alerting.evaluate(rates(0.4, 0.4)[1]).evaluations[0].before.tolist() == [0]
+    decisions = alerting.evaluate(rates(0.4, 0.4)[1])
+    assert decisions.evaluations[0].before.tolist() == [2]
+    assert decisions.notifications == []
+
+
+@pytest.mark.parametrize("changes", [{"name": "new"}, {"keys": "all"}, {"metric": "latency", "statistic": "p99"}])
+def test_the_alerts_of_a_removed_rule_end_at_the_next_window_for_those_who_heard(firing, changes):
+    other = rule(min_count=10**9, **changes)
+    alerting = restored(restored(firing, other).snapshot(), other)  # also through a snapshot before any window
+    first = Alerting(Settings((rule(),))).evaluate(rates(0.4)[0])
+    decisions = alerting.evaluate(rates(0.4, 0.4)[1])
+    moved, said = decisions.transitions[0], decisions.notifications[0]
+    assert (moved.before, moved.after, moved.reason) == ("firing", "inactive", "rule_removed")
+    assert (said.status, said.reason, said.rule, said.title[:15]) == (
+        "resolved",
+        "rule_removed",
+        "high_error_rate",
+        "High error rate",
+    )
+    before = first.notifications[0]
+    assert (said.episode, said.dedup_key, said.channels) == (before.episode, before.dedup_key, before.channels)
+    assert said.id != before.id
+    assert decisions.messages[0].channels == before.channels
+    assert len(decisions.notifications) == len(decisions.transitions) == 1
+    assert alerting.evaluate(rates(0.4, 0.4, 0.4)[2]).notifications == []
+
+
+def test_an_alert_of_a_removed_rule_that_nobody_heard_of_ends_without_a_word():
+    quiet = Alerting(Settings((rule(for_=5),)))
+    quiet.evaluate(rates(0.4)[0])
+    decisions = restored(quiet.snapshot(), rule(name="new", min_count=10**9)).evaluate(rates(0.4, 0.4)[1])
+    assert (decisions.transitions, decisions.notifications) == ([], [])
 
 
 def test_a_snapshot_is_of_the_moment_and_the_same_until_the_next_window():

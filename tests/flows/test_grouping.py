@@ -177,7 +177,7 @@ def test_every_channel_hears_of_an_alert_in_one_place_and_nothing_is_resolved_un
     assert open_ == alone | bundles
 
 
-def test_what_is_left_of_a_bundle_after_its_rule_is_gone_says_nothing():
+def test_a_bundle_hears_that_a_rule_of_its_alerts_is_gone_and_ends_with_the_rest():
     chosen = (rule(), rule(name="other"))
     by_all = RouteOptions(channels=("chat",), group_by=("environment",))
     alerting = Alerting(Settings(chosen, routes=(by_all,)), POLICY)
@@ -186,5 +186,8 @@ def test_what_is_left_of_a_bundle_after_its_rule_is_gone_says_nothing():
     left.restore(alerting.snapshot())
     well = hosts("a", "b", rate=-1.0)
     messages = [each for n in (1, 2) for each in left.evaluate(window(n, well)).messages]
-    assert [(each.reason, each.title) for each in messages] == [("resolved", "All 4 alerts over: several rules")]
+    assert [(each.reason, each.title) for each in messages] == [
+        ("update", "2 of 4 alerts open: several rules"),
+        ("resolved", "All 4 alerts over: several rules"),
+    ]
     assert json.loads(messages[0].line())["group"] == messages[0].fingerprint

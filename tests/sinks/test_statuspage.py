@@ -153,7 +153,7 @@ def test_subscribers_are_mailed_where_asked_for(page: FakeStatuspage, clock: Man
 def test_a_reopened_episode_gets_an_incident_of_its_own(page: FakeStatuspage, clock: ManualClock) -> None:
     tell(channel(page, clock, incidents="auto"), "first", "resolved", "reopened", "forgotten")
     assert [incident["status"] for incident in page.incidents] == ["resolved", "resolved"]
-    assert page.incidents[1]["updates"][-1].startswith("Automated monitoring no longer receives data")
+    assert page.incidents[1]["updates"][-1].startswith("Automated monitoring no longer watches")
 
 
 def test_an_incident_that_a_person_closed_stays_closed(page: FakeStatuspage, clock: ManualClock) -> None:
