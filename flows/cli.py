@@ -1,4 +1,4 @@
-"""Command line: `edgewatch demo | run | replay | check | generate | clickhouse | spool | silence | statuspage`.
+"""Command line: `edgewatch demo | run | replay | check | drill | generate | clickhouse | spool | silence | statuspage`.
 
 Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
 """
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
@@ -157,6 +157,42 @@ def check(
         for checked in found:
             print(f"{'ok  ' if checked.ok else 'FAIL'} {checked.what}: {checked.words}")
     if not all(checked.ok for checked in found):
+        raise typer.Exit(_FAILED)
+
+
+@app.command()
+def drill(
+    config: ConfigFile,
+    rule: Annotated[str, typer.Argument(help="The rule whose route is tried.")],
+    severity: Annotated[str | None, typer.Option(help="critical or warning [default: the worst that the rule has].")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that a channel has for each of the two messages.")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Send a marked alert and its end through every channel of a rule's route, and say what arrived.
+
+    Example: edgewatch drill -c monitor.toml high_error_rate
+    """
+    from flows.drill import drill as drilled
+    from flows.drill import severities_of
+
+    settings = _load(config)
+    options = next((each for each in settings.rules if each.name == rule), None)
+    if options is None:
+        _bad_use(f"no rule {rule!r}; there are: {', '.join(each.name for each in settings.rules)}")
+    allowed = severities_of(options)
+    if severity is not None and severity not in allowed:
+        _bad_use(f"--severity {severity}: {rule} has {' and '.join(allowed)}")
+    now = int(datetime.datetime.now(datetime.UTC).timestamp()) * 1000
+    found = []
+    for each in drilled(settings, rule, severity=severity or allowed[0], at=now, timeout_s=timeout):
+        found.append(each)
+        if not as_json:
+            print(f"{'--  ' if each.ok is None else 'ok  ' if each.ok else 'FAIL'} {each.channel}: {each.words}", flush=True)
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps([each.as_dict() for each in found], option=orjson.OPT_INDENT_2) + b"\n")
+    if not found:
+        print(f"edgewatch: no route takes {rule} at {severity or allowed[0]}: nobody would hear of it", file=sys.stderr)
+    if not found or any(each.ok is False for each in found):
         raise typer.Exit(_FAILED)
 
 
@@ -347,7 +383,7 @@ def _time(text: str | None, option: str) -> int | None:
     return int(moment.timestamp() * 1000)
 
 
-def _bad_use(words: str) -> Any:
+def _bad_use(words: str) -> NoReturn:
     print(f"edgewatch: {words}", file=sys.stderr)
     raise typer.Exit(_BAD_USE)
 

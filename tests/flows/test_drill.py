@@ -1,0 +1,101 @@
+"""A drill: a marked alert goes through real channels over HTTP and is resolved; what does not arrive is said."""
+
+import json
+
+import pytest
+
+from flows.config import load
+from flows.drill import notifications
+from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
+from tests.fakes.slack import FakeSlack
+from tests.runs import edgewatch
+
+CONFIG = """
+[input.kafka]
+brokers = ["127.0.0.1:1"]
+topics = {{ "logpush.http_requests" = "http_requests", "app.performance" = "performance" }}
+
+[channel.slack]
+webhook_url = "{slack}"
+
+[channel.pagerduty]
+routing_key = "{key}"
+url = "{pagerduty}"
+
+[channel.statuspage]
+api_key = "planted-api-key"
+page = "abc"
+url = "http://127.0.0.1:1"
+components = {{ api = "cmp" }}
+
+[[route]]
+severity = ["critical"]
+channels = ["pagerduty", "slack", "statuspage"]
+
+[[route]]
+match = {{ rule = "slow_responses" }}
+channels = ["slack"]
+"""
+
+
+@pytest.fixture
+def places(tmp_path):
+    with FakeSlack() as slack, FakePagerDuty() as pagerduty:
+        path = tmp_path / "monitor.toml"
+        path.write_text(CONFIG.format(slack=slack.webhook_url, key=ROUTING_KEY, pagerduty=pagerduty.enqueue_url))
+        yield path, slack, pagerduty
+
+
+def test_a_drill_goes_through_every_channel_of_the_route_and_is_resolved(places):
+    path, slack, pagerduty = places
+    done = edgewatch("drill", "-c", path, "high_error_rate")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "ok   pagerduty: took the alert and its end",
+        "ok   slack: took the alert and its end",
+        "--   statuspage: left out: what it shows is public",
+    ]
+    events = [seen.json for seen in pagerduty.seen]
+    assert [event["event_action"] for event in events] == ["trigger", "resolve"]
+    assert events[0]["payload"]["summary"].startswith("DRILL: High error rate on drill: ")
+    assert pagerduty.open == {}
+    assert all("DRILL: " in seen.json["text"] for seen in slack.seen)
+    assert (len(slack.seen), slack.wrong) == (2, [])
+
+
+def test_what_does_not_arrive_is_said_with_its_reason_and_without_secrets(places):
+    path, slack, _ = places
+    text = path.read_text().replace(slack.webhook_url, "http://127.0.0.1:1/services/T0/B0/planted-hook-secret")
+    path.write_text(text)
+    done = edgewatch("drill", "-c", path, "high_error_rate", "--timeout", "1", "--json")
+    assert done.returncode == 1
+    found = {each["channel"]: each for each in json.loads(done.stdout)}
+    assert (found["pagerduty"]["ok"], found["slack"]["ok"], found["statuspage"]["ok"]) == (True, False, None)
+    assert "cannot connect" in found["slack"]["words"]
+    assert "planted-hook-secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nothing"], 2, "no rule 'nothing'; there are: "),
+        (["high_error_rate", "--severity", "loud"], 2, "--severity loud: high_error_rate has critical and warning"),
+        (["high_error_rate", "--severity", "warning"], 1, "no route takes high_error_rate at warning: nobody would hear of it"),
+    ],
+)
+def test_a_drill_that_cannot_be_says_why(places, arguments, code, words):
+    path, slack, pagerduty = places
+    done = edgewatch("drill", "-c", path, *arguments)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert slack.seen == pagerduty.seen == []
+
+
+def test_a_drill_is_told_from_the_real_alert(places):
+    config = load(places[0], secrets=False)
+    fired, over = notifications(config, "slow_responses", severity="warning", at=1_764_547_200_000)
+    assert (fired.status, over.status) == ("firing", "resolved")
+    assert (fired.value, fired.threshold) == (1500.0, 1000.0)
+    assert (fired.labels["drill"], fired.channels, over.channels) == ("true", ("slack",), ("slack",))
+    assert fired.episode == over.episode
+    assert fired.id != over.id
+    assert "This is a drill" in fired.text
