@@ -5,6 +5,7 @@ time on a hostile value is refused at configuration.
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -107,8 +108,10 @@ def _made(name: str, operator: str, value: str) -> Matcher:
     if len(value) > _LONGEST:
         raise MatchError(f"the expression of {name} has {len(value)} characters; at most {_LONGEST} are allowed")
     try:
-        regex = re.compile(value, re.DOTALL)
-    except (re.error, RecursionError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # what Python will read otherwise one day is not meant so today
+            regex = re.compile(value, re.DOTALL)
+    except (re.error, RecursionError, OverflowError, FutureWarning) as error:
         raise MatchError(f"{value!r} is not a regular expression: {error}") from error
     if _explodes(value):
         raise MatchError(f"{value!r} repeats what itself repeats, which can take for ever; write it without the inner repeat")

@@ -80,6 +80,7 @@ def test_an_expression_is_anchored_at_both_ends(value, pattern):
         ("=edge", "is not a matcher"),
         ('team="edge', "not closed"),
         ("host=~(a", "is not a regular expression"),
+        ("host=~[[a]", "is not a regular expression: Possible nested set"),
         ("host=~" + "a" * 1001, "at most 1000"),
         ("host=~(a+)+", "can take for ever"),
         ("host=~(a|aa)*b", "can take for ever"),
