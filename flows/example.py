@@ -79,6 +79,11 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "channel.webhook": {
+        "url": '"env:WEBHOOK_URL"',
+        "secrets": '["env:WEBHOOK_SECRET"]',
+        "headers": '{ Authorization = "env:WEBHOOK_AUTHORIZATION" }',
+    },
     "clickhouse": {"password": '"env:CLICKHOUSE_PASSWORD"'},
 }
 
