@@ -105,6 +105,11 @@ _SHOWN: dict[str, dict[str, str]] = {
         "statuses": '{ failing = "partial_outage" }',
     },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
+    "channel.webhook": {
+        "url": '"env:WEBHOOK_URL"',
+        "secrets": '["env:WEBHOOK_SECRET"]',
+        "headers": '{ Authorization = "env:WEBHOOK_AUTHORIZATION" }',
+    },
     "clickhouse": {"password": '"env:CLICKHOUSE_PASSWORD"'},
 }
 

@@ -87,12 +87,14 @@ class Reader:
             return self._duration(given, path)
         secret = column is not None and bool(column.metadata.get("secret"))
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if secret and origin is not dict:
+        if secret and origin not in (dict, tuple):
             return self._secret(given, path)
+        if secret and isinstance(given, str):  # it may be the secret itself
+            return self._refuse(path, f"must be {'a table' if origin is dict else 'an array'}, not a string")
         if origin in (typing.Union, types.UnionType):
             return self._union([kind for kind in arguments if kind is not type(None)], given, path)
         if origin is tuple:
-            return self._array(arguments[0], given, path)
+            return self._array(arguments[0], given, path, column if secret else None)
         if origin is dict:
             return self._dict(arguments[1], given, path, secret=secret)
         if dataclasses.is_dataclass(hint):
@@ -122,10 +124,10 @@ class Reader:
         names = " or ".join(dict.fromkeys(_named(kind) for kind in kinds))
         return self._refuse(path, f"must be {names}, not {_shown(given)}")
 
-    def _array(self, kind: Any, given: Any, path: str) -> Any:
+    def _array(self, kind: Any, given: Any, path: str, column: "dataclasses.Field[Any] | None") -> Any:
         if not isinstance(given, list):
             return self._refuse(path, f"must be an array, not {_shown(given)}")
-        return tuple(self._value(kind, value, f"{path}[{n}]") for n, value in enumerate(given))
+        return tuple(self._value(kind, value, f"{path}[{n}]", column) for n, value in enumerate(given))
 
     def _duration(self, given: Any, path: str) -> int | None:
         match = _DURATION.fullmatch(given) if isinstance(given, str) else None

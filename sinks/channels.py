@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks import console, email, kafka_topic, pagerduty, sentry, slack, statuspage
+from sinks import console, email, kafka_topic, pagerduty, sentry, slack, statuspage, webhook
 from sinks.delivery import ChannelDestination
 from sinks.notification import UNLIMITED, Channel, Pace
 
@@ -32,6 +32,7 @@ CHANNELS: dict[str, ChannelKind] = {
     "statuspage": ChannelKind(
         options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never"
     ),
+    "webhook": ChannelKind(options=webhook.WebhookOptions, build=webhook.build, pace=webhook.PACE),
 }
 
 

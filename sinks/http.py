@@ -11,6 +11,7 @@ import logging
 import re
 import ssl
 import time
+import urllib.parse
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import httpx
 
 from sinks.notification import DeliveryError, one_line
+from sinks.public_only import ForbiddenTarget, PublicOnly
 
 CONNECT_S = 5.0
 TOTAL_S = 10.0
@@ -26,6 +28,7 @@ TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 _KEEP_BYTES = 1 << 16
 _READ, _SHOWN = 4000, 400
+_SECRET_LENGTH = 8
 _PATTERNS = (
     re.compile(r"xox[a-z]-[A-Za-z0-9-]+"),
     re.compile(r"(?i)\bbearer\s+\S+"),
@@ -54,18 +57,25 @@ class Answer:
 
 
 class HttpClient:
-    """A client of one service: `name` opens every error, `secrets` are blotted out of them."""
+    """A client of one service: `name` opens every error, `secrets` are blotted out of them.
 
-    def __init__(self, name: str, *, secrets: tuple[str, ...] = (), total: float = TOTAL_S) -> None:
+    With `public_only` it talks to public addresses alone, and never by a proxy: that would look names up itself.
+    """
+
+    def __init__(self, name: str, *, secrets: tuple[str, ...] = (), total: float = TOTAL_S, public_only: bool = False) -> None:
         """Open no connection yet."""
         _hush()
         self._name = name
-        self._secrets = tuple(secret for secret in secrets if secret)
+        # The longest first: a secret within another would leave the rest of that.
+        self._secrets = tuple(sorted(filter(None, secrets), key=len, reverse=True))
         self._total = total
         limits = httpx.Timeout(total, connect=min(CONNECT_S, total))
         # A proxy of the environment is used, but not for this machine.
         here = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-        self._client = httpx.Client(timeout=limits, follow_redirects=False, mounts=here, verify=_tls())
+        transport = PublicOnly(_tls()) if public_only else None
+        self._client = httpx.Client(
+            timeout=limits, follow_redirects=False, mounts=here, verify=_tls(), transport=transport, trust_env=not public_only
+        )
         weakref.finalize(self, self._client.close)
 
     def close(self) -> None:
@@ -127,6 +137,8 @@ class HttpClient:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             problem = f"the URL is not one of http or https, {place(url)}"
             raise self.error(problem, retryable=False, code="url") from None
+        except ForbiddenTarget as error:
+            raise self.error(f"{error}, {place(url)}", retryable=False, code="target") from None
         except httpx.HTTPError as error:
             problem = f"{_reason(error)}, {place(url)}"
             raise self.error(problem, retryable=True, code="network") from None
@@ -140,6 +152,14 @@ def place(url: str) -> str:
         return "(no URL)"
     port = f":{parsed.port}" if parsed.port else ""
     return f"{parsed.scheme}://{parsed.host}{port}"
+
+
+def url_secrets(url: str) -> tuple[str, ...]:
+    """Give what gives a secret URL away: itself, all behind the host, and the long parts of that, a password too."""
+    host, _, path = url.partition("://")[2].partition("/")
+    user = host.rpartition("@")[0]
+    parts = [part for part in re.split(r"[/?&=#:]", f"{user}/{path}") if len(part) >= _SECRET_LENGTH]
+    return (url, path if len(path) >= _SECRET_LENGTH else "", *parts, *map(urllib.parse.unquote, parts))
 
 
 def scrub(text: str, secrets: tuple[str, ...] = ()) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after
+from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
 from sinks.notification import (
     DeliveryError,
     Notification,
@@ -33,7 +33,6 @@ PACE = Pace(per_second=1.0, burst=5)
 _HEADER, _TEXT, _FIELD, _FIELDS, _EVIDENCE, _CONTEXT = 150, 3000, 450, 10, 1800, 300
 _FALLBACK = 3000
 _EVIDENCE_LINES = 10
-_SECRET_LENGTH = 8
 _COSTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SEVERITIES = ("critical", "warning")
 _MARKS = {"critical": "\N{LARGE RED CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}"}
@@ -93,7 +92,7 @@ class SlackWebhook:
         """Open no connection yet."""
         self.name = name
         self._url = options.webhook_url
-        self._http = HttpClient(name, secrets=_parts(options.webhook_url), total=options.timeout_ms / 1000)
+        self._http = HttpClient(name, secrets=url_secrets(options.webhook_url), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post it."""
@@ -256,12 +255,6 @@ def _refused(http: HttpClient, answer: Answer, code: str) -> DeliveryError:
     if answer.status == TOO_MANY_REQUESTS and error.retry_after is None:
         error.retry_after = retry_after(str(_json(answer).get("retry_after", "")), time.time())
     return error
-
-
-def _parts(webhook_url: str) -> tuple[str, ...]:
-    """Give the URL, its path and the long parts of that: each alone gives the webhook away."""
-    path = webhook_url.partition("://")[2].partition("/")[2]
-    return (webhook_url, path, *(part for part in path.split("/") if len(part) >= _SECRET_LENGTH))
 
 
 def _hinted(code: str) -> str:

@@ -127,7 +127,15 @@ channels = ["slak"]
         (MINIMAL + "[engine]\nshards = 0\n", "engine.shards: must be 1 to 256, not 0"),
         (MINIMAL + '[engine]\nshards = "8"\n', "engine.shards: must be a whole number, not '8'"),
         (MINIMAL + "[channel.chat]\nkind = 'irc'\n", "channel.chat.kind: 'irc' is not a kind of channel; allowed: console"),
-        (MINIMAL + "[channel.webhook]\n", "channel.webhook: not yet: this version does not have channels of kind 'webhook'"),
+        (MINIMAL + "[channel.webhook]\n", "channel.webhook.url: is missing"),
+        (
+            MINIMAL + "[channel.webhook]\nurl='http://x'\nsecrets='whsec_x'\n",
+            "channel.webhook.secrets: must be an array, not a string",
+        ),
+        (
+            MINIMAL + "[channel.webhook]\nurl='http://x'\nheaders='planted'\n",
+            "channel.webhook.headers: must be a table, not a string",
+        ),
         (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
         (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
         (

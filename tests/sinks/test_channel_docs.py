@@ -12,6 +12,7 @@ from sinks.heartbeat import HeartbeatOptions
 from sinks.kafka_topic import KafkaTopicOptions
 from sinks.sentry import SentryOptions
 from sinks.statuspage import StatuspageOptions
+from sinks.webhook import WebhookOptions
 
 TEXT = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
 
@@ -23,6 +24,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="
         ("Sentry", SentryOptions),
         ("Kafka topic", KafkaTopicOptions),
         ("Heartbeat", HeartbeatOptions),
+        ("Webhook", WebhookOptions),
     ],
 )
 def test_a_section_shows_a_valid_table_and_every_option(section: str, kind: type[Any]) -> None:

@@ -1,8 +1,10 @@
 """What every channel does alike: what is retried, what errors may show, and what log data cannot do."""
 
+import dataclasses
 import email.utils
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +16,10 @@ from tests.fakes.notifications import notification, story
 from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
 from tests.fakes.scripted import Answer, ScriptedServer, of_json
 from tests.fakes.slack import HOOK, TOKEN, FakeSlack
+from tests.fakes.webhook import HOOK as WEBHOOK_PATH
+from tests.fakes.webhook import SECRET as WEBHOOK_SECRET
+from tests.fakes.webhook import FakeWebhook
 
-SECRETS = (TOKEN, ROUTING_KEY, HOOK, "planted")
 RETRIED = {429, 500, 502, 503, 504, 529}
 STATUSES = [
     *range(300, 309),
@@ -36,7 +40,11 @@ STATUSES = [
     451,
     *sorted(RETRIED - {429}),
 ]
-REMOTE = ("pagerduty", "slack token", "slack webhook")
+REMOTE = ("pagerduty", "slack token", "slack webhook", "webhook")
+# What a server may hold against us: everything secret that is planted, in one answer.
+PLANTED = f"{TOKEN} {ROUTING_KEY} {HOOK} {WEBHOOK_SECRET} {WEBHOOK_PATH} Basic planted-header"
+
+Servers = dict[str, ScriptedServer]
 
 
 @dataclass
@@ -47,26 +55,47 @@ class Place:
     options: Any
     server: ScriptedServer
 
+    @property
+    def wrong(self) -> list[str]:
+        """What the server found wrong."""
+        found: list[str] = getattr(self.server, "wrong", [])
+        return found
 
-def place(kind: str, slack: FakeSlack, pagerduty: FakePagerDuty, *, timeout_ms: int = 10_000) -> Place:
+
+@pytest.fixture
+def servers(slack: FakeSlack, pagerduty: FakePagerDuty) -> Iterator[Servers]:
+    """Give the service behind each kind."""
+    with FakeWebhook() as webhook:
+        yield {"slack": slack, "pagerduty": pagerduty, "webhook": webhook}
+
+
+def place(kind: str, servers: Servers, *, timeout_ms: int = 10_000) -> Place:
+    server = servers[kind.partition(" ")[0]]
     options: dict[str, dict[str, Any]] = {
-        "pagerduty": {"routing_key": ROUTING_KEY, "url": pagerduty.enqueue_url},
+        "pagerduty": {"routing_key": ROUTING_KEY, "url": f"{server.url}/v2/enqueue"},
         "slack token": {
             "token": TOKEN,
-            "api_url": slack.api_url,
+            "api_url": f"{server.url}/api",
             "channels": {"critical": "#alerts-critical"},
         },
-        "slack webhook": {"webhook_url": slack.webhook_url},
+        "slack webhook": {"webhook_url": f"{server.url}{HOOK}"},
+        "webhook": {
+            "url": f"{server.url}{WEBHOOK_PATH}",
+            "secrets": (WEBHOOK_SECRET,),
+            "headers": {"Authorization": "Basic planted-header"},
+            "allow_private": True,
+        },
     }
     known = CHANNELS[kind.partition(" ")[0]]
     made = known.options(**options[kind], timeout_ms=timeout_ms)
-    return Place(known.build("pager", made), made, pagerduty if kind == "pagerduty" else slack)
+    assert list(made.problems()) == []
+    return Place(known.build("pager", made), made, server)
 
 
 @pytest.fixture(params=REMOTE)
-def remote(request: pytest.FixtureRequest, slack: FakeSlack, pagerduty: FakePagerDuty) -> Place:
+def remote(request: pytest.FixtureRequest, servers: Servers) -> Place:
     """Give each channel that calls a service."""
-    return place(request.param, slack, pagerduty)
+    return place(request.param, servers)
 
 
 def refused(there: Place) -> DeliveryError:
@@ -84,6 +113,7 @@ def test_every_kind_is_registered_with_its_options() -> None:
         "sentry": "SentryOptions",
         "slack": "SlackOptions",
         "statuspage": "StatuspageOptions",
+        "webhook": "WebhookOptions",
     }
 
 
@@ -127,18 +157,16 @@ def test_retry_after_is_read_as_seconds_or_date_and_capped(
 
 @pytest.mark.parametrize("fault", ["reset", "silent", "stall"])
 @pytest.mark.parametrize("kind", REMOTE)
-def test_a_broken_connection_or_a_time_out_is_retried(
-    kind: str, fault: str, slack: FakeSlack, pagerduty: FakePagerDuty
-) -> None:
-    there = place(kind, slack, pagerduty, timeout_ms=200)
+def test_a_broken_connection_or_a_time_out_is_retried(kind: str, fault: str, servers: Servers) -> None:
+    there = place(kind, servers, timeout_ms=200)
     there.server.script = [Answer(202, b"{}" * 10, fault=fault)]
     error = refused(there)
     assert (error.retryable, error.code) == (True, "network" if fault == "reset" else "timeout")
 
 
 @pytest.mark.parametrize("kind", REMOTE)
-def test_a_server_that_is_not_there_is_retried(kind: str, slack: FakeSlack, pagerduty: FakePagerDuty) -> None:
-    there = place(kind, slack, pagerduty)
+def test_a_server_that_is_not_there_is_retried(kind: str, servers: Servers) -> None:
+    there = place(kind, servers)
     there.server.__exit__(None, None, None)
     error = refused(there)
     there.server.__enter__ = lambda: there.server  # type: ignore[method-assign]
@@ -157,11 +185,11 @@ def _everything(there: Place, error: BaseException, log: str) -> str:
     "answer",
     [
         Answer(404, b"no_service"),
-        Answer(500, f"at {HOOK} with {TOKEN} and {ROUTING_KEY}".encode()),
+        Answer(500, f"at {PLANTED}".encode()),
         Answer(400, f"Authorization: Bearer {TOKEN} https://hooks.slack.com{HOOK} {ROUTING_KEY}".encode()),
-        of_json(400, {"message": f"bad key {ROUTING_KEY}", "errors": [ROUTING_KEY, TOKEN]}),
+        of_json(400, {"message": f"bad key {PLANTED}", "errors": [ROUTING_KEY, TOKEN]}),
         of_json(200, {"ok": False, "error": f"bad {TOKEN}"}),
-        of_json(503, {"ok": False, "error": f"bad {TOKEN} {ROUTING_KEY}"}),
+        of_json(503, {"ok": False, "error": f"bad {PLANTED}"}),
         Answer(fault="reset"),
     ],
 )
@@ -175,16 +203,12 @@ def test_no_error_log_or_repr_holds_a_secret(remote: Place, answer: Answer, capl
             error = raised
         remote.channel.send(notification(), {})
     shown = _everything(remote, error, caplog.text)
-    own = (TOKEN, ROUTING_KEY, "planted-webhook-secret", "planted-token")
-    assert [secret for secret in own if secret in shown and _belongs(secret, remote)] == []
+    assert [secret for secret in PLANTED.split() if secret in shown and _belongs(secret, remote)] == []
 
 
 def _belongs(secret: str, there: Place) -> bool:
     """Tell whether a secret is of this channel: another's text is unknown to it."""
-    held = " ".join(
-        str(getattr(there.options, name)) for name in ("token", "webhook_url", "routing_key") if hasattr(there.options, name)
-    )
-    return secret in held
+    return secret in str(dataclasses.asdict(there.options))
 
 
 NASTY = (
@@ -194,8 +218,8 @@ NASTY = (
 
 
 @pytest.mark.parametrize("kind", REMOTE)
-def test_log_data_injects_nothing(kind: str, slack: FakeSlack, pagerduty: FakePagerDuty) -> None:
-    there = place(kind, slack, pagerduty)
+def test_log_data_injects_nothing(kind: str, servers: Servers) -> None:
+    there = place(kind, servers)
     said = notification(
         title=NASTY,
         text=NASTY,
@@ -204,15 +228,15 @@ def test_log_data_injects_nothing(kind: str, slack: FakeSlack, pagerduty: FakePa
         evidence={"exemplars": [{"reason": NASTY, "ray_id": NASTY, "event_time": NASTY}]},
     )
     there.channel.send(said, {})
-    assert slack.wrong == []
+    assert there.wrong == []
     assert len(there.server.seen) == 1
 
 
 @pytest.mark.parametrize("size", [1, 150, 151, 1024, 3001, 200_000])
 @pytest.mark.parametrize("letter", ["x", "<", "é"])
 @pytest.mark.parametrize("kind", REMOTE)
-def test_any_size_is_taken(kind: str, size: int, letter: str, slack: FakeSlack, pagerduty: FakePagerDuty) -> None:
-    there = place(kind, slack, pagerduty)
+def test_any_size_is_taken(kind: str, size: int, letter: str, servers: Servers) -> None:
+    there = place(kind, servers)
     long = letter * size
     said = notification(
         title=long,
@@ -224,13 +248,13 @@ def test_any_size_is_taken(kind: str, size: int, letter: str, slack: FakeSlack, 
         dedup_key=f"edgewatch/{long[:500]}/episode",
     )
     there.channel.send(said, {})
-    assert slack.wrong == []
+    assert there.wrong == []
 
 
 @pytest.mark.parametrize("kind", REMOTE)
-def test_a_whole_episode_goes_through(kind: str, slack: FakeSlack, pagerduty: FakePagerDuty) -> None:
-    there = place(kind, slack, pagerduty)
+def test_a_whole_episode_goes_through(kind: str, servers: Servers, pagerduty: FakePagerDuty) -> None:
+    there = place(kind, servers)
     memory: dict[str, str] = {}
     for said in story("first", "repeat", "escalated", "de-escalated", "resolved", "reopened", "forgotten"):
         memory = there.channel.send(said, memory)
-    assert (slack.wrong, pagerduty.open, pagerduty.dropped) == ([], {}, [])
+    assert (there.wrong, pagerduty.open, pagerduty.dropped) == ([], {}, [])
