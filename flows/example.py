@@ -79,6 +79,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
     "channel.webhook": {
         "url": '"env:WEBHOOK_URL"',
         "secrets": '["env:WEBHOOK_SECRET"]',

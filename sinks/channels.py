@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks import console, email, kafka_topic, pagerduty, sentry, slack, statuspage, webhook
+from sinks import alertmanager, console, email, kafka_topic, pagerduty, sentry, slack, statuspage, webhook
 from sinks.delivery import ChannelDestination
 from sinks.notification import UNLIMITED, Channel, Pace
 
@@ -20,6 +20,7 @@ class ChannelKind:
 
 
 CHANNELS: dict[str, ChannelKind] = {
+    "alertmanager": ChannelKind(options=alertmanager.AlertmanagerOptions, build=alertmanager.build, pace=alertmanager.PACE),
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build),
     "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once"),
     "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build),
