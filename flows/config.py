@@ -49,7 +49,7 @@ _TABLES = (
     "observe",
 )
 _NOT_YET = ("slo", "dashboard")
-_CHANNELS_NOT_YET = ("alertmanager", "teams", "discord")
+_CHANNELS_NOT_YET = ("teams", "discord")
 _OBSERVE_NOT_YET = ("listen", "sentry_dsn")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 

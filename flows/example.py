@@ -105,6 +105,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "statuses": '{ failing = "partial_outage" }',
     },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
+    "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
     "channel.webhook": {
         "url": '"env:WEBHOOK_URL"',
         "secrets": '["env:WEBHOOK_SECRET"]',

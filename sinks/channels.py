@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks import console, email, kafka_topic, pagerduty, sentry, slack, statuspage, webhook
+from sinks import alertmanager, console, email, kafka_topic, pagerduty, sentry, slack, statuspage, webhook
 from sinks.delivery import ChannelDestination
 from sinks.notification import UNLIMITED, Channel, Pace
 
@@ -21,6 +21,7 @@ class ChannelKind:
 
 
 CHANNELS: dict[str, ChannelKind] = {
+    "alertmanager": ChannelKind(options=alertmanager.AlertmanagerOptions, build=alertmanager.build, pace=alertmanager.PACE),
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build, many="digest"),
     "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once", many="digest"),
     "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build),

@@ -126,7 +126,10 @@ channels = ["slak"]
         (MINIMAL + '[window]\nhop = "2m"\n', "window.hop: must divide the window's length"),
         (MINIMAL + "[engine]\nshards = 0\n", "engine.shards: must be 1 to 256, not 0"),
         (MINIMAL + '[engine]\nshards = "8"\n', "engine.shards: must be a whole number, not '8'"),
-        (MINIMAL + "[channel.chat]\nkind = 'irc'\n", "channel.chat.kind: 'irc' is not a kind of channel; allowed: console"),
+        (
+            MINIMAL + "[channel.chat]\nkind = 'irc'\n",
+            "channel.chat.kind: 'irc' is not a kind of channel; allowed: alertmanager",
+        ),
         (MINIMAL + "[channel.webhook]\n", "channel.webhook.url: is missing"),
         (
             MINIMAL + "[channel.webhook]\nurl='http://x'\nsecrets='whsec_x'\n",

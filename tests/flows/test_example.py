@@ -16,7 +16,17 @@ def test_the_example_is_what_the_option_classes_say():
 def test_the_example_is_a_valid_configuration():
     config = load(EXAMPLE, secrets=False)
     assert [rule.name for rule in config.rules] == ["failing"]
-    assert sorted(config.channels) == ["console", "email", "kafka", "pagerduty", "sentry", "slack", "statuspage", "webhook"]
+    assert sorted(config.channels) == [
+        "alertmanager",
+        "console",
+        "email",
+        "kafka",
+        "pagerduty",
+        "sentry",
+        "slack",
+        "statuspage",
+        "webhook",
+    ]
 
 
 def test_every_written_default_is_the_one_that_applies():

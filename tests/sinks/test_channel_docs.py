@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows.options import ConfigError, Reader, documented
+from sinks.alertmanager import AlertmanagerOptions
 from sinks.heartbeat import HeartbeatOptions
 from sinks.kafka_topic import KafkaTopicOptions
 from sinks.sentry import SentryOptions
@@ -25,6 +26,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="
         ("Kafka topic", KafkaTopicOptions),
         ("Heartbeat", HeartbeatOptions),
         ("Webhook", WebhookOptions),
+        ("Alertmanager", AlertmanagerOptions),
     ],
 )
 def test_a_section_shows_a_valid_table_and_every_option(section: str, kind: type[Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from sinks.channels import CHANNELS, destinations, kind_of
 from sinks.notification import Channel, DeliveryError
+from tests.fakes.alertmanager import FakeAlertmanager
 from tests.fakes.notifications import notification, story
 from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
 from tests.fakes.scripted import Answer, ScriptedServer, of_json
@@ -40,9 +41,9 @@ STATUSES = [
     451,
     *sorted(RETRIED - {429}),
 ]
-REMOTE = ("pagerduty", "slack token", "slack webhook", "webhook")
+REMOTE = ("alertmanager", "pagerduty", "slack token", "slack webhook", "webhook")
 # What a server may hold against us: everything secret that is planted, in one answer.
-PLANTED = f"{TOKEN} {ROUTING_KEY} {HOOK} {WEBHOOK_SECRET} {WEBHOOK_PATH} Basic planted-header"
+PLANTED = f"{TOKEN} {ROUTING_KEY} {HOOK} {WEBHOOK_SECRET} {WEBHOOK_PATH} Basic planted-header planted-bearer"
 
 Servers = dict[str, ScriptedServer]
 
@@ -65,13 +66,14 @@ class Place:
 @pytest.fixture
 def servers(slack: FakeSlack, pagerduty: FakePagerDuty) -> Iterator[Servers]:
     """Give the service behind each kind."""
-    with FakeWebhook() as webhook:
-        yield {"slack": slack, "pagerduty": pagerduty, "webhook": webhook}
+    with FakeWebhook() as webhook, FakeAlertmanager(authorization="Bearer planted-bearer") as alertmanager:
+        yield {"slack": slack, "pagerduty": pagerduty, "webhook": webhook, "alertmanager": alertmanager}
 
 
 def place(kind: str, servers: Servers, *, timeout_ms: int = 10_000) -> Place:
     server = servers[kind.partition(" ")[0]]
     options: dict[str, dict[str, Any]] = {
+        "alertmanager": {"urls": (f"{server.url}/prefix",), "token": "planted-bearer"},
         "pagerduty": {"routing_key": ROUTING_KEY, "url": f"{server.url}/v2/enqueue"},
         "slack token": {
             "token": TOKEN,
@@ -106,6 +108,7 @@ def refused(there: Place) -> DeliveryError:
 
 def test_every_kind_is_registered_with_its_options() -> None:
     assert {name: kind.options.__name__ for name, kind in CHANNELS.items()} == {
+        "alertmanager": "AlertmanagerOptions",
         "console": "ConsoleOptions",
         "email": "EmailOptions",
         "kafka": "KafkaTopicOptions",
