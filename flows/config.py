@@ -49,7 +49,6 @@ _TABLES = (
     "observe",
 )
 _NOT_YET = ("slo", "dashboard")
-_CHANNELS_NOT_YET = ("teams", "discord")
 _OBSERVE_NOT_YET = ("listen", "sentry_dsn")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -271,10 +270,6 @@ class _Builder:
         if not isinstance(table, dict):
             return self._refuse(path, "must be a table")
         kind = table.get("kind", name)
-        if kind in _CHANNELS_NOT_YET:
-            return self._refuse(
-                path, f"not yet: this version does not have channels of kind {kind!r}; it has {', '.join(CHANNELS)}"
-            )
         if kind not in CHANNELS:
             return self._refuse(f"{path}.kind", f"{kind!r} is not a kind of channel; allowed: {', '.join(CHANNELS)}")
         return self._read.table(CHANNELS[kind].options, {k: v for k, v in table.items() if k != "kind"}, path)

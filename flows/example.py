@@ -106,6 +106,8 @@ _SHOWN: dict[str, dict[str, str]] = {
     },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
+    "channel.discord": {"webhook_url": '"env:DISCORD_WEBHOOK_URL"'},
+    "channel.teams": {"webhook_url": '"env:TEAMS_WEBHOOK_URL"'},
     "channel.webhook": {
         "url": '"env:WEBHOOK_URL"',
         "secrets": '["env:WEBHOOK_SECRET"]',

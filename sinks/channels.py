@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks import alertmanager, console, email, kafka_topic, pagerduty, sentry, slack, statuspage, webhook
+from sinks import alertmanager, console, discord, email, kafka_topic, pagerduty, sentry, slack, statuspage, teams, webhook
 from sinks.delivery import ChannelDestination
 from sinks.notification import UNLIMITED, Channel, Pace
 
@@ -23,6 +23,9 @@ class ChannelKind:
 CHANNELS: dict[str, ChannelKind] = {
     "alertmanager": ChannelKind(options=alertmanager.AlertmanagerOptions, build=alertmanager.build, pace=alertmanager.PACE),
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build, many="digest"),
+    "discord": ChannelKind(
+        options=discord.DiscordOptions, build=discord.build, pace=discord.PACE, unsaid="once", many="digest"
+    ),
     "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once", many="digest"),
     "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build),
     "pagerduty": ChannelKind(
@@ -33,6 +36,7 @@ CHANNELS: dict[str, ChannelKind] = {
     "statuspage": ChannelKind(
         options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never"
     ),
+    "teams": ChannelKind(options=teams.TeamsOptions, build=teams.build, pace=teams.PACE, unsaid="once", many="digest"),
     "webhook": ChannelKind(options=webhook.WebhookOptions, build=webhook.build, pace=webhook.PACE),
 }
 

@@ -7,7 +7,6 @@ Why no colour bar: it needs attachments, whose blocks cannot be edited alone; a 
 title instead.
 """
 
-import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -16,27 +15,16 @@ from typing import Any
 
 import orjson
 
+from sinks.chat_words import context, evidence, facts, headline
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
-from sinks.notification import (
-    DeliveryError,
-    Notification,
-    Pace,
-    evidence_lines,
-    key_text,
-    number,
-    one_line,
-    rfc3339,
-)
+from sinks.notification import DeliveryError, Notification, Pace, number, one_line
 
 PACE = Pace(per_second=1.0, burst=5)
 # 50 blocks, 10 000 characters over all: header, text, ten fields, evidence and context together stay below.
 _HEADER, _TEXT, _FIELD, _FIELDS, _EVIDENCE, _CONTEXT = 150, 3000, 450, 10, 1800, 300
 _FALLBACK = 3000
-_EVIDENCE_LINES = 10
 _COSTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SEVERITIES = ("critical", "warning")
-_MARKS = {"critical": "\N{LARGE RED CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}"}
-_RESOLVED = "\N{LARGE GREEN CIRCLE}"
 _QUIET = frozenset({"resolved", "forgotten", "rule_removed", "de-escalated"})
 _CANNOT_EDIT = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "msg_too_long", "is_inactive"})
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
@@ -191,28 +179,20 @@ def message(notification: Notification) -> dict[str, Any]:
     """Give the message: blocks, and the text that phones and screen readers show."""
     title = headline(notification)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(title, _HEADER)}]
+    fields = [f"{name}\n{value}" for name, value in facts(notification).items()][:_FIELDS]
     if notification.text.strip():
         blocks.append({"type": "section", "text": _plain(one_line(notification.text), _TEXT)})
-    blocks.append({"type": "section", "fields": [_plain(each, _FIELD) for each in _facts(notification)]})
-    evidence = "\n".join(itertools.islice(evidence_lines(notification.evidence), _EVIDENCE_LINES))
-    if evidence:
-        blocks.append({"type": "section", "text": _plain(evidence, _EVIDENCE)})
-    context = (notification.environment, rfc3339(notification.at), notification.reason, notification.episode)
-    blocks.append({"type": "context", "elements": [_plain(one_line(" | ".join(context)), _CONTEXT)]})
+    blocks.append({"type": "section", "fields": [_plain(each, _FIELD) for each in fields]})
+    shown = "\n".join(evidence(notification))
+    if shown:
+        blocks.append({"type": "section", "text": _plain(shown, _EVIDENCE)})
+    blocks.append({"type": "context", "elements": [_plain(context(notification), _CONTEXT)]})
     return {"blocks": blocks, **_text(title, notification)}
 
 
 def reply(notification: Notification) -> dict[str, Any]:
     """Give the short message for the thread."""
     return _text(f"{headline(notification)} ({notification.reason})", notification)
-
-
-def headline(notification: Notification) -> str:
-    """Give the title with its mark."""
-    resolved = notification.status == "resolved"
-    mark = _RESOLVED if resolved else _MARKS.get(notification.severity, "")
-    word = "resolved" if resolved else notification.severity
-    return f"{mark} {word}: {one_line(notification.title)}"
 
 
 def fit(text: str, limit: int) -> str:
@@ -241,13 +221,6 @@ def _text(title: str, notification: Notification) -> dict[str, Any]:
     limit = "" if notification.threshold is None else f" (threshold {number(notification.threshold)})"
     text = fit(f"{title}{values}{limit}", _FALLBACK)
     return {"text": text, "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
-
-
-def _facts(notification: Notification) -> list[str]:
-    facts = {"Rule": notification.rule, "Key": key_text(notification.key)}
-    facts |= {"Value": number(notification.value), "Threshold": number(notification.threshold)}
-    facts |= {"Severity": notification.severity, **notification.labels}
-    return [f"{one_line(name)}\n{one_line(value)}" for name, value in facts.items()][:_FIELDS]
 
 
 def _refused(http: HttpClient, answer: Answer, code: str) -> DeliveryError:

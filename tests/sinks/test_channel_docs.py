@@ -9,10 +9,12 @@ import pytest
 
 from flows.options import ConfigError, Reader, documented
 from sinks.alertmanager import AlertmanagerOptions
+from sinks.discord import DiscordOptions
 from sinks.heartbeat import HeartbeatOptions
 from sinks.kafka_topic import KafkaTopicOptions
 from sinks.sentry import SentryOptions
 from sinks.statuspage import StatuspageOptions
+from sinks.teams import TeamsOptions
 from sinks.webhook import WebhookOptions
 
 TEXT = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
@@ -26,6 +28,8 @@ TEXT = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="
         ("Kafka topic", KafkaTopicOptions),
         ("Heartbeat", HeartbeatOptions),
         ("Webhook", WebhookOptions),
+        ("Microsoft Teams", TeamsOptions),
+        ("Discord", DiscordOptions),
         ("Alertmanager", AlertmanagerOptions),
     ],
 )

@@ -5,6 +5,7 @@ import email.utils
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,14 @@ import pytest
 from sinks.channels import CHANNELS, destinations, kind_of
 from sinks.notification import Channel, DeliveryError
 from tests.fakes.alertmanager import FakeAlertmanager
+from tests.fakes.discord import HOOK as DISCORD_PATH
+from tests.fakes.discord import FakeDiscord
 from tests.fakes.notifications import notification, story
 from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
 from tests.fakes.scripted import Answer, ScriptedServer, of_json
 from tests.fakes.slack import HOOK, TOKEN, FakeSlack
+from tests.fakes.teams import HOOK as TEAMS_PATH
+from tests.fakes.teams import FakeTeams
 from tests.fakes.webhook import HOOK as WEBHOOK_PATH
 from tests.fakes.webhook import SECRET as WEBHOOK_SECRET
 from tests.fakes.webhook import FakeWebhook
@@ -41,9 +46,12 @@ STATUSES = [
     451,
     *sorted(RETRIED - {429}),
 ]
-REMOTE = ("alertmanager", "pagerduty", "slack token", "slack webhook", "webhook")
+REMOTE = ("alertmanager", "discord", "pagerduty", "slack token", "slack webhook", "teams", "webhook")
 # What a server may hold against us: everything secret that is planted, in one answer.
-PLANTED = f"{TOKEN} {ROUTING_KEY} {HOOK} {WEBHOOK_SECRET} {WEBHOOK_PATH} Basic planted-header planted-bearer"
+PLANTED = (
+    f"{TOKEN} {ROUTING_KEY} {HOOK} {WEBHOOK_SECRET} {WEBHOOK_PATH} {DISCORD_PATH} {TEAMS_PATH}"
+    " Basic planted-header planted-bearer"
+)
 
 Servers = dict[str, ScriptedServer]
 
@@ -66,14 +74,24 @@ class Place:
 @pytest.fixture
 def servers(slack: FakeSlack, pagerduty: FakePagerDuty) -> Iterator[Servers]:
     """Give the service behind each kind."""
-    with FakeWebhook() as webhook, FakeAlertmanager(authorization="Bearer planted-bearer") as alertmanager:
-        yield {"slack": slack, "pagerduty": pagerduty, "webhook": webhook, "alertmanager": alertmanager}
+    with ExitStack() as stack:
+        own: Servers = {
+            "alertmanager": FakeAlertmanager(authorization="Bearer planted-bearer"),
+            "discord": FakeDiscord(),
+            "teams": FakeTeams(),
+            "webhook": FakeWebhook(),
+        }
+        for server in own.values():
+            stack.enter_context(server)
+        yield {**own, "slack": slack, "pagerduty": pagerduty}
 
 
 def place(kind: str, servers: Servers, *, timeout_ms: int = 10_000) -> Place:
     server = servers[kind.partition(" ")[0]]
     options: dict[str, dict[str, Any]] = {
         "alertmanager": {"urls": (f"{server.url}/prefix",), "token": "planted-bearer"},
+        "discord": {"webhook_url": f"{server.url}{DISCORD_PATH}"},
+        "teams": {"webhook_url": f"{server.url}{TEAMS_PATH}"},
         "pagerduty": {"routing_key": ROUTING_KEY, "url": f"{server.url}/v2/enqueue"},
         "slack token": {
             "token": TOKEN,
@@ -110,12 +128,14 @@ def test_every_kind_is_registered_with_its_options() -> None:
     assert {name: kind.options.__name__ for name, kind in CHANNELS.items()} == {
         "alertmanager": "AlertmanagerOptions",
         "console": "ConsoleOptions",
+        "discord": "DiscordOptions",
         "email": "EmailOptions",
         "kafka": "KafkaTopicOptions",
         "pagerduty": "PagerDutyOptions",
         "sentry": "SentryOptions",
         "slack": "SlackOptions",
         "statuspage": "StatuspageOptions",
+        "teams": "TeamsOptions",
         "webhook": "WebhookOptions",
     }
 

@@ -1,0 +1,48 @@
+"""Chat words: what every chat says of a notification, before a chat's own escaping and limits; pure."""
+
+import itertools
+import re
+
+from sinks.notification import Notification, evidence_lines, key_text, number, one_line, rfc3339
+
+EVIDENCE_LINES = 10
+_MARKS = {"critical": "\N{LARGE RED CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}"}
+_RESOLVED = "\N{LARGE GREEN CIRCLE}"
+_LINK = re.compile(r"https?://[!#-&*-;=?-Z^_a-z{|}~]{3,500}")  # no spaces, quotes, <>, (), [] or backslashes
+
+
+def headline(notification: Notification) -> str:
+    """Give the title with its mark."""
+    resolved = notification.status == "resolved"
+    mark = _RESOLVED if resolved else _MARKS.get(notification.severity, "")
+    word = "resolved" if resolved else notification.severity
+    return f"{mark} {word}: {one_line(notification.title)}"
+
+
+def facts(notification: Notification) -> dict[str, str]:
+    """Give what belongs in a table, by name; the labels come last."""
+    found = {"Rule": notification.rule, "Key": key_text(notification.key)}
+    found |= {"Value": number(notification.value), "Threshold": number(notification.threshold)}
+    found |= {"Severity": notification.severity, **notification.labels}
+    return {one_line(name): one_line(value) for name, value in found.items()}
+
+
+def evidence(notification: Notification) -> list[str]:
+    """Give the first lines of the evidence."""
+    return list(itertools.islice(evidence_lines(notification.evidence), EVIDENCE_LINES))
+
+
+def context(notification: Notification) -> str:
+    """Give the small print: where, when, why, and of which episode."""
+    words = (notification.environment, rfc3339(notification.at), notification.reason, notification.episode)
+    return one_line(" | ".join(words))
+
+
+def is_link(value: str) -> bool:
+    """Tell whether the value of a label is an address, and nothing that a chat could read as more."""
+    return _LINK.fullmatch(value) is not None
+
+
+def cut(text: str, limit: int) -> str:
+    """Cut a text to `limit` characters."""
+    return text if len(text) <= limit else text[: max(limit - 1, 0)] + "\N{HORIZONTAL ELLIPSIS}"
