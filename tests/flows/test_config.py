@@ -210,3 +210,16 @@ def test_a_file_that_cannot_be_read_is_named():
 def test_the_version_follows_the_content_not_its_layout():
     assert loads(MINIMAL, PATH).version == loads(MINIMAL + "\n# a comment\n", PATH).version
     assert loads(MINIMAL, PATH).version != loads(MINIMAL + '[window]\nlength = "1m"\n', PATH).version
+
+
+def test_secrets_in_arrays_and_tables_come_from_outside_too(tmp_path, monkeypatch):
+    secret = "whsec_cGxhbnRlZC1zaWduaW5nLXNlY3JldC1vbmU="
+    monkeypatch.setenv("SIGNING", secret)
+    (tmp_path / "auth").write_text("Bearer planted\n")
+    table = '[channel.webhook]\nurl = "http://h"\nsecrets = ["env:SIGNING", "env:MISSING"]\nheaders = { A = "file:auth" }\n'
+    text = MINIMAL + table
+    with pytest.raises(ConfigErrors, match=r"channel\.webhook\.secrets\[1\]: the environment variable MISSING is not set"):
+        loads(text, tmp_path / "monitor.toml")
+    made = loads(text.replace(', "env:MISSING"', ""), tmp_path / "monitor.toml").channels["webhook"]
+    assert (made.secrets, made.headers, "planted" in repr(made)) == ((secret,), {"A": "Bearer planted"}, False)
+    assert loads(text, tmp_path / "monitor.toml", secrets=False).channels["webhook"].secrets[0] == "env:SIGNING"
