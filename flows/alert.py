@@ -13,6 +13,7 @@ import zstandard
 from flows.book import Book, Decisions
 from flows.grouping import Grouping
 from flows.judged import Window
+from flows.kinds import signal_of
 from flows.labels import Labels
 from flows.metric import MetricOptions
 from flows.notify import Notifier
@@ -22,6 +23,7 @@ from flows.removed import Removed
 from flows.route import RouteOptions, Routes
 from flows.rule import RuleOptions, compile_rule
 from flows.silence import Silences
+from flows.slo import SloOptions
 from flows.snapshot import pack, unpack
 from flows.window import WindowResult
 from sinks.clickhouse import ClickHouseOptions
@@ -51,6 +53,11 @@ class AlertConfig(Protocol):
         ...
 
     @property
+    def slos(self) -> Sequence[SloOptions]:
+        """Give the objectives whose alerts are among the rules."""
+        ...
+
+    @property
     def routes(self) -> Sequence[RouteOptions]:
         """Give the routes, the first that fits first."""
         ...
@@ -70,30 +77,34 @@ class Alerting:
         database = config.clickhouse.database if config.clickhouse else ClickHouseOptions().database
         labels = Labels(config.environment, config.labels)
         notifier = Notifier(config.environment, labels, Routes(config.routes, labels), database, policy.runbooks)
-        self._books = [
-            Book(compile_rule(options, metrics[options.metric]), config.environment, labels, notifier)
-            for options in sorted(config.rules, key=lambda rule: rule.name)
-        ]
+        slos = {slo.name: slo for slo in config.slos}
+        compiled = [compile_rule(each, metrics[each.metric]) for each in sorted(config.rules, key=lambda rule: rule.name)]
+        self._books = [Book(rule, signal_of(rule, slos), config.environment, labels, notifier) for rule in compiled]
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._removed = Removed(config.labels, frozenset(metric.dataset for metric in config.metrics))
         self._snapshot: bytes | None = None
 
     def evaluate(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = ()) -> Decisions:
-        """Judge one window by the rules of its dataset; a window without any row is not judged.
+        """Judge one window by the rules of its dataset; one without any row only by those that hear silence.
 
         `partitions` says what the window was read from, for the provenance of its notifications.
         """
         out = Decisions()
-        if not any(rows.keys for rows in result.metrics.values()):
+        window = Window(result, partitions)
+        books = [book for book in self._books if book.rule.metric.dataset == result.dataset]
+        due = [book for book in books if book.hears_silence or not window.is_silent]
+        if not due:
             return out
         self._snapshot = None
-        window = Window(result, partitions)
-        judged = [(book, book.judge(window)) for book in self._books if book.rule.metric.dataset == result.dataset]
-        steps = [(book.rule.options.name, each.keys, each.after) for book, each in judged]
+        for book in sorted(due, key=lambda book: book.rule.options.kind == "composite"):  # after the rules it is made of
+            window.judged[book.rule.options.name] = book.judge(window)
+        judged = [window.judged.get(book.rule.options.name) or book.still() for book in books]
+        steps = [(book.rule.options.name, each.keys, each.after) for book, each in zip(books, judged, strict=True)]
         quiet = self._suppression.at(result.dataset, result.end, steps)
-        for number, (book, each) in enumerate(judged):
-            book.decide(each, quiet[number] if quiet else None, window, out)
+        for number, (book, each) in enumerate(zip(books, judged, strict=True)):
+            if book.rule.options.name in window.judged:
+                book.decide(each, quiet[number] if quiet else None, window, out)
         transitions, told = self._removed.end(result)
         if transitions or told:
             # Before what a rule of the same name says now: both sorts are stable.
@@ -102,6 +113,10 @@ class Alerting:
         out.told = self._grouping.grouped(out.told)
         out.messages = self._grouping.messages(out.told)
         return out
+
+    def hears_silence(self, dataset: str) -> bool:
+        """Tell whether windows of a dataset without any record are to be judged too."""
+        return any(book.hears_silence for book in self._books if book.rule.metric.dataset == dataset)
 
     def firing(self, dataset: str) -> list[dict[str, Any]]:
         """Give the alerts of a dataset that are firing or recovering, with the labels that matchers see."""

@@ -26,6 +26,9 @@ class Judge(Protocol):
     def __call__(self, result: WindowResult, partitions: list[dict[str, Any]]) -> list[Output]:
         """Judge one window; `partitions` says from which offsets it was made."""
 
+    def hears_silence(self, dataset: str) -> bool:
+        """Tell whether windows of a dataset without any record are to be judged too."""
+
     def snapshot(self) -> bytes:
         """Give the state."""
 
@@ -82,8 +85,9 @@ class Barrier:
         low = min(self._closed[result.dataset])
         pending = self._pending[result.dataset]
         out: list[Output] = []
-        for end in sorted(end for end in pending if end <= low):
-            out += self._window(self._layouts[result.dataset], end, pending.pop(end))
+        layout = self._layouts[result.dataset]
+        for end in self._ends(layout, low):
+            out += self._window(layout, end, pending.pop(end)) if end in pending else self._silence(layout, end)
         if low > self._low[result.dataset]:
             self._low[result.dataset] = low
             out.append(Closed(result.dataset, low))
@@ -92,6 +96,26 @@ class Barrier:
             if len(self._done) == len(self._layouts):
                 out.append(Block("summary", 0, "summary", canonical(self.summary()) + b"\n"))
         return out
+
+    def _ends(self, layout: Layout, low: int) -> list[int]:
+        """Give the ends of the windows that `low` closes: of those with records, and of all where rules hear silence."""
+        ends = sorted(end for end in self._pending[layout.dataset] if end <= low)
+        before = self._low[layout.dataset]
+        if low <= before or not self._judge.hears_silence(layout.dataset):
+            return ends
+        # The end of the input closes what there is; silence after it is not the platform's.
+        last = max(ends, default=before) if low == DONE else low
+        if last == UNHEARD:
+            return ends
+        first = min([*ends, last]) if before == UNHEARD else before + layout.pane_ms
+        return list(range(first, last + 1, layout.pane_ms))
+
+    def _silence(self, layout: Layout, end: int) -> list[Output]:
+        """Have a window judged that has no record."""
+        start = end - layout.length_ms
+        if not self._scope.holds(start):
+            return []
+        return self._counted(self._judge(WindowResult(layout.dataset, start, end, {}, {}), []))
 
     def _window(self, layout: Layout, end: int, shards: list[list[Group]]) -> list[Output]:
         spans = self._spans[layout.dataset].pop(end, {})
@@ -103,7 +127,9 @@ class Barrier:
         if self._scope.extras:
             out += exemplar_lines(result) + histogram_lines(layout, result, groups)
             out += pipeline_lines(layout, end, [self._marks[name] for name in layout.partitions if name in self._marks])
-        out += self._judge(result, _partitions(spans))
+        return self._counted(out + self._judge(result, _partitions(spans)))
+
+    def _counted(self, out: list[Output]) -> list[Output]:
         for item in out:
             kind = item.kind if isinstance(item, Block) else ""
             if kind in self._counts:
@@ -154,6 +180,7 @@ class Barrier:
             if name not in state["closed"]:
                 continue
             self._closed[name] = state["closed"][name]
+            self._low[name] = min(self._closed[name])
             self._pending[name] = {
                 end: [_restored(self._layouts[name], groups) for groups in shards] for end, shards in state["pending"][name]
             }

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.alert_state import FIRING, MOVES, SEVERITIES, STATES, AlertColumns, Policy, forget, step
+from flows.alert_state import FIRING, MOVES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
 from flows.evaluation import Evaluations
 from flows.flap import FOREVER_MS, flapped
 from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
 from flows.notify import Notifier, Saying, Told
 from flows.rule import LEVELS, NO_DATA, OK, Rule
+from flows.signal import Reading, Signal
 from flows.transition import Transition, fingerprint_of
 from flows.window import WindowResult
 from flows.withhold import REASONS, Hearing
@@ -81,9 +82,11 @@ def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
 class Book:
     """One rule's alerts: its known keys, sorted, and their columns."""
 
-    def __init__(self, rule: Rule, environment: str, labels: Labels, notifier: Notifier) -> None:
+    def __init__(self, rule: Rule, signal: Signal, environment: str, labels: Labels, notifier: Notifier) -> None:
         """Start without any known key."""
         self.rule = rule
+        self._signal = signal
+        self._reading: Reading | None = None
         self._environment = environment
         self._labels = labels
         self._notifier = notifier
@@ -92,6 +95,8 @@ class Book:
             *(environment, metric.dataset, metric.name, options.statistic),
             *(rule.sign, rule.keys, list(metric.group_by)),
         ]
+        if options.kind != "threshold":
+            self.identity += [options.kind, signal.identity]
         self._policy = Policy(
             hold_warning=options.hold.warning,
             hold_critical=options.hold.critical,
@@ -109,6 +114,18 @@ class Book:
         self._which: NDArray[np.int16] | None = np.zeros(0, np.int16) if rule.variants else None
         self._hearing = Hearing()
 
+    @property
+    def hears_silence(self) -> bool:
+        """Tell whether windows without any record are judged too."""
+        return self._signal.hears_silence
+
+    def still(self) -> Judged:
+        """Give the alerts as they are, with nothing that moves: a window that is not judged keeps others quiet as before."""
+        columns, size = self._columns, len(self._keys)
+        nothing = np.zeros(size, np.int8)
+        cells = Cells(np.full(size, np.nan), np.zeros(size, np.int64), np.full(size, NO_DATA, np.int8))
+        return Judged(self._keys, cells, columns, Step(columns, nothing, nothing, columns.severity))
+
     def judge(self, window: Window) -> Judged:
         """Move the state of all known keys by one window."""
         cells = self._cells(window)
@@ -120,6 +137,8 @@ class Book:
         after = step(before, self._limited(), cells.level, cells.values, clear, window.result.end)
         if flap is not None or before.flapping.any():
             after = replace(after, columns=flapped(after, flap))
+        if not self.rule.options.notify:
+            after = replace(after, notice=np.zeros_like(after.notice))
         self._columns = after.columns
         return Judged(self._keys, cells, before, after, gone[0] if gone else None)
 
@@ -145,6 +164,7 @@ class Book:
                 before=judged.before.state,
                 after=judged.after.columns.state,
                 severity=judged.after.columns.severity,
+                whole=options.is_whole,
                 suppressed=suppressed,
             )
             out.evaluations.append(evaluations)
@@ -168,14 +188,17 @@ class Book:
 
     def _cells(self, window: Window) -> Cells:
         """Make new keys known, and lay the window's rows over the known ones."""
-        keys, values, counts = window.rows(self.rule)
-        places = self._learn(keys)
-        self._columns.last_row[places] = window.result.end
+        self._reading = reading = self._signal.read(window)
+        values, counts = reading.values, reading.counts
+        places = self._learn(reading.keys)
+        rows = places if reading.present is None else np.arange(len(self._keys))[places][reading.present]
+        self._columns.last_row[rows] = window.result.end
         size = len(self._keys)
         cells = Cells(np.full(size, np.nan), np.zeros(size, np.int64), np.full(size, NO_DATA, np.int8))
         cells.values[places], cells.counts[places] = values, counts
         which = None if self._which is None else self._which[places]
-        cells.level[places] = self.rule.levels(values, counts, which)
+        level = self.rule.levels(values, counts, which)
+        cells.level[places] = level if reading.level is None else np.where(reading.level < 0, level, reading.level)
         return cells
 
     def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
@@ -227,8 +250,11 @@ class Book:
         rule = self.rule
         if rule.variants:
             rule = rule.variant(rule.choose(self._labels.of(rule, fact.key)))
+        facts = dict(self._reading.facts(fact.key)) if self._reading is not None else {}
         return Saying(
             rule=rule,
+            limit=facts.pop("limit", rule.threshold(fact.said)),
+            facts=facts,
             window_start=result.start,
             at=result.end,
             key=fact.key,
@@ -276,7 +302,9 @@ class Book:
         if self._keys not in lists[-1:]:
             lists.append(self._keys)
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
-        return {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
+        state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
+        remembered = self._signal.to_state()
+        return state | {"signal": remembered} if remembered else state
 
     def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
         """Undo `to_state`; what the state does not have is as for a new key."""
@@ -285,5 +313,7 @@ class Book:
         known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
         self._columns = AlertColumns(**known)
         self._hearing.load(state)
+        if "signal" in state:
+            self._signal.load(state["signal"])
         if self._which is not None:
             self._which = np.array(self._choose(self._keys), np.int16)

@@ -17,15 +17,18 @@ from connectors.kafka_options import KafkaOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
 from flows.inhibit import InhibitOptions
+from flows.kinds import expanded, metrics_of
 from flows.matcher import parse_match
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
-from flows.options import ConfigError, Reader, unknown
+from flows.options import ConfigError, Reader, no_such, unknown
 from flows.output import canonical
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
+from flows.rule_checks import rule_problems, slo_problems
 from flows.runbook import first_steps
+from flows.slo import SloOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS, kind_of
 from sinks.clickhouse import ClickHouseOptions
@@ -40,6 +43,7 @@ _TABLES = (
     "dataset",
     "metric",
     "rule",
+    "slo",
     "route",
     "inhibit",
     "mute",
@@ -48,7 +52,7 @@ _TABLES = (
     "heartbeat",
     "observe",
 )
-_NOT_YET = ("slo", "dashboard")
+_NOT_YET = ("dashboard",)
 _OBSERVE_NOT_YET = ("listen", "sentry_dsn")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -106,6 +110,7 @@ class Config:
     datasets: tuple[DatasetOptions, ...]
     metrics: tuple[MetricOptions, ...]
     rules: tuple[RuleOptions, ...]
+    slos: tuple[SloOptions, ...]
     routes: tuple[RouteOptions, ...]
     channels: dict[str, Any]
     clickhouse: ClickHouseOptions | None
@@ -170,13 +175,17 @@ class _Builder:
         engine = self._read.table(EngineOptions, given.get("engine", {}), "engine")
         datasets = self._datasets()
         metrics, rules = self._measures(kafka, datasets)
+        slos = self._tables("slo", SloOptions)
         channels = self._channels()
         routes = self._routes(channels)
         clickhouse = self._optional("clickhouse", ClickHouseOptions)
         heartbeat = self._optional("heartbeat", HeartbeatOptions)
-        policy = self._policy(rules, channels)
         log_level = self._observe()
-        self._check(kafka, datasets, metrics, rules)
+        self._check(kafka, datasets, metrics)
+        sound = self._check_rules(rules, metrics, slos, window)
+        metrics |= {made.name: made for made in metrics_of(slos, metrics)}
+        rules = expanded(rules, slos, metrics) if sound else rules
+        policy = self._policy(rules, channels)
         self._check_inhibits(policy.inhibits, {r.name: metrics[r.metric].dataset for r in rules if r.metric in metrics})
         if self._read.problems:
             return None
@@ -191,6 +200,7 @@ class _Builder:
             datasets=tuple(datasets.values()),
             metrics=tuple(metrics.values()),
             rules=tuple(rules),
+            slos=tuple(slos),
             routes=tuple(routes),
             channels=channels,
             clickhouse=clickhouse,
@@ -315,43 +325,38 @@ class _Builder:
         kafka: KafkaOptions | None,
         datasets: dict[str, DatasetOptions],
         metrics: dict[str, MetricOptions],
-        rules: list[RuleOptions],
     ) -> None:
         for topic, options in (kafka.topic_options() if kafka else {}).items():
             if options.dataset not in datasets:
-                self._refuse(f'input.kafka.topics."{topic}"', _no("dataset", options.dataset, datasets))
+                self._refuse(f'input.kafka.topics."{topic}"', no_such("dataset", options.dataset, datasets))
         for metric in metrics.values():
             if metric.dataset not in datasets:
-                self._refuse(f'metric "{metric.name}".dataset', _no("dataset", metric.dataset, datasets))
+                self._refuse(f'metric "{metric.name}".dataset', no_such("dataset", metric.dataset, datasets))
             else:
                 for key, problem in metric_problems(metric, build_dataset(datasets[metric.dataset])):
                     self._refuse(f'metric "{metric.name}".{key}', problem)
-        for rule in rules:
-            if rule.metric not in metrics:
-                self._refuse(f'rule "{rule.name}".metric', _no("metric", rule.metric, metrics))
-            elif rule.statistic not in metrics[rule.metric].statistics():
-                allowed = ", ".join(metrics[rule.metric].statistics())
-                self._refuse(f'rule "{rule.name}".statistic', f"{rule.metric} has no {rule.statistic!r}; it has: {allowed}")
-            elif rule.keys == "groups" and not metrics[rule.metric].group_by:
-                self._refuse(f'rule "{rule.name}".keys', f"{rule.metric} has no group_by, so there are no groups to judge")
-            else:
-                self._check_overrides(rule, metrics[rule.metric])
 
-    def _check_overrides(self, rule: RuleOptions, metric: MetricOptions) -> None:
-        """Refuse an override by a label that no alert of the rule has: it would never apply, or always."""
-        given = self._given.get("labels", {})
-        known = {*metric.group_by, *rule.labels, *(given if isinstance(given, dict) else ()), "rule", "environment"}
-        for number, override in enumerate(rule.overrides):
-            for name in sorted(parse_match(override.match).names() - known):
-                where = f'rule "{rule.name}".overrides[{number}].match'
-                self._refuse(where, f"its alerts have no label {name!r}; they have: {', '.join(sorted(known))}")
+    def _check_rules(
+        self, rules: list[RuleOptions], metrics: dict[str, MetricOptions], slos: list[SloOptions], window: WindowOptions | None
+    ) -> bool:
+        """Refuse what rules and objectives ask of metrics and of each other that is not there; tells whether all is."""
+        labels = self._given.get("labels", {})
+        general = labels if isinstance(labels, dict) else {}
+        before = len(self._read.problems)
+        for rule in rules:
+            for key, problem in rule_problems(rule, rules, metrics, general):
+                self._refuse(f'rule "{rule.name}".{key}', problem)
+        for slo in slos:
+            for key, problem in slo_problems(slo, metrics, window):
+                self._refuse(f'slo "{slo.name}".{key}', problem)
+        return len(self._read.problems) == before
 
     def _check_inhibits(self, inhibits: tuple[InhibitOptions, ...], datasets: dict[str, str]) -> None:
         """Refuse what can never take effect: windows of two datasets are judged at different barriers."""
         for number, inhibit in enumerate(inhibits, 1):
             rules = [parse_match(match).equal("rule") for match in (inhibit.source, inhibit.target)]
             for name in dict.fromkeys(rule for rule in rules if rule is not None and rule not in datasets):
-                self._refuse(f"inhibit #{number}", _no("rule", name, datasets))
+                self._refuse(f"inhibit #{number}", no_such("rule", name, datasets))
             found = [datasets[rule] for rule in rules if rule in datasets]
             if len(set(found)) > 1:
                 problem = f"{rules[0]} and {rules[1]} are of two datasets, {found[0]} and {found[1]}, which are judged apart"
@@ -375,7 +380,7 @@ def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, 
         ("value", metric.value, wanted),
     ):
         if name and name not in kinds:
-            out.append((key, _no("field", name, kinds)))
+            out.append((key, no_such("field", name, kinds)))
         elif name and kinds[name] != kind:
             out.append((key, f"{name} is a {kinds[name]}, and a {kind} is needed"))
     return out
@@ -389,14 +394,6 @@ def built_in_text() -> str:
 def _fits(metric: MetricOptions, dataset: Dataset) -> bool:
     """Tell whether a dataset of the user's own has what a metric of the pack needs."""
     return not metric_problems(metric, dataset)
-
-
-def _no(what: str, name: str, known: Mapping[str, Any]) -> str:
-    import difflib  # noqa: PLC0415
-
-    near = difflib.get_close_matches(name, known, 1)
-    listed = f"; there are: {', '.join(known)}" if len(known) <= 12 else ""  # noqa: PLR2004
-    return f"no {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else listed)
 
 
 def _plain(value: Any) -> Any:

@@ -95,6 +95,7 @@ def _saying(rule: Rule, environment: str, key: str, severity: int, at: int) -> S
         peak=None,
         breaches=0,
         exemplars=(),
+        limit=rule.threshold(severity),
     )
 
 

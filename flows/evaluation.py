@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flows.alert_state import SEVERITIES, STATES
 from flows.output import canonical, rfc3339
-from flows.rule import LEVELS, WHOLE
+from flows.rule import LEVELS
 
 SUPPRESSORS = (None, "silence", "mute", "inhibit", "flap")
 SILENCED, MUTED, INHIBITED, FLAPPING = range(1, 5)
@@ -33,6 +33,7 @@ class Evaluations:
     before: NDArray[np.int8]
     after: NDArray[np.int8]
     severity: NDArray[np.int8]
+    whole: bool = False  # values are counts, written as integers
     suppressed: NDArray[np.int8] | None = None  # what keeps each quiet; None where nothing does
 
     def lines(self) -> bytes:
@@ -50,7 +51,7 @@ class Evaluations:
         return b"".join(parts)
 
     def _values(self) -> list[bytes]:
-        if self.statistic not in WHOLE:
+        if not self.whole:
             return _texts(self.values)
         absent = np.isnan(self.values)
         texts = _texts(np.where(absent, 0, self.values).astype(np.int64))

@@ -16,6 +16,7 @@ from flows.mute import MuteOptions
 from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
+from flows.slo import SloOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
@@ -58,6 +59,13 @@ _SHOWN: dict[str, dict[str, str]] = {
         "runbook": '"docs/runbooks/failing.md"',
         "labels": '{ team = "edge" }',
         "overrides": '[{ match = { ClientRequestHost = "admin.example.com" }, above = { critical = 0.1 } }]',
+        "no_data": '{ after = 6, alert = false, keys = false, severity = "warning" }',
+    },
+    "[slo]": {
+        "name": '"availability"',
+        "metric": '"server_errors"',
+        "objective": "0.999",
+        "labels": '{ team = "edge" }',
     },
     "[route]": {
         "match": '{ team = "edge" }',
@@ -126,6 +134,7 @@ def example_text() -> str:
         ("[dataset]", DatasetOptions),
         ("[metric]", MetricOptions),
         ("[rule]", RuleOptions),
+        ("[slo]", SloOptions),
         ("[route]", RouteOptions),
         ("[inhibit]", InhibitOptions),
         ("[mute]", MuteOptions),

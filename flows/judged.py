@@ -1,4 +1,7 @@
-"""Judged: one window as rules want it, and what it did to the alerts of one."""
+"""Judged: one window as rules want it, and what it did to the alerts of one.
+
+A window without any record is judged too, by the rules that hear silence.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,31 +23,44 @@ class Window:
     def __init__(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]]) -> None:
         self.result = result
         self.partitions = list(partitions)
-        self._chosen: dict[tuple[str, str], tuple[list[str], NDArray[np.int64] | None]] = {}
+        self.judged: dict[str, Judged] = {}  # by rule, as they are judged
+        self.is_silent = not any(rows.keys for rows in result.metrics.values())
+        self._chosen: dict[tuple[str, str], MetricRows] = {}
 
     def rows(self, rule: Rule) -> tuple[list[str], NDArray[np.float64], NDArray[np.int64]]:
         """Give the keys that a rule judges, their values and counts."""
-        rows = self.result.metrics.get(rule.options.metric)
+        rows = self.metric(rule.options.metric, rule.keys)
         if rows is None:
             return [], np.zeros(0), np.zeros(0, np.int64)
-        place = rule.options.metric, rule.keys
-        if place not in self._chosen:
-            self._chosen[place] = _choose(rows, rule.keys)
-        keys, chosen = self._chosen[place]
-        values = rows.statistics[rule.options.statistic]
-        return (keys, values, rows.counts) if chosen is None else (keys, values[chosen], rows.counts[chosen])
+        return rows.keys, rows.statistics[rule.options.statistic], rows.counts
+
+    def metric(self, name: str, kind: str) -> MetricRows | None:
+        """Give the rows of a metric for a kind of keys (KEYS of rule); None where it left none."""
+        rows = self.result.metrics.get(name)
+        if rows is None:
+            return None
+        if (name, kind) not in self._chosen:
+            self._chosen[name, kind] = _chosen(rows, kind)
+        return self._chosen[name, kind]
 
 
-def _choose(rows: MetricRows, kind: str) -> tuple[list[str], NDArray[np.int64] | None]:
-    """Give the wanted keys, and their places where they are not all."""
+def _chosen(rows: MetricRows, kind: str) -> MetricRows:
+    """Give the rows of the wanted keys."""
     chosen = [
         place
         for place, key in enumerate(rows.keys)
         if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
     ]
     if len(chosen) == len(rows.keys):
-        return rows.keys, None
-    return [rows.keys[place] for place in chosen], np.array(chosen, np.int64)
+        return rows
+    places = np.array(chosen, np.int64)
+    return MetricRows(
+        rows.metric,
+        [rows.keys[place] for place in chosen],
+        rows.counts[places],
+        {name: column[places] for name, column in rows.statistics.items()},
+        rows.sketch[places],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,10 @@ class RuleJudge:
             out.append(Block("firing", result.end, result.dataset, b"".join(lines)))
         return [*out, *decisions.messages]
 
+    def hears_silence(self, dataset: str) -> bool:
+        """Tell whether windows of a dataset without any record are to be judged too."""
+        return self._alerting.hears_silence(dataset)
+
     def snapshot(self) -> bytes:
         """Give the state of all rules."""
         return self._alerting.snapshot()

@@ -5,7 +5,7 @@ A de-escalation and a resolve go to all that heard of the episode, also when the
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -42,6 +42,8 @@ class Saying:
     peak: float | None
     breaches: int
     exemplars: tuple[Exemplar, ...]
+    limit: float | None = None  # the threshold shown
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what the rule's kind says besides
 
 
 class Told(NamedTuple):
@@ -98,7 +100,7 @@ class Notifier:
             title=title,
             text=text,
             value=saying.value,
-            threshold=saying.rule.threshold(saying.severity),
+            threshold=saying.limit,
             labels=self._labels.shown(saying.rule, key),
             evidence=self._evidence(saying),
             environment=self._environment,
@@ -109,6 +111,7 @@ class Notifier:
         options = saying.rule.options
         # Null says that contribution was not worked out; an empty list would say that nothing stands out.
         evidence: dict[str, Any] = {"exemplars": [_evidence(each) for each in saying.exemplars], "contribution": None}
+        evidence |= saying.facts
         if options.runbook:
             evidence["runbook"] = {"link": options.runbook, "steps": list(self._runbooks.get(options.name, ()))}
         return evidence

@@ -172,6 +172,13 @@ def unknown(key: str, known: list[str]) -> str:
     return f"unknown key; {hint}allowed: {', '.join(known)}"
 
 
+def no_such(what: str, name: str, known: Mapping[str, Any]) -> str:
+    """Say that nothing has a name, and which one was probably meant."""
+    near = difflib.get_close_matches(name, known, 1)
+    listed = f"; there are: {', '.join(known)}" if len(known) <= 12 else ""  # noqa: PLR2004
+    return f"no {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else listed)
+
+
 def documented(kind: type[Any]) -> Iterator[tuple[str, Any, str]]:
     """Give (key, default, help) of each field, for the example file and the reference."""
     for column in dataclasses.fields(kind):

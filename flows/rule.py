@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.kind_options import NO_DATA_SEVERITIES, Baseline, NoData
 from flows.matcher import Match, Matchers, match_problems, parse_match
 from flows.metric import MetricOptions
 
 OK, WARNING, CRITICAL, INSUFFICIENT, NO_DATA = range(5)
 LEVELS = ("ok", "warning", "critical", "insufficient", "no_data")
+KINDS = ("threshold", "change", "absence", "budget", "capacity", "composite", "event")
 KEYS = ("groups", "total", "all")
 GUARDS = ("none", "wilson")
 DECIDED = frozenset({"rule", "severity", "environment"})  # labels that every alert has
@@ -25,6 +27,33 @@ _RECOVER = 0.8  # of the way back: default distance between the milder threshold
 _RECOVER_BELOW = 1.25
 _MAX_BACKOFF = 10
 _MOST_WINDOWS = 62  # of a flapping alert's memory: bits of a signed integer that are free
+_LIMITED = frozenset({"threshold", "change", "event"})  # have no limits of their own
+_ONLY = {
+    "baseline": ("change",),
+    "capacity": ("capacity",),
+    "target": ("capacity",),
+    "budgets": ("budget",),
+    "by": ("budget",),
+    "critical_at": ("budget",),
+    "after": ("absence",),
+    "severity": ("absence",),
+    "all_": ("composite",),
+    "any_": ("composite",),
+    "no_data": ("threshold", "change", "budget", "capacity"),
+    "recover": ("threshold", "change", "budget", "capacity", "event"),
+    "overrides": ("threshold", "change", "capacity"),
+    "min_count": ("threshold", "change", "budget", "capacity"),
+    "keys": ("threshold", "change", "absence", "capacity", "event"),
+    "above": ("threshold", "change", "capacity", "event"),
+    "below": ("threshold", "change"),
+}
+_NEEDED = {
+    "metric": ("threshold", "change", "absence", "budget", "capacity", "event"),
+    "statistic": ("threshold", "change", "budget", "capacity"),
+    "baseline": ("change",),
+    "capacity": ("capacity",),
+    "budgets": ("budget",),
+}
 _Z = 1.96  # 95 % of a normal distribution lie within so many standard deviations
 
 
@@ -81,11 +110,10 @@ class Flap:
 class RuleOptions:
     """One `[[rule]]` table."""
 
-    NOT_YET = ("no_data", "kind")
-
     name: str = field(metadata={"help": "the rule's name; part of an alert's identity"})
-    metric: str = field(metadata={"help": "the metric judged"})
-    statistic: str = field(metadata={"help": "the statistic of the metric judged"})
+    kind: str = field(default="threshold", metadata={"help": f"what is judged: {', '.join(KINDS)}"})
+    metric: str = field(default="", metadata={"help": "the metric judged"})
+    statistic: str = field(default="", metadata={"help": "the statistic of the metric judged"})
     keys: str = field(default="", metadata={"help": "groups, total or all; default: groups where the metric has group_by"})
     above: Thresholds | None = field(default=None, metadata={"help": "bad is above: { warning = 1000, critical = 3000 }"})
     below: Thresholds | None = field(default=None, metadata={"help": "bad is below (instead of above)"})
@@ -108,6 +136,18 @@ class RuleOptions:
     overrides: tuple[Override, ...] = field(
         default=(), metadata={"help": "other limits for keys whose labels match, the first that does"}
     )
+    notify: bool = field(default=True, metadata={"help": "false: judged and written down, but says nothing itself"})
+    no_data: NoData | None = field(default=None, metadata={"help": "an alert of its own where rows stay away"})
+    baseline: Baseline | None = field(default=None, metadata={"help": "change: what values are compared with"})
+    capacity: float = field(default=0.0, metadata={"help": "capacity: what the value is a share of"})
+    target: float = field(default=0.6, metadata={"help": "capacity: the share to scale to"})
+    budgets: dict[str, float] = field(default_factory=dict, metadata={"help": "budget: endpoint = limit; * is any other"})
+    by: str = field(default="", metadata={"help": "budget: the column with the endpoint; default the only path of the key"})
+    critical_at: float = field(default=2.0, metadata={"help": "budget: critical beyond so many times a budget; 0: never"})
+    after: int = field(default=3, metadata={"help": "absence: evaluations in a row without a record"})
+    severity: str = field(default="critical", metadata={"help": "absence: how bad it is"})
+    all_: tuple[str, ...] = field(default=(), metadata={"help": "composite: all of these rules fire"})
+    any_: tuple[str, ...] = field(default=(), metadata={"help": "composite: one of these rules fires"})
 
     @property
     def thresholds(self) -> Thresholds:
@@ -119,11 +159,33 @@ class RuleOptions:
         """Give `for` by severity; a number means both."""
         return self.for_ if isinstance(self.for_, Hold) else Hold(warning=self.for_, critical=self.for_)
 
+    @property
+    def is_share(self) -> bool:
+        """Tell whether the value judged is a ratio from 0 to 1."""
+        return self.statistic == "ratio" and self.kind in ("threshold", "budget")
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the value judged is a count, written as an integer."""
+        return self.kind in ("absence", "composite") or (
+            self.statistic in WHOLE and self.kind not in ("change", "capacity", "slo")
+        )
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Give the rules that a composite is made of."""
+        return self.all_ or self.any_
+
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
         if not self.name:
             yield "name", "is empty"
-        yield from self._limit_problems()
+        if self.kind not in KINDS:
+            yield "kind", f"{self.kind!r} is not a kind of rule; allowed: {', '.join(KINDS)}"
+            return
+        yield from self._kind_problems()
+        if self.kind in _LIMITED or self.above or self.below:
+            yield from self._limit_problems()
         if self.keys and self.keys not in KEYS:
             yield "keys", f"{self.keys!r} is not one of {', '.join(KEYS)}"
         for name, value in (("for", min(self.hold.warning, self.hold.critical)), ("clear", self.clear)):
@@ -134,6 +196,34 @@ class RuleOptions:
             yield "labels", f"{name!r} is a label that every alert has already; give it another name"
         yield from self._override_problems()
 
+    def _kind_problems(self) -> Iterable[tuple[str, str]]:
+        """Yield what a kind of rule needs and does not have, and what it has that only another kind reads."""
+        fresh = RuleOptions(name=self.name)
+        for name, kinds in _ONLY.items():
+            if self.kind not in kinds and getattr(self, name) != getattr(fresh, name):
+                yield name.removesuffix("_"), f"is for rules of kind {' or '.join(kinds)}, not {self.kind}"
+        for name, kinds in _NEEDED.items():
+            if self.kind in kinds and not getattr(self, name):
+                yield name, f"is missing; a rule of kind {self.kind} needs it"
+        if self.kind == "composite" and bool(self.all_) == bool(self.any_):
+            yield "all", "a composite needs exactly one of all and any"
+        if self.after < 1:
+            yield "after", f"must be at least 1, not {self.after}"
+        if self.severity not in NO_DATA_SEVERITIES:
+            yield "severity", f"{self.severity!r} is not one of {', '.join(NO_DATA_SEVERITIES)}"
+        yield from self._capacity_problems()
+
+    def _capacity_problems(self) -> Iterable[tuple[str, str]]:
+        if self.capacity < 0 or not math.isfinite(self.capacity):
+            yield "capacity", f"must be above 0, not {self.capacity:g}"
+        if not 0 < self.target <= 1:
+            yield "target", f"must be above 0 and at most 1, not {self.target:g}"
+        for endpoint, limit in self.budgets.items():
+            if not (limit > 0 and math.isfinite(limit)):
+                yield f'budgets."{endpoint}"', f"must be above 0, not {limit:g}"
+        if self.critical_at and not self.critical_at > 1:
+            yield "critical_at", f"must be above 1, or 0 for never, not {self.critical_at:g}"
+
     def _number_problems(self) -> Iterable[tuple[str, str]]:
         for name in ("min_count", "min_bad", "max_repeats", "repeat_ms", "cooldown_ms", "forget_after_ms"):
             if getattr(self, name) < 0:
@@ -143,8 +233,8 @@ class RuleOptions:
         if self.guard not in GUARDS:
             yield "guard", f"{self.guard!r} is not one of {', '.join(GUARDS)}"
         for name, used in (("min_bad", self.min_bad > 0), ("guard", self.guard != "none")):
-            if used and self.statistic != "ratio":
-                yield name, f"is for the statistic ratio, not {self.statistic}"
+            if used and not self.is_share:
+                yield name, f"is for the statistic ratio of a threshold, not {self.statistic} of kind {self.kind}"
 
     def _limit_problems(self) -> Iterable[tuple[str, str]]:
         if (self.above is None) == (self.below is None):
@@ -158,7 +248,7 @@ class RuleOptions:
         for key, limit in ((side, warning), (side, critical), ("recover", self.recover)):
             if limit is not None and not math.isfinite(limit):
                 yield key, f"{limit} is not a number that a value can be compared with"
-            elif limit is not None and self.statistic == "ratio" and not 0 <= limit <= 1:
+            elif limit is not None and self.is_share and not 0 <= limit <= 1:
                 yield key, f"a ratio is from 0 to 1, so {limit:g} is never crossed; 5 % is written 0.05"
         if warning is not None and critical is not None and (critical - warning) * sign < 0:
             yield side, f"critical ({critical:g}) is milder than warning ({warning:g})"
@@ -263,7 +353,7 @@ class Rule:
         """Give a value as files have it: none where there is no row, an integer where it is a count."""
         if math.isnan(value):
             return None
-        return int(value) if self.options.statistic in WHOLE else value
+        return int(value) if self.options.is_whole else value
 
 
 def compile_rule(options: RuleOptions, metric: MetricOptions) -> Rule:
@@ -296,6 +386,6 @@ def _default_recover(options: RuleOptions, sign: int) -> float:
     mild = options.thresholds.mild
     if mild is None:
         return math.nan
-    if sign > 0:
+    if sign > 0 or (options.kind == "change" and mild < 0):  # nearer to 0 is better
         return _RECOVER * mild
     return 1 - (1 - mild) * _RECOVER if options.statistic == "ratio" else _RECOVER_BELOW * mild

@@ -6,8 +6,10 @@ A title says what is wrong, where, how bad, and against which limit; a text what
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from flows.amount import amount
+from flows.kind_words import clear_words, evidence_words, limit_words, shown_as
 from flows.output import rfc3339
-from flows.rule import CRITICAL, WARNING, WHOLE
+from flows.rule import CRITICAL, WARNING
 from sinks.notification import duration
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ def _facts(saying: "Saying", now: str) -> str:
     if saying.reason == "forgotten":
         return ""
     span = f"{_minute(saying.window_start)} to {_minute(saying.at)[11:]} UTC"
+    if saying.rule.options.kind not in ("threshold", "event"):
+        return f"{evidence_words(saying, now)} ({span})."
     if saying.value is None:
         return f"{what}: no data, {span}."
     records = f"{saying.count:,} record{'' if saying.count == 1 else 's'}".replace(",", " ")
@@ -74,7 +78,8 @@ def _facts(saying: "Saying", now: str) -> str:
 
 def _limits(saying: "Saying") -> str:
     limits = ", ".join(limit for severity in (CRITICAL, WARNING) if (limit := _limit(saying, severity)))
-    return f"Limits: {limits}; clear at {_amount(saying, saying.rule.recover)}."
+    clear = clear_words(saying) or f"clear at {_amount(saying, saying.rule.recover)}"
+    return f"Limits: {limits}; {clear}." if limits else f"{clear[:1].upper()}{clear[1:]}."
 
 
 def _worst(saying: "Saying") -> str:
@@ -85,6 +90,9 @@ def _worst(saying: "Saying") -> str:
 
 
 def _limit(saying: "Saying", severity: int) -> str:
+    own = limit_words(saying, severity)
+    if own is not None:
+        return own
     limit = saying.rule.threshold(severity)
     if limit is None:
         return ""
@@ -99,34 +107,14 @@ def _measured(saying: "Saying", value: float | None) -> str:
     limits = [saying.rule.threshold(severity) for severity in (WARNING, CRITICAL)]
     others = {_amount(saying, limit) for limit in limits if limit is not None and limit != value}
     for digits in _DIGITS:
-        text = amount(value, saying.rule.options.statistic, saying.rule.metric.unit, digits)
+        text = amount(value, *shown_as(saying.rule), digits)
         if text not in others:
             break
     return text
 
 
 def _amount(saying: "Saying", value: float) -> str:
-    return amount(value, saying.rule.options.statistic, saying.rule.metric.unit)
-
-
-@lru_cache(4096)
-def amount(value: float, statistic: str, unit: str, digits: int | None = None) -> str:
-    """Write an amount for people: a ratio as per cent, counts whole; without `digits` as exactly as it was given."""
-    if statistic == "ratio":
-        return f"{_number(round(value * 100, 12), digits)} %"
-    if statistic == "rate":
-        return f"{_number(value, digits)} a second"
-    counted = statistic in WHOLE
-    return _number(value, None if counted else digits) + (f" {unit}" if unit and not counted else "")
-
-
-def _number(value: float, digits: int | None) -> str:
-    text = f"{value:.{digits or 12}g}"
-    if "e" in text or abs(value) >= 10 ** (digits or 12):
-        text = f"{value:.0f}" if 1 <= abs(value) < 1e15 else text  # noqa: PLR2004 (floats are whole beyond this)
-    whole, point, rest = text.partition(".")
-    grouped = f"{int(whole):,}".replace(",", " ") if whole.lstrip("-").isdigit() and whole != "-0" else whole
-    return grouped + point + rest
+    return amount(value, *shown_as(saying.rule))
 
 
 @lru_cache(4096)

@@ -41,6 +41,7 @@ class Settings:
     metrics: tuple[MetricOptions, ...] = METRICS
     routes: tuple[RouteOptions, ...] = ROUTES
     clickhouse: Any = None
+    slos: tuple[Any, ...] = ()
 
 
 def rule(**changes):

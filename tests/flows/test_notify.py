@@ -12,7 +12,7 @@ from flows.route import RouteOptions
 from flows.rows import window_lines
 from flows.rule import Override, Thresholds
 from flows.runbook import first_steps
-from flows.wording import amount
+from flows.amount import amount
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from sinks.notification import duration, evidence_lines

@@ -1,0 +1,86 @@
+"""Rule checks: what rules and objectives ask of metrics and of each other that is not there, as (key, problem)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from flows.kinds import NO_DATA, endpoint_columns
+from flows.matcher import parse_match
+from flows.metric import MetricOptions
+from flows.options import no_such
+from flows.rule import RuleOptions
+from flows.slo import SloOptions
+from flows.window import WindowOptions
+
+_BUCKET_MS = 300_000
+
+Problems = Iterable[tuple[str, str]]
+
+
+def rule_problems(
+    rule: RuleOptions, rules: Sequence[RuleOptions], metrics: Mapping[str, MetricOptions], labels: Mapping[str, str]
+) -> Problems:
+    """Yield what a rule asks for that is not there; `labels` are those of the configuration."""
+    if rule.name.startswith(NO_DATA):
+        yield "name", f"{NO_DATA} begins the names of alerts that edgewatch makes; choose another"
+    if rule.kind == "composite":
+        yield from _composite_problems(rule, rules, metrics)
+        return
+    metric = metrics.get(rule.metric)
+    if metric is None:
+        yield "metric", no_such("metric", rule.metric, metrics)
+    elif rule.kind != "absence" and rule.statistic not in metric.statistics():
+        yield "statistic", f"{rule.metric} has no {rule.statistic!r}; it has: {', '.join(metric.statistics())}"
+    elif rule.keys == "groups" and not metric.group_by:
+        yield "keys", f"{rule.metric} has no group_by, so there are no groups to judge"
+    elif rule.kind == "budget":
+        yield from _budget_problems(rule, metric)
+    else:
+        yield from _override_problems(rule, metric, labels)
+
+
+def slo_problems(slo: SloOptions, metrics: Mapping[str, MetricOptions], window: WindowOptions | None) -> Problems:
+    """Yield what an objective asks of its metric and of the windows."""
+    metric = metrics.get(slo.metric)
+    if metric is None:
+        yield "metric", no_such("metric", slo.metric, metrics)
+        return
+    if metric.kind == "distribution" and slo.threshold_ms is None:
+        yield "threshold_ms", "is missing; a distribution needs the value up to which a record is good"
+    elif metric.kind != "distribution" and slo.threshold_ms is not None:
+        yield "threshold_ms", f"is for a distribution; {slo.metric} is a {metric.kind}"
+    elif metric.kind not in ("ratio", "distribution"):
+        yield "metric", f"{slo.metric} is a {metric.kind}; an objective needs a ratio, or a distribution with threshold_ms"
+    if slo.keys == "groups" and not metric.group_by:
+        yield "keys", f"{slo.metric} has no group_by, so there are no groups to judge"
+    if window is not None and (window.pane_ms != window.length_ms or _BUCKET_MS % window.length_ms):
+        yield "metric", "an objective adds up windows: they must not overlap (hop), and 5 minutes must be whole windows"
+
+
+def _composite_problems(rule: RuleOptions, rules: Sequence[RuleOptions], metrics: Mapping[str, MetricOptions]) -> Problems:
+    known = {each.name: each for each in rules if each.kind != "composite"}
+    key = "all" if rule.all_ else "any"
+    for name in rule.members:
+        if name not in known:
+            nested = any(each.name == name for each in rules)
+            yield key, f"{name!r} is a composite itself" if nested else no_such("rule", name, known)
+    datasets = {metrics[known[name].metric].dataset for name in rule.members if name in known and known[name].metric in metrics}
+    if len(datasets) > 1:
+        yield key, f"its rules are of several datasets ({', '.join(sorted(datasets))}), which are judged apart"
+
+
+def _budget_problems(rule: RuleOptions, metric: MetricOptions) -> Problems:
+    if metric.kind != "distribution":
+        yield "metric", f"{rule.metric} is a {metric.kind}; a budget is for a distribution"
+    elif not metric.group_by:
+        yield "metric", f"{rule.metric} has no group_by, so it has no endpoints"
+    elif rule.by and rule.by not in metric.group_by:
+        yield "by", no_such("group", rule.by, dict.fromkeys(metric.group_by))
+    elif not rule.by and len(endpoint_columns(metric)) > 1:
+        yield "by", f"is missing; one of {', '.join(metric.group_by)} names the endpoint"
+
+
+def _override_problems(rule: RuleOptions, metric: MetricOptions, labels: Mapping[str, str]) -> Problems:
+    """Yield overrides by a label that no alert of the rule has: they would never apply, or always."""
+    known = {*metric.group_by, *rule.labels, *labels, "rule", "environment"}
+    for number, override in enumerate(rule.overrides):
+        for name in sorted(parse_match(override.match).names() - known):
+            yield f"overrides[{number}].match", f"its alerts have no label {name!r}; they have: {', '.join(sorted(known))}"

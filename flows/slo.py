@@ -1,0 +1,227 @@
+"""SLO: an objective over a period, and how fast its error budget burns over several pairs of windows.
+
+A pair holds a long window, which says that a burn matters, and a short one, which says that it goes on; both must exceed the
+pair's factor. Pairs and factors: Google's SRE workbook, chapter 5 (2 % of the budget in 1 h and 5 % in 6 h page, 10 % in 1 d
+and in 3 d warn). A latency objective is the share of records under a threshold, never a percentile: shares add up over
+windows and keys, percentiles do not.
+
+Good and bad are kept as 5-minute buckets for 6 hours, hours for 3 days and days for the period: about 3 kB a key.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.judged import Window
+from flows.known_keys import KnownKeys, spread_out
+from flows.rule import CRITICAL, OK, WARNING, Rule
+from flows.signal import Reading
+
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+_BUCKET_MS = 5 * MINUTE_MS
+_SHORTEST_PERIOD_D, _LONGEST_PERIOD_D = 7, 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloOptions:
+    """One `[[slo]]` table."""
+
+    name: str = field(metadata={"help": "the alert is called slo:NAME"})
+    metric: str = field(metadata={"help": "a ratio; or a distribution, with threshold_ms"})
+    threshold_ms: float | None = field(default=None, metadata={"help": "a distribution's value up to which a record is good"})
+    objective: float = field(metadata={"help": "share of good records, such as 0.999"})
+    period_ms: int = field(default=30 * DAY_MS, metadata={"duration": True, "help": "over which the objective is to hold"})
+    keys: str = field(default="", metadata={"help": "groups, total or all; default: groups where the metric has group_by"})
+    min_total: int = field(default=0, metadata={"help": "a long window of fewer records does not burn"})
+    min_bad: int = field(default=1, metadata={"help": "nor one with fewer bad ones"})
+    notify: bool = field(default=True, metadata={"help": "false: judged and written down, but says nothing itself"})
+    repeat_ms: int = field(default=HOUR_MS, metadata={"duration": True, "help": "still burning: say it again after"})
+    runbook: str = field(default="", metadata={"help": "what to do: a link, or a file whose first steps are quoted"})
+    labels: dict[str, str] = field(default_factory=dict, metadata={"help": "go on every alert of it"})
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if not self.name:
+            yield "name", "is empty"
+        if not 0 < self.objective < 1:
+            yield "objective", f"must be between 0 and 1, such as 0.999, not {self.objective:g}"
+            return
+        if self.period_ms % DAY_MS or not _SHORTEST_PERIOD_D * DAY_MS <= self.period_ms <= _LONGEST_PERIOD_D * DAY_MS:
+            yield "period", f"must be {_SHORTEST_PERIOD_D} to {_LONGEST_PERIOD_D} whole days"
+            return
+        worst = pairs_of(self.period_ms)[0]
+        if worst.factor * (1 - self.objective) >= 1:
+            lowest = 1 - 1 / worst.factor
+            yield (
+                "objective",
+                f"{self.objective:g} can never burn {worst.factor:g} times too fast; it must be above {lowest:.4g}",
+            )
+        for name in ("min_total", "min_bad"):
+            if getattr(self, name) < 0:
+                yield name, "must not be negative"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A long and a short window (ms), and the burn rate that both must exceed."""
+
+    factor: float
+    long_ms: int
+    short_ms: int
+    severity: int
+
+
+def pairs_of(period_ms: int) -> tuple[Pair, ...]:
+    """Give the pairs for a period, the fastest first: a factor is share of the budget x period / long window."""
+    shares = (
+        (0.02, HOUR_MS, _BUCKET_MS, CRITICAL),
+        (0.05, 6 * HOUR_MS, 30 * MINUTE_MS, CRITICAL),
+        (0.10, DAY_MS, 2 * HOUR_MS, WARNING),
+        (0.10, 3 * DAY_MS, 6 * HOUR_MS, WARNING),
+    )
+    return tuple(Pair(round(share * period_ms / long, 9), long, *rest) for share, long, *rest in shares)
+
+
+class _Buckets:
+    """(n, 2, k) good and bad of the last n spans of equal length; `at` is the number of the newest."""
+
+    def __init__(self, length_ms: int, count: int) -> None:
+        self.length_ms = length_ms
+        self.at = 0
+        self.cells: NDArray[np.float64] = np.zeros((count, 2, 0))
+
+    def add(self, start: int, good_bad: NDArray[np.float64]) -> None:
+        number = start // self.length_ms
+        count = len(self.cells)
+        for gone in range(max(self.at + 1, number - count + 1), number + 1):
+            self.cells[gone % count] = 0
+        self.at = max(self.at, number)
+        self.cells[number % count] += good_bad
+
+    def last(self, span_ms: int) -> NDArray[np.float64]:
+        """Give good and bad (2, k) of the last buckets that make up a span."""
+        count = min(span_ms // self.length_ms, len(self.cells))
+        chosen: NDArray[np.float64] = self.cells[[(self.at - back) % len(self.cells) for back in range(count)]]
+        return np.asarray(chosen.sum(axis=0), np.float64)
+
+
+class Slo:
+    """The signal of an SLO's alert; the level says which pairs exceed, the value is the burn rate of the worst one."""
+
+    hears_silence = False
+
+    def __init__(self, rule: Rule, options: SloOptions) -> None:
+        """Take the rule that `as_rule` made, and the objective."""
+        self._rule = rule
+        self._options = options
+        self.identity = f"{options.objective!r} {options.period_ms}"
+        self._pairs = pairs_of(options.period_ms)
+        self._known = KnownKeys()
+        days = options.period_ms // DAY_MS
+        self._buckets = (_Buckets(_BUCKET_MS, 72), _Buckets(HOUR_MS, 72), _Buckets(DAY_MS, days))
+
+    def read(self, window: Window) -> Reading:
+        """Add the window, and give the burn rates of the keys that it has records of."""
+        rows = window.metric(self._rule.options.metric, self._rule.keys)
+        if rows is None:
+            return Reading([], np.zeros(0), np.zeros(0, np.int64))
+        keys, total = rows.keys, rows.counts.astype(np.float64)
+        bad = rows.statistics["bad"] if "bad" in rows.statistics else total - rows.statistics["good"]
+        if window.result.start // DAY_MS > self._buckets[-1].at:
+            self._forget()
+        places = self._learn(keys)
+        cells = np.zeros((2, len(self._known)))
+        cells[:, places] = total - bad, bad
+        for buckets in self._buckets:
+            buckets.add(window.result.start, cells)
+        burns = np.array([self._burns(pair)[:, places] for pair in self._pairs])  # (pairs, 2, n): long, short
+        both = burns.min(axis=1)
+        exceeds = np.array([self._enough(pair)[places] for pair in self._pairs]) & (both > self._factors)
+        codes = np.array([pair.severity for pair in self._pairs], np.int8)[:, None]
+        level = np.where(exceeds, codes, OK).max(axis=0).astype(np.int8)
+        # Shown is the pair that exceeds most of those of the worst level; where none does, the one that comes nearest.
+        eligible = np.where(level == OK, True, exceeds & (codes == level))
+        worst = np.where(eligible, both / self._factors, -1.0).argmax(axis=0)
+        values = both[worst, np.arange(len(keys))]
+        place = {key: number for number, key in enumerate(keys)}
+
+        def facts(key: str) -> Mapping[str, Any]:
+            if key not in place:
+                return {}
+            at = place[key]
+            return {"limit": self._pairs[worst[at]].factor, "slo": self._facts(burns[:, :, at], int(places[at]))}
+
+        return Reading(list(keys), values, rows.counts, level=level, facts=facts)
+
+    @property
+    def _factors(self) -> NDArray[np.float64]:
+        return np.array([pair.factor for pair in self._pairs])[:, None]
+
+    def _learn(self, keys: list[str]) -> NDArray[np.int64]:
+        before = self._known.learn(keys)
+        if before is not None:
+            for buckets in self._buckets:
+                buckets.cells = spread_out(buckets.cells, before, 0)
+        return self._known.places(keys)
+
+    def _forget(self) -> None:
+        """Forget keys without a record in the whole period; once a day, so that it depends on event time alone."""
+        kept = np.asarray(self._buckets[-1].cells.any(axis=(0, 1)), np.bool_)
+        if not kept.all():
+            self._known.keep(kept)
+            for buckets in self._buckets:
+                buckets.cells = buckets.cells[..., kept]
+
+    def _sums(self, span_ms: int) -> NDArray[np.float64]:
+        """Give good and bad (2, k) of a span, by the finest buckets that reach so far back."""
+        return next(each for each in self._buckets if each.length_ms * len(each.cells) >= span_ms).last(span_ms)
+
+    def _burns(self, pair: Pair) -> NDArray[np.float64]:
+        """Give the burn rates (2, k) over the long and the short window."""
+        return np.array([burn_rate(self._sums(span), self._options.objective) for span in (pair.long_ms, pair.short_ms)])
+
+    def _enough(self, pair: Pair) -> NDArray[np.bool_]:
+        good, bad = self._sums(pair.long_ms)
+        enough: NDArray[np.bool_] = (good + bad >= self._options.min_total) & (bad >= self._options.min_bad)
+        return enough
+
+    def _facts(self, burns: NDArray[np.float64], place: int) -> dict[str, Any]:
+        good, bad = self._sums(self._options.period_ms)[:, place].tolist()
+        budget = (good + bad) * (1 - self._options.objective)
+        left = 1 - bad / budget if budget else 1.0
+        rates = [
+            {"long_ms": pair.long_ms, "short_ms": pair.short_ms, "limit": pair.factor, "long": long, "short": short}
+            for pair, (long, short) in zip(self._pairs, burns.tolist(), strict=True)
+        ]
+        hourly = burns[0, 0]
+        lasts = int(max(left, 0) * self._options.period_ms / hourly) if hourly > 0 else None
+        return {
+            "objective": self._options.objective,
+            "period_ms": self._options.period_ms,
+            "good": int(good),
+            "bad": int(bad),
+            "budget_left": left,
+            "budget_lasts_ms": lasts,
+            "burn_rates": rates,
+        }
+
+    def to_state(self) -> dict[str, Any]:
+        """Give the buckets."""
+        return {"keys": self._known.keys, "buckets": [[each.at, each.cells] for each in self._buckets]}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Undo `to_state`."""
+        self._known.keys = list(state["keys"])
+        for buckets, (at, cells) in zip(self._buckets, state["buckets"], strict=True):
+            buckets.at, buckets.cells = at, cells
+
+
+def burn_rate(good_bad: NDArray[np.float64], objective: float) -> NDArray[np.float64]:
+    """Give how many times too fast the budget burns: the share of bad records over the share that is allowed."""
+    good, bad = good_bad
+    total = good + bad
+    rate: NDArray[np.float64] = np.divide(bad, total, out=np.zeros_like(total), where=total > 0) / (1 - objective)
+    return rate
