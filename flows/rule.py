@@ -234,7 +234,8 @@ class RuleOptions:
             yield "guard", f"{self.guard!r} is not one of {', '.join(GUARDS)}"
         for name, used in (("min_bad", self.min_bad > 0), ("guard", self.guard != "none")):
             if used and not self.is_share:
-                yield name, f"is for the statistic ratio of a threshold, not {self.statistic} of kind {self.kind}"
+                given = self.statistic if self.statistic != "ratio" else f"a rule of kind {self.kind}"
+                yield name, f"is for the statistic ratio, not {given}"
 
     def _limit_problems(self) -> Iterable[tuple[str, str]]:
         if (self.above is None) == (self.below is None):

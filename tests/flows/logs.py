@@ -50,6 +50,9 @@ class NoRules:
         self.results.append((result, partitions))
         return []
 
+    def hears_silence(self, dataset):
+        return False
+
     def snapshot(self):
         return b""
 

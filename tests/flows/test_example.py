@@ -16,7 +16,7 @@ def test_the_example_is_what_the_option_classes_say():
 
 def test_the_example_is_a_valid_configuration():
     config = load(EXAMPLE, secrets=False)
-    assert [rule.name for rule in config.rules] == ["failing"]
+    assert [rule.name for rule in config.rules] == ["failing", "slo:availability"]
     assert sorted(config.channels) == sorted(CHANNELS)
 
 

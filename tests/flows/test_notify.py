@@ -6,13 +6,13 @@ import orjson
 import pytest
 
 from flows.alert import Alerting
+from flows.amount import amount
 from flows.exemplar import Exemplar
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rows import window_lines
 from flows.rule import Override, Thresholds
 from flows.runbook import first_steps
-from flows.amount import amount
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from sinks.notification import duration, evidence_lines
