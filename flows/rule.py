@@ -307,7 +307,7 @@ class Rule:
         self, values: NDArray[np.float64], counts: NDArray[np.int64], which: NDArray[np.int16] | None = None
     ) -> NDArray[np.int8]:
         """Give the level of each row (k,); a comparison with a threshold that is not used is false."""
-        judged = values if self.options.guard == "none" else _sure(values, counts, self.sign)
+        judged = values if self.options.guard == "none" else sure(values, counts, self.sign)
         warning = (judged - self.limits("warning", which)) * self.sign > 0
         critical = (judged - self.limits("critical", which)) * self.sign > 0
         level = np.where(critical, CRITICAL, np.where(warning, WARNING, OK))
@@ -374,7 +374,7 @@ def compile_rule(options: RuleOptions, metric: MetricOptions) -> Rule:
     )
 
 
-def _sure(values: NDArray[np.float64], counts: NDArray[np.int64], sign: int) -> NDArray[np.float64]:
+def sure(values: NDArray[np.float64], counts: NDArray[np.int64], sign: int) -> NDArray[np.float64]:
     """Give the end of Wilson's score interval that is nearest to good (E. B. Wilson, 1927): how bad a ratio surely is."""
     count = np.maximum(counts, 1)
     middle = values + _Z**2 / (2 * count)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flows.metric import MetricOptions
-from flows.rule import CRITICAL, LEVELS, NO_DATA, Hold, Override, Rule, Thresholds, _sure, compile_rule
+from flows.rule import CRITICAL, LEVELS, NO_DATA, Hold, Override, Rule, Thresholds, compile_rule, sure
 from tests.flows.history import METRICS, rule
 
 
@@ -153,7 +153,7 @@ def test_a_breach_of_few_bad_records_is_ok_and_clear():
     assert levels(low, (0.4, 10), (0.4, 100)) == ["ok", "critical"]
 
 
-def test_a_guarded_ratio_counts_as_far_as_it_is_sure():
+def test_a_guarded_ratio_counts_as_far_as_it_issure():
     above, below = compiled(guard="wilson"), compiled(above=None, below=Thresholds(critical=0.5), guard="wilson")
     assert levels(above, (1 / 3, 3), (1 / 3, 300), (0.06, 100), (0.06, 10_000)) == [
         "critical",
@@ -168,6 +168,6 @@ def test_a_guarded_ratio_counts_as_far_as_it_is_sure():
 @pytest.mark.parametrize(
     ("bad", "count", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 20, 0.0, 0.1611), (20, 20, 0.8389, 1.0)]
 )
-def test_how_sure_a_ratio_is_agrees_with_published_intervals(bad, count, low, high):
+def test_howsure_a_ratio_is_agrees_with_published_intervals(bad, count, low, high):
     for sign, want in ((1, low), (-1, high)):
-        assert _sure(np.array([bad / count]), np.array([count]), sign)[0] == pytest.approx(want, abs=1e-4)
+        assert sure(np.array([bad / count]), np.array([count]), sign)[0] == pytest.approx(want, abs=1e-4)
