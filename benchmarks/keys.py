@@ -32,8 +32,13 @@ SHARDS = 8
 class NoRules:
     """Judges nothing."""
 
-    def __call__(self, result, partitions):  # noqa: ARG002
+    bonds = ()
+
+    def __call__(self, result, partitions, beside=()):  # noqa: ARG002
         return []
+
+    def hears_silence(self, dataset):  # noqa: ARG002
+        return False
 
     def snapshot(self):
         return b""

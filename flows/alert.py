@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import zstandard
 
+from flows.bonds import bonds_of
 from flows.book import Book, Decisions
 from flows.grouping import Grouping
 from flows.judged import Window
@@ -77,6 +78,8 @@ class Alerting:
         database = config.clickhouse.database if config.clickhouse else ClickHouseOptions().database
         labels = Labels(config.environment, config.labels)
         notifier = Notifier(config.environment, labels, Routes(config.routes, labels), database, policy.runbooks)
+        general = {**config.labels, "environment": config.environment}
+        self.bonds = bonds_of(config.rules, metrics, policy.inhibits, general)
         slos = {slo.name: slo for slo in config.slos}
         compiled = [compile_rule(each, metrics[each.metric]) for each in sorted(config.rules, key=lambda rule: rule.name)]
         self._books = [Book(rule, signal_of(rule, slos), config.environment, labels, notifier) for rule in compiled]
@@ -85,10 +88,13 @@ class Alerting:
         self._removed = Removed(config.labels, frozenset(metric.dataset for metric in config.metrics))
         self._snapshot: bytes | None = None
 
-    def evaluate(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = ()) -> Decisions:
+    def evaluate(
+        self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = (), beside: Sequence[str] = ()
+    ) -> Decisions:
         """Judge one window by the rules of its dataset; one without any row only by those that hear silence.
 
-        `partitions` says what the window was read from, for the provenance of its notifications.
+        `partitions` says what the window was read from, for the provenance of its notifications; `beside` are other datasets
+        whose alerts, as they are, count for inhibitions and composites.
         """
         out = Decisions()
         window = Window(result, partitions)
@@ -97,13 +103,15 @@ class Alerting:
         if not due:
             return out
         self._snapshot = None
+        others = [book for book in self._books if book.rule.metric.dataset in beside]
+        window.judged |= {book.rule.options.name: book.still() for book in others}
         for book in sorted(due, key=lambda book: book.rule.options.kind == "composite"):  # after the rules it is made of
             window.judged[book.rule.options.name] = book.judge(window)
-        judged = [window.judged.get(book.rule.options.name) or book.still() for book in books]
-        steps = [(book.rule.options.name, each.keys, each.after) for book, each in zip(books, judged, strict=True)]
+        judged = [(book, window.judged.get(book.rule.options.name) or book.still()) for book in [*books, *others]]
+        steps = [(book.rule.options.name, each.keys, each.after) for book, each in judged]
         quiet = self._suppression.at(result.dataset, result.end, steps)
-        for number, (book, each) in enumerate(zip(books, judged, strict=True)):
-            if book.rule.options.name in window.judged:
+        for number, (book, each) in enumerate(judged):
+            if book in due:
                 book.decide(each, quiet[number] if quiet else None, window, out)
         transitions, told = self._removed.end(result)
         if transitions or told:

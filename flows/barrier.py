@@ -4,7 +4,7 @@ Rules, inhibition and grouping need all results of one window end. Ends are work
 so what comes out depends on the windows alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from flows.exemplar import Exemplar
 from flows.group import Group, merged, top_keys
 from flows.output import Block, Closed, canonical, rfc3339
 from flows.rows import exemplar_lines, histogram_lines, pipeline_lines, window_lines
+from flows.turns import ENDLESS, Patience, Turn, Turns
 from flows.window import Layout, MetricRows, ShardResult, WindowResult
 
 Output = Block | Any  # Any: a Notification, or Closed
@@ -23,8 +24,12 @@ Output = Block | Any  # Any: a Notification, or Closed
 class Judge(Protocol):
     """What the barrier asks of the rules: decisions on a window, and a state that can be kept."""
 
-    def __call__(self, result: WindowResult, partitions: list[dict[str, Any]]) -> list[Output]:
-        """Judge one window; `partitions` says from which offsets it was made."""
+    @property
+    def bonds(self) -> Sequence[Sequence[str]]:
+        """Give the groups of datasets that are judged in step."""
+
+    def __call__(self, result: WindowResult, partitions: list[dict[str, Any]], beside: Sequence[str] = ()) -> list[Output]:
+        """Judge one window; `partitions` says from which offsets it was made, `beside` whose alerts count for it too."""
 
     def hears_silence(self, dataset: str) -> bool:
         """Tell whether windows of a dataset without any record are to be judged too."""
@@ -56,7 +61,9 @@ class Scope:
 class Barrier:
     """The single-key step behind the windows of all datasets."""
 
-    def __init__(self, layouts: Mapping[str, Layout], shards: int, judge: Judge, scope: Scope) -> None:
+    def __init__(
+        self, layouts: Mapping[str, Layout], shards: int, judge: Judge, scope: Scope, patience: Patience = ENDLESS
+    ) -> None:
         """Wait for `shards` shards of every dataset in `layouts`."""
         self._layouts = dict(layouts)
         self._judge = judge
@@ -67,7 +74,8 @@ class Barrier:
         self._marks: dict[str, Mark] = {}
         self._counts = {"windows": 0, "evaluations": 0, "transitions": 0, "notifications": 0}
         self._done: set[str] = set()
-        self._low = dict.fromkeys(layouts, UNHEARD)
+        panes = {name: layout.pane_ms for name, layout in self._layouts.items()}
+        self._turns = Turns(panes, judge.bonds, patience)
 
     def add(self, result: ShardResult) -> list[Output]:
         """Take one shard's result; gives the output of every window that is now complete."""
@@ -82,42 +90,29 @@ class Barrier:
             known = self._marks.get(mark.partition)
             if known is None or mark.records >= known.records:
                 self._marks[mark.partition] = mark
-        low = min(self._closed[result.dataset])
-        pending = self._pending[result.dataset]
+        turns = self._turns
+        turns.low[result.dataset] = low = min(self._closed[result.dataset])
         out: list[Output] = []
-        layout = self._layouts[result.dataset]
-        for end in self._ends(layout, low):
-            out += self._window(layout, end, pending.pop(end)) if end in pending else self._silence(layout, end)
-        if low > self._low[result.dataset]:
-            self._low[result.dataset] = low
-            out.append(Closed(result.dataset, low))
+        due, further = turns.due(result.dataset, self._pending, self._judge.hears_silence)
+        for turn in due:
+            out += self._window(turn) if turn.end in self._pending[turn.dataset] else self._silence(turn)
+        out += [Closed(name, turns.through[name]) for name in further]
         if low == DONE and result.dataset not in self._done:
             self._done.add(result.dataset)
             if len(self._done) == len(self._layouts):
                 out.append(Block("summary", 0, "summary", canonical(self.summary()) + b"\n"))
         return out
 
-    def _ends(self, layout: Layout, low: int) -> list[int]:
-        """Give the ends of the windows that `low` closes: of those with records, and of all where rules hear silence."""
-        ends = sorted(end for end in self._pending[layout.dataset] if end <= low)
-        before = self._low[layout.dataset]
-        if low <= before or not self._judge.hears_silence(layout.dataset):
-            return ends
-        # The end of the input closes what there is; silence after it is not the platform's.
-        last = max(ends, default=before) if low == DONE else low
-        if last == UNHEARD:
-            return ends
-        first = min([*ends, last]) if before == UNHEARD else before + layout.pane_ms
-        return list(range(first, last + 1, layout.pane_ms))
-
-    def _silence(self, layout: Layout, end: int) -> list[Output]:
+    def _silence(self, turn: Turn) -> list[Output]:
         """Have a window judged that has no record."""
-        start = end - layout.length_ms
+        start = turn.end - self._layouts[turn.dataset].length_ms
         if not self._scope.holds(start):
             return []
-        return self._counted(self._judge(WindowResult(layout.dataset, start, end, {}, {}), []))
+        return self._counted(self._judge(WindowResult(turn.dataset, start, turn.end, {}, {}), [], turn.beside))
 
-    def _window(self, layout: Layout, end: int, shards: list[list[Group]]) -> list[Output]:
+    def _window(self, turn: Turn) -> list[Output]:
+        layout, end = self._layouts[turn.dataset], turn.end
+        shards = self._pending[turn.dataset].pop(end)
         spans = self._spans[layout.dataset].pop(end, {})
         if not self._scope.holds(end - layout.length_ms):
             return []
@@ -127,7 +122,7 @@ class Barrier:
         if self._scope.extras:
             out += exemplar_lines(result) + histogram_lines(layout, result, groups)
             out += pipeline_lines(layout, end, [self._marks[name] for name in layout.partitions if name in self._marks])
-        return self._counted(out + self._judge(result, _partitions(spans)))
+        return self._counted(out + self._judge(result, _partitions(spans), turn.beside))
 
     def _counted(self, out: list[Output]) -> list[Output]:
         for item in out:
@@ -166,6 +161,7 @@ class Barrier:
         marks = [[getattr(mark, name) for name in mark.__slots__] for mark in self._marks.values()]
         return {
             "closed": self._closed,
+            "through": self._turns.through,
             "pending": pending,
             "spans": {name: [[end, spans] for end, spans in sorted(ends.items())] for name, ends in self._spans.items()},
             "marks": marks,
@@ -180,7 +176,8 @@ class Barrier:
             if name not in state["closed"]:
                 continue
             self._closed[name] = state["closed"][name]
-            self._low[name] = min(self._closed[name])
+            self._turns.low[name] = min(self._closed[name])
+            self._turns.through[name] = state["through"].get(name, self._turns.low[name])
             self._pending[name] = {
                 end: [_restored(self._layouts[name], groups) for groups in shards] for end, shards in state["pending"][name]
             }

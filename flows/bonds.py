@@ -18,18 +18,36 @@ def bonds_of(
     inhibits: Iterable[InhibitOptions],
     labels: Mapping[str, str],
 ) -> tuple[tuple[str, ...], ...]:
-    """Give the groups of two and more datasets, sorted; `labels` go on every alert, the environment among them."""
+    """Give the groups of two and more datasets; `labels` go on every alert, the environment among them.
+
+    Of one window end, what decides comes before what it decides about; where that goes round in a circle, names decide.
+    """
     groups: list[set[str]] = []
+    after: dict[str, set[str]] = {}  # dataset -> those that decide about it
     datasets = {rule.name: metrics[rule.metric].dataset for rule in rules}
     for inhibit in inhibits:
         sides = [parse_match(match) for match in (inhibit.source, inhibit.target)]
-        found = [{r.metric for r in rules if _may_match(side, r, metrics[r.metric], labels)} for side in sides]
-        if all(found):
-            _join(groups, {metrics[name].dataset for side in found for name in side})
+        source, target = ({datasets[r.name] for r in rules if _may_match(s, r, metrics[r.metric], labels)} for s in sides)
+        if source and target:
+            _join(groups, source | target)
+            for name in target:
+                after.setdefault(name, set()).update(source - {name})
     for rule in rules:
         if rule.members:
-            _join(groups, {datasets[rule.name], *(datasets[name] for name in rule.members)})
-    return tuple(sorted(tuple(sorted(group)) for group in groups))
+            members = {datasets[name] for name in rule.members}
+            _join(groups, {datasets[rule.name], *members})
+            after.setdefault(datasets[rule.name], set()).update(members - {datasets[rule.name]})
+    return tuple(sorted(_in_order(group, after) for group in groups))
+
+
+def _in_order(group: set[str], after: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """Give a group with those first that wait for the fewest of the rest."""
+    rest, out = set(group), []
+    while rest:
+        first = min(rest, key=lambda name: (len(after.get(name, set()) & rest), name))
+        out.append(first)
+        rest.remove(first)
+    return tuple(out)
 
 
 def _may_match(matchers: Matchers, rule: RuleOptions, metric: MetricOptions, labels: Mapping[str, str]) -> bool:

@@ -186,7 +186,7 @@ class _Builder:
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
         policy = self._policy(rules, channels)
-        self._check_inhibits(policy.inhibits, {r.name: metrics[r.metric].dataset for r in rules if r.metric in metrics})
+        self._check_inhibits(policy.inhibits, rules)
         if self._read.problems:
             return None
         return Config(
@@ -351,16 +351,13 @@ class _Builder:
                 self._refuse(f'slo "{slo.name}".{key}', problem)
         return len(self._read.problems) == before
 
-    def _check_inhibits(self, inhibits: tuple[InhibitOptions, ...], datasets: dict[str, str]) -> None:
-        """Refuse what can never take effect: windows of two datasets are judged at different barriers."""
+    def _check_inhibits(self, inhibits: tuple[InhibitOptions, ...], rules: list[RuleOptions]) -> None:
+        """Refuse rules that are not there: the inhibition would never take effect."""
+        known = {rule.name: rule for rule in rules}
         for number, inhibit in enumerate(inhibits, 1):
-            rules = [parse_match(match).equal("rule") for match in (inhibit.source, inhibit.target)]
-            for name in dict.fromkeys(rule for rule in rules if rule is not None and rule not in datasets):
-                self._refuse(f"inhibit #{number}", no_such("rule", name, datasets))
-            found = [datasets[rule] for rule in rules if rule in datasets]
-            if len(set(found)) > 1:
-                problem = f"{rules[0]} and {rules[1]} are of two datasets, {found[0]} and {found[1]}, which are judged apart"
-                self._refuse(f"inhibit #{number}", problem)
+            named = [parse_match(match).equal("rule") for match in (inhibit.source, inhibit.target)]
+            for name in dict.fromkeys(rule for rule in named if rule is not None and rule not in known):
+                self._refuse(f"inhibit #{number}", no_such("rule", name, known))
 
 
 def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Inhibit: an alert that fires keeps others quiet which only follow from it.
 
-Source and target are alerts of one barrier: of the same dataset and window. A source counts while it is firing or
+Source and target are alerts of one window end, of one dataset or of several (`bonds`). A source counts while it is firing or
 recovering, also when it is silenced itself. Both must have each label of `equal`, with the same value: what neither has
 is nothing that they share. An alert that matches both sides is inhibited only by one that does not, so no two alerts, and
 no alert by itself, can keep each other quiet.

@@ -123,13 +123,13 @@ def endpoint_columns(metric: MetricOptions) -> list[str]:
 
 
 def _composite(options: RuleOptions, _: Mapping[str, MetricOptions], rules: list[RuleOptions]) -> RuleOptions:
-    """Give a composite the dataset of its rules, and its level as it is."""
-    first = next(rule for rule in rules if rule.name == options.members[0])
+    """Give a composite the dataset of its last rule, and its level as it is."""
+    last = next(rule for rule in rules if rule.name == options.members[-1])
     fresh = RuleOptions(name=options.name)  # its rules have waited already, so by default it does not
     hold = _AT_ONCE if options.for_ == fresh.for_ else options.for_
     clear = 1 if options.clear == fresh.clear else options.clear
     beyond = float(len(options.members) - 1) if options.all_ else 0.0
-    changes: dict[str, Any] = {"for_": hold, "clear": clear, "metric": first.metric, "statistic": "rules"}
+    changes: dict[str, Any] = {"for_": hold, "clear": clear, "metric": last.metric, "statistic": "rules"}
     return replace(options, above=Thresholds(warning=beyond, critical=beyond), recover=float("inf"), **changes)
 
 

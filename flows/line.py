@@ -15,6 +15,7 @@ from flows.metric import Fold, Metric, compile_metrics
 from flows.output import Block, canonical
 from flows.policy import NO_SILENCES
 from flows.silence import Silences
+from flows.turns import ENDLESS, Patience
 from flows.window import Layout, WindowResult, Windows, layout_of
 
 
@@ -27,6 +28,7 @@ class Line:
     metrics: Mapping[str, tuple[Metric, ...]]
     shards: int
     silences: Silences = NO_SILENCES
+    patience: Patience = ENDLESS
 
     def fields(self) -> dict[str, frozenset[str]]:
         """Give the columns in use by dataset: only they are decoded."""
@@ -53,7 +55,7 @@ class Line:
 
     def barrier(self, layouts: Mapping[str, Layout], scope: Scope) -> Barrier:
         """Make the barrier step with the rules behind it."""
-        return Barrier(layouts, self.shards, RuleJudge(self.config, self.silences, firing=scope.firing), scope)
+        return Barrier(layouts, self.shards, RuleJudge(self.config, self.silences, firing=scope.firing), scope, self.patience)
 
 
 def build_line(config: Config, names: Sequence[str] | None = None, silences: Silences = NO_SILENCES) -> Line:
@@ -75,9 +77,14 @@ class RuleJudge:
         self._alerting = Alerting(config, config.policy, silences)
         self._firing = firing
 
-    def __call__(self, result: WindowResult, partitions: list[dict[str, Any]]) -> list[Output]:
+    @property
+    def bonds(self) -> Sequence[Sequence[str]]:
+        """Give the groups of datasets that are judged in step."""
+        return self._alerting.bonds
+
+    def __call__(self, result: WindowResult, partitions: list[dict[str, Any]], beside: Sequence[str] = ()) -> list[Output]:
         """Judge one window; gives blocks for files and tables, and notifications to deliver."""
-        decisions = self._alerting.evaluate(result, partitions)
+        decisions = self._alerting.evaluate(result, partitions, beside)
         out: list[Any] = [Block("evaluations", e.window_end, e.rule, e.lines()) for e in decisions.evaluations]
         out += _by_rule("transitions", result.end, [(t.rule, t.line()) for t in decisions.transitions])
         out += _by_rule("notifications", result.end, [(t.notification.rule, t.notification.line()) for t in decisions.told])

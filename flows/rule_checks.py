@@ -22,7 +22,7 @@ def rule_problems(
     if rule.name.startswith(NO_DATA):
         yield "name", f"{NO_DATA} begins the names of alerts that edgewatch makes; choose another"
     if rule.kind == "composite":
-        yield from _composite_problems(rule, rules, metrics)
+        yield from _composite_problems(rule, rules)
         return
     metric = metrics.get(rule.metric)
     if metric is None:
@@ -55,16 +55,13 @@ def slo_problems(slo: SloOptions, metrics: Mapping[str, MetricOptions], window: 
         yield "metric", "an objective adds up windows: they must not overlap (hop), and 5 minutes must be whole windows"
 
 
-def _composite_problems(rule: RuleOptions, rules: Sequence[RuleOptions], metrics: Mapping[str, MetricOptions]) -> Problems:
+def _composite_problems(rule: RuleOptions, rules: Sequence[RuleOptions]) -> Problems:
     known = {each.name: each for each in rules if each.kind != "composite"}
     key = "all" if rule.all_ else "any"
     for name in rule.members:
         if name not in known:
             nested = any(each.name == name for each in rules)
             yield key, f"{name!r} is a composite itself" if nested else no_such("rule", name, known)
-    datasets = {metrics[known[name].metric].dataset for name in rule.members if name in known and known[name].metric in metrics}
-    if len(datasets) > 1:
-        yield key, f"its rules are of several datasets ({', '.join(sorted(datasets))}), which are judged apart"
 
 
 def _budget_problems(rule: RuleOptions, metric: MetricOptions) -> Problems:

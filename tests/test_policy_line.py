@@ -18,6 +18,15 @@ source = { rule = "high_error_rate", severity = "critical" }
 target = { rule = "slow_responses" }
 equal = ["ClientRequestHost"]
 
+[[inhibit]]                           # of another dataset: both are judged in step
+source = { rule = "slow_database" }
+target = { rule = "low_cache_hit_rate" }
+
+[[rule]]
+name = "database_behind_errors"
+kind = "composite"
+all = ["slow_database", "high_error_rate"]
+
 [[mute]]
 name = "first half hour"
 times = ["00:00-00:30"]
@@ -65,6 +74,18 @@ def test_everything_that_keeps_alerts_quiet_happens(replayed):
     said = [json.loads(line) for line in (replayed / "notifications.ndjson").read_bytes().splitlines()]
     assert {row["rule"] for row in said if row["group"]} != set()
     assert "slow_database" not in {row["rule"] for row in said}
+
+
+def test_an_alert_of_one_dataset_decides_about_one_of_another_by_the_same_window(replayed):
+    rows = [json.loads(line) for line in (replayed / "evaluations.ndjson").read_bytes().splitlines()]
+    firing = {"firing", "recovering"}
+    slow = {row["window_end"] for row in rows if row["rule"] == "slow_database" and row["state_after"] in firing}
+    caches = [row for row in rows if row["rule"] == "low_cache_hit_rate" and row["state_after"] in firing]
+    assert {row["suppressed_by"] for row in caches if row["window_end"] in slow} == {"inhibit"}
+    assert "inhibit" not in {row["suppressed_by"] for row in caches if row["window_end"] not in slow}
+    both = [row for row in rows if row["rule"] == "database_behind_errors"]
+    assert {row["value"] for row in both if row["window_end"] in slow} == {1, 2}
+    assert {row["level"] for row in both if row["value"] == 2} <= {"warning", "critical"}
 
 
 def test_two_processes_give_the_same_bytes(archive, replayed, tmp_path):

@@ -46,7 +46,9 @@ class NoRules:
     def __init__(self):
         self.results = []
 
-    def __call__(self, result, partitions):
+    bonds = ()
+
+    def __call__(self, result, partitions, beside=()):
         self.results.append((result, partitions))
         return []
 

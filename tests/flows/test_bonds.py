@@ -40,11 +40,20 @@ def test_an_inhibition_bonds_the_datasets_that_its_sides_can_be_of(source, targe
     assert bonds_of(RULES, METRICS, [InhibitOptions(source=source, target=target)], LABELS) == want
 
 
+def test_what_decides_is_judged_before_what_it_decides_about():
+    chain = [InhibitOptions(source={"rule": "slow"}, target={"rule": "stuck"})]
+    assert bonds_of(RULES, METRICS, chain, LABELS) == (("web", "queue"),)
+    chain += [InhibitOptions(source={"rule": "stuck"}, target={"rule": "db_down"})]
+    assert bonds_of(RULES, METRICS, chain, LABELS) == (("web", "queue", "db"),)
+    chain += [InhibitOptions(source={"rule": "db_down"}, target={"rule": "slow"})]
+    assert bonds_of(RULES, METRICS, chain, LABELS) == (("db", "web", "queue"),)
+
+
 def test_a_composite_bonds_the_datasets_of_its_rules_and_bonds_that_meet_become_one():
     both = rule("both", "requests", kind="composite", statistic="rules", all_=("slow", "db_down"))
     inhibit = InhibitOptions(source={"rule": "stuck"}, target={"rule": "db_down"})
     assert bonds_of([*RULES, both], METRICS, [], LABELS) == (("db", "web"),)
-    assert bonds_of([*RULES, both], METRICS, [inhibit], LABELS) == (("db", "queue", "web"),)
+    assert bonds_of([*RULES, both], METRICS, [inhibit], LABELS) == (("queue", "db", "web"),)
 
 
 def test_without_inhibitions_and_composites_every_dataset_is_judged_apart():

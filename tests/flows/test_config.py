@@ -152,10 +152,6 @@ channels = ["slak"]
         (MINIMAL + "[[inhibit]]\nsource = 1\ntarget = ['a']\n", "inhibit #1.source: must be a table or an array, not 1"),
         (MINIMAL + "[[inhibit]]\nsource = ['a']\ntarget = ['b=c']\n", "inhibit #1.source: 'a' is not a matcher; write"),
         (
-            MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rate' }\ntarget = { rule = 'slow_database' }\n",
-            "inhibit #1: high_error_rate and slow_database are of two datasets, http_requests and performance",
-        ),
-        (
             MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rat' }\ntarget = { team = 'x' }\n",
             "inhibit #1: no rule 'high_error_rat'; did you mean 'high_error_rate'?",
         ),

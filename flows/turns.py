@@ -1,0 +1,94 @@
+"""Turns: which windows are judged next, and in which order.
+
+A dataset's windows are judged in the order of their ends, as soon as all its shards have closed them. Bonded datasets go in
+step: a window waits until all of them are closed up to its end, so that an alert of one can decide about one of another by
+the same event time in every run. How long it waits is limited in a live run (`barrier_wait`): a dataset that was given up up
+to some end is judged apart up to there, and so are the others from it. What was given up is recorded, so a replay does alike.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from connectors.batch import DONE, UNHEARD
+
+
+class Patience(Protocol):
+    """Says how far a dataset is not waited for."""
+
+    def given_up(self, dataset: str, wanted: int | None) -> int:
+        """Give the window end (ms) up to which nobody waits; `wanted` is the end for which somebody does now."""
+
+
+class Endless:
+    """Waits for ever, as a bounded run can."""
+
+    def given_up(self, dataset: str, wanted: int | None) -> int:  # noqa: ARG002 (a Patience)
+        """Give up nothing."""
+        return UNHEARD
+
+
+ENDLESS = Endless()
+
+
+class Turn(NamedTuple):
+    """One window to judge; `beside` are the bonded datasets whose alerts count for it."""
+
+    dataset: str
+    end: int
+    beside: tuple[str, ...]
+
+
+class Turns:
+    """What is closed (`low`) and what has been judged (`through`), by dataset: window ends in ms."""
+
+    def __init__(self, panes: Mapping[str, int], bonds: Sequence[Sequence[str]], patience: Patience) -> None:
+        """Take the time from one window end to the next of each dataset, and the bonds; the first of one end goes first."""
+        self._panes = dict(panes)
+        found = [tuple(name for name in bond if name in panes) for bond in bonds]
+        self._bond = {name: next((bond for bond in found if name in bond), (name,)) for name in panes}
+        self._patience = patience
+        self.low = dict.fromkeys(panes, UNHEARD)
+        self.through = dict.fromkeys(panes, UNHEARD)
+
+    def due(
+        self, dataset: str, pending: Mapping[str, Collection[int]], hears_silence: Callable[[str], bool]
+    ) -> tuple[list[Turn], list[str]]:
+        """Give the windows that can be judged now that `dataset` came further, and the datasets that are judged further."""
+        found: list[tuple[int, int, Turn]] = []
+        further = []
+        for rank, name in enumerate(self._bond[dataset]):
+            through = self._through(name, pending[name])
+            ends = self._ends(name, through, pending[name], silence=hears_silence(name))
+            found += [(end, rank, Turn(name, end, self._beside(name, end))) for end in ends]
+            if through > self.through[name]:
+                self.through[name] = through
+                further.append(name)
+        return [turn for *_, turn in sorted(found)], further
+
+    def _through(self, name: str, pending: Collection[int]) -> int:
+        """Give up to which end a dataset can be judged: what it has closed, and the others of its bond too."""
+        through = self.low[name]
+        for other in self._bond[name]:
+            if other != name and self.low[other] < through:
+                waiting = [end for end in pending if self.low[other] < end <= through]
+                through = min(through, max(self.low[other], self._patience.given_up(other, min(waiting, default=None))))
+        return through
+
+    def _beside(self, name: str, end: int) -> tuple[str, ...]:
+        if self._patience.given_up(name, None) >= end:
+            return ()
+        others = (other for other in self._bond[name] if other != name)
+        return tuple(other for other in others if self._patience.given_up(other, None) < end)
+
+    def _ends(self, name: str, through: int, pending: Collection[int], *, silence: bool) -> list[int]:
+        """Give the ends up to `through`: of windows with records, and of all where rules hear silence."""
+        ends = sorted(end for end in pending if end <= through)
+        before = self.through[name]
+        if through <= before or not silence:
+            return ends
+        # The end of the input closes what there is; silence after it is not the platform's.
+        last = max(ends, default=before) if self.low[name] == DONE else through
+        if last == UNHEARD:
+            return ends
+        first = min([*ends, last]) if before == UNHEARD else before + self._panes[name]
+        return list(range(first, last + 1, self._panes[name]))
