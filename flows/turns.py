@@ -13,18 +13,25 @@ from connectors.batch import DONE, UNHEARD
 
 
 class Patience(Protocol):
-    """Says how far a dataset is not waited for."""
+    """Says which windows do not wait for a dataset."""
 
-    def given_up(self, dataset: str, wanted: int | None) -> int:
-        """Give the window end (ms) up to which nobody waits; `wanted` is the end for which somebody does now."""
+    def gave_up(self, dataset: str, end: int) -> bool:
+        """Tell whether windows that end at `end` (ms) are judged without a dataset."""
+
+    def gives_up(self, dataset: str, closed: int, end: int) -> bool:
+        """Tell it now that such a window waits for a dataset that is closed up to `closed`; may decide it, durably."""
 
 
 class Endless:
     """Waits for ever, as a bounded run can."""
 
-    def given_up(self, dataset: str, wanted: int | None) -> int:  # noqa: ARG002 (a Patience)
-        """Give up nothing."""
-        return UNHEARD
+    def gave_up(self, dataset: str, end: int) -> bool:  # noqa: ARG002 (a Patience)
+        """Never."""
+        return False
+
+    def gives_up(self, dataset: str, closed: int, end: int) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
 
 
 ENDLESS = Endless()
@@ -69,16 +76,20 @@ class Turns:
         """Give up to which end a dataset can be judged: what it has closed, and the others of its bond too."""
         through = self.low[name]
         for other in self._bond[name]:
-            if other != name and self.low[other] < through:
-                waiting = [end for end in pending if self.low[other] < end <= through]
-                through = min(through, max(self.low[other], self._patience.given_up(other, min(waiting, default=None))))
+            closed = reached = self.low[other]
+            if other == name or closed >= through:
+                continue
+            for end in sorted(end for end in pending if closed < end <= through):
+                if not self._patience.gives_up(other, closed, end):
+                    break
+                reached = end
+            through = reached
         return through
 
     def _beside(self, name: str, end: int) -> tuple[str, ...]:
-        if self._patience.given_up(name, None) >= end:
+        if self._patience.gave_up(name, end):
             return ()
-        others = (other for other in self._bond[name] if other != name)
-        return tuple(other for other in others if self._patience.given_up(other, None) < end)
+        return tuple(other for other in self._bond[name] if other != name and not self._patience.gave_up(other, end))
 
     def _ends(self, name: str, through: int, pending: Collection[int], *, silence: bool) -> list[int]:
         """Give the ends up to `through`: of windows with records, and of all where rules hear silence."""

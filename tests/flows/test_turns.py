@@ -19,15 +19,18 @@ def quiet(dataset):
 
 
 class GivenUp:
-    """Has given up what it was told."""
+    """Has given up (or gives up when asked) what it was told."""
 
     def __init__(self, **ends):
         self.ends = ends
-        self.wanted = []
+        self.asked = []
 
-    def given_up(self, dataset, wanted):
-        self.wanted.append((dataset, wanted))
-        return self.ends.get(dataset, UNHEARD)
+    def gave_up(self, dataset, end):
+        return end in self.ends.get(dataset, ())
+
+    def gives_up(self, dataset, closed, end):
+        self.asked.append((dataset, closed, end))
+        return self.gave_up(dataset, end)
 
 
 def judged(turns, closings, ends, silence=loud):
@@ -74,11 +77,11 @@ def test_a_window_waits_for_the_datasets_it_is_bonded_to_alone():
 
 
 def test_what_was_given_up_is_judged_apart_and_the_rest_in_step_again():
-    patience = GivenUp(b=20)
+    patience = GivenUp(b={20})
     turns = Turns(PANES, [("a", "b")], patience)
-    first = judged(turns, [("a", 40)], {"a": {10, 20, 30}})
-    assert first == [Turn("a", 10, ()), Turn("a", 20, ())]
-    assert ("b", 10) in patience.wanted
+    ends = {"a": {10, 20, 30}, "b": {10}}
+    assert judged(turns, [("a", 40), ("b", 10)], ends) == [Turn("a", 10, ("b",)), Turn("b", 10, ("a",)), Turn("a", 20, ())]
+    assert patience.asked == [("b", UNHEARD, 10), ("b", 10, 20), ("b", 10, 30)]
     assert judged(turns, [("b", 40)], {"a": {30}, "b": {20, 30}}) == [
         Turn("b", 20, ()),
         Turn("a", 30, ("b",)),
