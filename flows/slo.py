@@ -120,6 +120,7 @@ class Slo:
         self.identity = f"{options.objective!r} {options.period_ms}"
         self._pairs = pairs_of(options.period_ms)
         self._known = KnownKeys()
+        self._since: int | None = None  # start of the first window (ms)
         days = options.period_ms // DAY_MS
         self._buckets = (_Buckets(_BUCKET_MS, 72), _Buckets(HOUR_MS, 72), _Buckets(DAY_MS, days))
 
@@ -132,6 +133,8 @@ class Slo:
         bad = rows.statistics["bad"] if "bad" in rows.statistics else total - rows.statistics["good"]
         if window.result.start // DAY_MS > self._buckets[-1].at:
             self._forget()
+        self._since = window.result.start if self._since is None else self._since
+        watched = min(window.result.end - self._since, self._options.period_ms)
         places = self._learn(keys)
         cells = np.zeros((2, len(self._known)))
         cells[:, places] = total - bad, bad
@@ -152,7 +155,7 @@ class Slo:
             if key not in place:
                 return {}
             at = place[key]
-            return {"limit": self._pairs[worst[at]].factor, "slo": self._facts(burns[:, :, at], int(places[at]))}
+            return {"limit": self._pairs[worst[at]].factor, "slo": self._facts(burns[:, :, at], int(places[at]), watched)}
 
         return Reading(list(keys), values, rows.counts, level=level, facts=facts)
 
@@ -188,7 +191,8 @@ class Slo:
         enough: NDArray[np.bool_] = (good + bad >= self._options.min_total) & (bad >= self._options.min_bad)
         return enough
 
-    def _facts(self, burns: NDArray[np.float64], place: int) -> dict[str, Any]:
+    def _facts(self, burns: NDArray[np.float64], place: int, watched: int) -> dict[str, Any]:
+        """Give the evidence of one key; the budget is that of the records of the period, as far as it was watched."""
         good, bad = self._sums(self._options.period_ms)[:, place].tolist()
         budget = (good + bad) * (1 - self._options.objective)
         left = 1 - bad / budget if budget else 1.0
@@ -197,10 +201,12 @@ class Slo:
             for pair, (long, short) in zip(self._pairs, burns.tolist(), strict=True)
         ]
         hourly = burns[0, 0]
-        lasts = int(max(left, 0) * self._options.period_ms / hourly) if hourly > 0 else None
+        whole = watched == self._options.period_ms
+        lasts = int(max(left, 0) * self._options.period_ms / hourly) if hourly > 0 and whole else None
         return {
             "objective": self._options.objective,
             "period_ms": self._options.period_ms,
+            "watched_ms": watched,
             "good": int(good),
             "bad": int(bad),
             "budget_left": left,
@@ -210,11 +216,12 @@ class Slo:
 
     def to_state(self) -> dict[str, Any]:
         """Give the buckets."""
-        return {"keys": self._known.keys, "buckets": [[each.at, each.cells] for each in self._buckets]}
+        buckets = [[each.at, each.cells] for each in self._buckets]
+        return {"keys": self._known.keys, "since": self._since, "buckets": buckets}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Undo `to_state`."""
-        self._known.keys = list(state["keys"])
+        self._known.keys, self._since = list(state["keys"]), state["since"]
         for buckets, (at, cells) in zip(self._buckets, state["buckets"], strict=True):
             buckets.at, buckets.cells = at, cells
 

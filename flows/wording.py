@@ -7,7 +7,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flows.amount import amount
-from flows.kind_words import clear_words, evidence_words, limit_words, shown_as
+from flows.kind_words import (
+    clear_words,
+    evidence_words,
+    limit_words,
+    over_words,
+    rule_words,
+    shown_as,
+    state_words,
+    worst_words,
+)
 from flows.output import rfc3339
 from flows.rule import CRITICAL, WARNING
 from sinks.notification import duration
@@ -27,15 +36,15 @@ def words_of(saying: "Saying", key: dict[str, str]) -> tuple[str, str]:
 
 
 def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
-    name = saying.rule.options.name.replace("_", " ")
+    name = rule_words(saying.rule)
     where = f" on {', '.join(key.values())}" if key else ""
     head = f"{name[:1].upper()}{name[1:]}{where}"
     if saying.reason == "forgotten":
         return f"{head}: no data any more"
     if saying.reason == "resolved":
-        return f"{head}: back to {now}"
+        return f"{head}: {over_words(saying, now)}"
     limit = _limit(saying, saying.severity)
-    return f"{head}: {now} ({limit})" if limit else f"{head}: {now}"
+    return f"{head}: {state_words(saying, now)} ({limit})" if limit else f"{head}: {state_words(saying, now)}"
 
 
 def _event(saying: "Saying") -> str:
@@ -68,7 +77,7 @@ def _facts(saying: "Saying", now: str) -> str:
         return ""
     span = f"{_minute(saying.window_start)} to {_minute(saying.at)[11:]} UTC"
     if saying.rule.options.kind not in ("threshold", "event"):
-        return f"{evidence_words(saying, now)} ({span})."
+        return f"{evidence_words(saying, now)}, {span}."
     if saying.value is None:
         return f"{what}: no data, {span}."
     records = f"{saying.count:,} record{'' if saying.count == 1 else 's'}".replace(",", " ")
@@ -83,10 +92,10 @@ def _limits(saying: "Saying") -> str:
 
 
 def _worst(saying: "Saying") -> str:
-    if saying.peak is None or saying.reason in ("first", "escalated"):
+    if saying.peak is None or saying.reason in ("first", "escalated") or saying.rule.options.kind in ("absence", "composite"):
         return ""
     plural = "" if saying.breaches == 1 else "s"
-    return f"Worst {_measured(saying, saying.peak)}, {saying.breaches} window{plural} beyond a limit."
+    return f"Worst {worst_words(saying.rule, _measured(saying, saying.peak))}, {saying.breaches} window{plural} beyond a limit."
 
 
 def _limit(saying: "Saying", severity: int) -> str:
