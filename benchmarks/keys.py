@@ -37,6 +37,9 @@ class NoRules:
     def __call__(self, result, partitions, beside=()):  # noqa: ARG002
         return []
 
+    def early(self, event):  # noqa: ARG002
+        return []
+
     def hears_silence(self, dataset):  # noqa: ARG002
         return False
 

@@ -12,6 +12,8 @@ import zstandard
 
 from flows.bonds import bonds_of
 from flows.book import Book, Decisions
+from flows.early import Early
+from flows.event import Event
 from flows.grouping import Grouping
 from flows.judged import Window
 from flows.kinds import signal_of
@@ -28,6 +30,7 @@ from flows.slo import SloOptions
 from flows.snapshot import pack, unpack
 from flows.window import WindowResult
 from sinks.clickhouse import ClickHouseOptions
+from sinks.notification import Notification
 
 
 class AlertConfig(Protocol):
@@ -86,7 +89,15 @@ class Alerting:
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._removed = Removed(config.labels, frozenset(metric.dataset for metric in config.metrics))
+        self._early = Early(self._books, self._suppression.holds_back)
         self._snapshot: bytes | None = None
+
+    def early(self, event: Event) -> list[Notification]:
+        """Give what is said of an event before its window closes."""
+        said = self._early.say(event)
+        if said:
+            self._snapshot = None
+        return said
 
     def evaluate(
         self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = (), beside: Sequence[str] = ()
@@ -118,8 +129,10 @@ class Alerting:
             # Before what a rule of the same name says now: both sorts are stable.
             out.transitions = sorted([*transitions, *out.transitions], key=lambda each: (each.rule, each.key))
             out.told = sorted([*told, *out.told], key=lambda each: (each.notification.rule, canonical(each.notification.key)))
-        out.told = self._grouping.grouped(out.told)
-        out.messages = self._grouping.messages(out.told)
+        ahead = self._early.episodes()  # was said alone, so it stays alone
+        out.told = self._grouping.grouped(out.told, ahead)
+        out.messages = self._grouping.messages(out.told, ahead)
+        out.messages += self._early.settle(result.dataset, result.end, out.messages)
         return out
 
     def hears_silence(self, dataset: str) -> bool:
@@ -136,6 +149,7 @@ class Alerting:
             lists: list[list[str]] = []
             rules = {book.rule.options.name: book.to_state(lists) for book in self._books}
             state = {"keys": lists, "rules": rules, "groups": self._grouping.to_state(), "removed": self._removed.open}
+            state["early"] = self._early.to_state()
             self._snapshot = zstandard.compress(pack(state), 1)
         return self._snapshot
 
@@ -144,6 +158,7 @@ class Alerting:
         found = unpack(zstandard.decompress(state))
         books = {book.rule.options.name: book for book in self._books}
         self._removed.open = list(found.get("removed", []))
+        self._early.load(found.get("early", []))
         for name, known in found["rules"].items():
             if name in books and known["identity"] == books[name].identity:
                 books[name].load(known, found["keys"])

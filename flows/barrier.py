@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from connectors.batch import DONE, UNHEARD, Mark
+from flows.event import Event
 from flows.exemplar import Exemplar
 from flows.group import Group, merged, top_keys
 from flows.output import Block, Closed, canonical, rfc3339
@@ -34,6 +35,9 @@ class Judge(Protocol):
     def hears_silence(self, dataset: str) -> bool:
         """Tell whether windows of a dataset without any record are to be judged too."""
 
+    def early(self, event: Event) -> list[Output]:
+        """Say of an event what can be said before its window closes."""
+
     def snapshot(self) -> bytes:
         """Give the state."""
 
@@ -45,13 +49,15 @@ class Judge(Protocol):
 class Scope:
     """Which windows leave rows (those that start in [start, end) ms).
 
-    `extras` says whether those for ClickHouse are made, `firing` whether each barrier tells which alerts it left open.
+    `extras` says whether those for ClickHouse are made, `firing` whether each barrier tells which alerts it left open,
+    `early` whether events are said before their windows close.
     """
 
     start: int | None = None
     end: int | None = None
     extras: bool = False
     firing: bool = False
+    early: bool = False
 
     def holds(self, window_start: int) -> bool:
         """Tell whether a window is selected."""
@@ -90,9 +96,16 @@ class Barrier:
             known = self._marks.get(mark.partition)
             if known is None or mark.records >= known.records:
                 self._marks[mark.partition] = mark
+        out: list[Output] = []
+        if self._scope.early:
+            out += [
+                said
+                for each in result.events
+                if each.end > self._turns.through[result.dataset]
+                for said in self._judge.early(each)
+            ]
         turns = self._turns
         turns.low[result.dataset] = low = min(self._closed[result.dataset])
-        out: list[Output] = []
         due, further = turns.due(result.dataset, self._pending, self._judge.hears_silence)
         for turn in due:
             out += self._window(turn) if turn.end in self._pending[turn.dataset] else self._silence(turn)

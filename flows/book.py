@@ -4,6 +4,7 @@
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.alert_state import FIRING, MOVES, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
+from flows.alert_state import FIRING, INACTIVE, MOVES, NEVER, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
 from flows.evaluation import Evaluations
+from flows.event import Event
 from flows.flap import FOREVER_MS, flapped
 from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
@@ -227,6 +229,39 @@ class Book:
         if self._which is not None:
             self._which = self._which[kept]
         return Judged([keys[place] for place in gone.tolist()], cells.take(gone), old, forget(old)), kept
+
+    def would_begin(self, key: str, end: int) -> bool:
+        """Tell whether a breach in the window that ends at `end` would begin an episode of a key."""
+        place = bisect_left(self._keys, key)
+        if place == len(self._keys) or self._keys[place] != key:
+            return True
+        columns = self._columns
+        cools = columns.resolved_at[place] != NEVER and end - columns.resolved_at[place] <= self.rule.options.cooldown_ms
+        return bool(columns.state[place] == INACTIVE and not cools and not columns.flapping[place])
+
+    def first(self, event: Event, severity: int) -> Notification:
+        """Give what the window of an event will say of its key, as far as one record shows it."""
+        fingerprint = fingerprint_of(self._environment, event.key, self.rule.options.name)
+        saying = Saying(
+            rule=self.rule,
+            window_start=event.record.event_time,
+            at=event.end,
+            key=event.key,
+            fingerprint=fingerprint,
+            episode=f"{fingerprint}:{event.end // 1000}",
+            start=event.end,
+            number=0,
+            reason="first",
+            severity=severity,
+            value=self.rule.shown(1.0),
+            count=1,
+            level=SEVERITIES[severity] or "",
+            peak=None,
+            breaches=1,
+            exemplars=(event.record,),
+            limit=self.rule.threshold(severity),
+        )
+        return self._notifier.build(saying, frozenset()).notification
 
     def _changes(self, judged: Judged, window: Window) -> list[_Change]:
         """Make objects of what moved or is said, and of nothing else."""

@@ -86,6 +86,11 @@ class Controls:
             self._stamp(dataset, end)
         return [each for each in self._silences.values() if each.holds(end) and self._holds(each.id, dataset, end)]
 
+    def known(self, dataset: str, end: int) -> Sequence[Silence]:  # noqa: ARG002 (what has no stamp will hold for all)
+        """Give those that will be in force at a window's end, as far as is known now; nothing is stamped."""
+        self._refresh()
+        return [each for each in self.silences() if each.holds(end)]
+
     def silences(self) -> list[Silence]:
         """Give all that have not been ended early, in the order they were added."""
         return [silence for name, silence in self._silences.items() if name not in self._expired]

@@ -9,7 +9,7 @@ Why at the barrier and not by timers: the same windows then make the same groups
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,11 +54,14 @@ class Grouping:
         self._bundles: dict[str, _Bundle] = {}
         self._of: dict[tuple[str, str], str] = {}  # (channel, fingerprint) -> bundle
 
-    def grouped(self, told: list[Told]) -> list[Told]:
-        """Stamp the notifications of one barrier that a route groups with others with the group's id."""
+    def grouped(self, told: list[Told], ahead: Collection[str] = ()) -> list[Told]:
+        """Stamp the notifications of one barrier that a route groups with others with the group's id.
+
+        Episodes in `ahead` were said before, alone.
+        """
         if not any(route.group_by for route in self._routes):
             return told
-        places = [self._place(each) for each in told]
+        places = [None if each.notification.episode in ahead else self._place(each) for each in told]
         sizes: dict[tuple[int, tuple[str, ...]], int] = {}
         for place in places:
             if place is not None:
@@ -70,7 +73,7 @@ class Grouping:
             for each, place in zip(told, places, strict=True)
         ]
 
-    def messages(self, told: Sequence[Told]) -> list[Notification]:
+    def messages(self, told: Sequence[Told], ahead: Collection[str] = ()) -> list[Notification]:
         """Give what goes out: each notification to the channels that hear of its alert alone, and the bundles'."""
         alone: list[list[str]] = []
         opened: dict[str, list[int]] = {}
@@ -81,7 +84,7 @@ class Grouping:
                 bundle = self._of.get((channel, each.notification.fingerprint))
                 if bundle is not None:
                     news.setdefault(bundle, []).append(each.notification)
-                elif self._opens(channel, each):
+                elif each.notification.episode not in ahead and self._opens(channel, each):
                     opened.setdefault(channel, []).append(number)
                 else:
                     alone[number].append(channel)

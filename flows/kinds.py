@@ -12,6 +12,7 @@ from flows.budget import ANY_OTHER, Budget
 from flows.capacity import Capacity
 from flows.change import Change
 from flows.composite import Composite
+from flows.event_counts import EventCounts
 from flows.metric import MetricOptions
 from flows.rule import CRITICAL, Hold, Override, Rule, RuleOptions, Thresholds
 from flows.signal import Plain, Signal
@@ -26,6 +27,7 @@ _SIGNALS: Mapping[str, Callable[[Rule], Signal]] = {
     "budget": Budget,
     "capacity": Capacity,
     "composite": Composite,
+    "event": EventCounts,
 }
 
 
@@ -97,6 +99,13 @@ def _no_data(options: RuleOptions) -> RuleOptions:
     return _silent_for(made, given.after, given.severity)
 
 
+def _event(options: RuleOptions, _: Mapping[str, MetricOptions], __: list[RuleOptions]) -> RuleOptions:
+    """Give an event its limits: one record fires, at the first evaluation."""
+    fresh = RuleOptions(name=options.name)
+    hold = _AT_ONCE if options.for_ == fresh.for_ else options.for_
+    return replace(options, above=options.above or Thresholds(critical=0.0), for_=hold, statistic="count")
+
+
 def _capacity(options: RuleOptions, _: Mapping[str, MetricOptions], __: list[RuleOptions]) -> RuleOptions:
     return options if options.above else replace(options, above=Thresholds(warning=0.7, critical=0.9))
 
@@ -155,4 +164,4 @@ def _slo(options: SloOptions) -> RuleOptions:
     )
 
 
-_EXPAND = {"absence": _absence, "capacity": _capacity, "budget": _budget, "composite": _composite}
+_EXPAND = {"event": _event, "absence": _absence, "capacity": _capacity, "budget": _budget, "composite": _composite}

@@ -11,6 +11,7 @@ from connectors.dataset import Dataset, build_dataset
 from flows.alert import Alerting
 from flows.barrier import Barrier, Output, Scope
 from flows.config import Config
+from flows.event import Event
 from flows.metric import Fold, Metric, compile_metrics
 from flows.output import Block, canonical
 from flows.policy import NO_SILENCES
@@ -37,8 +38,9 @@ class Line:
     def folds(self) -> dict[str, Fold]:
         """Give the stateless step of each dataset."""
         pane_ms = self.config.window.pane_ms
+        events = frozenset(rule.metric for rule in self.config.rules if rule.kind == "event")
         return {
-            name: Fold(dataset, self.metrics[name], shards=self.shards, pane_ms=pane_ms)
+            name: Fold(dataset, self.metrics[name], shards=self.shards, pane_ms=pane_ms, events=events)
             for name, dataset in self.datasets.items()
         }
 
@@ -94,6 +96,10 @@ class RuleJudge:
             lines = [canonical(alert) + b"\n" for alert in self._alerting.firing(result.dataset)]
             out.append(Block("firing", result.end, result.dataset, b"".join(lines)))
         return [*out, *decisions.messages]
+
+    def early(self, event: Event) -> list[Output]:
+        """Say of an event what can be said before its window closes."""
+        return list(self._alerting.early(event))
 
     def hears_silence(self, dataset: str) -> bool:
         """Tell whether windows of a dataset without any record are to be judged too."""

@@ -8,7 +8,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from connectors.batch import Batch
 from connectors.dataset import Dataset
+from flows.event import Event, first_records
 from flows.exemplar import Candidates, first_of_each
 from flows.expression import Expression
 from flows.output import canonical
@@ -107,13 +108,22 @@ def compile_metric(options: MetricOptions, dataset: Dataset, *, exemplars: bool)
 class Fold:
     """Turns batches of one dataset into partials, one a shard (maybe empty: every shard hears every mark)."""
 
-    def __init__(self, dataset: Dataset, metrics: Iterable[Metric], *, shards: int, pane_ms: int) -> None:
-        """Take the metrics of this dataset; `pane_ms` is the length of a pane."""
+    def __init__(
+        self,
+        dataset: Dataset,
+        metrics: Iterable[Metric],
+        *,
+        shards: int,
+        pane_ms: int,
+        events: frozenset[str] = frozenset(),
+    ) -> None:
+        """Take the metrics of this dataset; `pane_ms` is the length of a pane, `events` the metrics whose records go ahead."""
         self.dataset = dataset
         self.metrics = tuple(metrics)
         self.groupings = groupings_of(self.metrics)
         self._shards = shards
         self._pane_ms = pane_ms
+        self._events = [n for n, metric in enumerate(self.metrics) if metric.options.name in events]
         self._keys: dict[tuple[str, ...], dict[Any, tuple[str, int]]] = {}
 
     @property
@@ -134,7 +144,25 @@ class Fold:
                 partials[0].spans.append((pane * self._pane_ms, _spans(batch, rows)))
                 for number, grouping in enumerate(self.groupings):
                     self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
+            for shard, found in self._first_events(batch, masks).items():
+                partials[shard] = replace(partials[shard], events=tuple(found))
         return list(enumerate(partials))
+
+    def _first_events(self, batch: Batch, masks: "list[Any]") -> dict[int, list[Event]]:
+        """Give, by shard, the first record of each key and pane of the metrics whose records go ahead."""
+        out: dict[int, list[Event]] = {}
+        for number in self._events:
+            metric, mask = self.metrics[number].options, masks[number][0]
+            records = first_records(batch, np.ones(len(batch), np.bool_) if mask is None else mask, self._pane_ms)
+            seen: set[tuple[str, int]] = set()
+            for grouping in dict.fromkeys(((), metric.group_by)):
+                codes, texts = self._codes(batch, np.array(list(records), np.int64), grouping)
+                keys, shards = self._keys_of(grouping, texts)
+                for code, (end, record) in zip(codes.tolist(), records.values(), strict=True):
+                    if code >= 0 and (keys[code], end) not in seen:
+                        seen.add((keys[code], end))
+                        out.setdefault(int(shards[code]), []).append(Event(metric.name, keys[code], end, record))
+        return out
 
     def _masks(self, batch: Batch) -> list[tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]]:
         return [(m.where.mask(batch) if m.where else None, m.chosen.mask(batch) if m.chosen else None) for m in self.metrics]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import Mark
+from flows.event import Event
 from flows.exemplar import Candidates
 
 
@@ -61,3 +62,4 @@ class Partial:
     groups: list[GroupPart]
     # Shard 0 only: pane start (ms), and partition -> (first, last) offset that went into it.
     spans: list[tuple[int, dict[str, tuple[int, int]]]]
+    events: tuple[Event, ...] = ()

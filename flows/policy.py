@@ -72,6 +72,12 @@ class Suppression:
             quiet[book][place] = code
         return quiet
 
+    def holds_back(self, dataset: str, end: int, subject: Subject) -> bool:
+        """Tell whether an alert would be kept quiet at a window's end, as far as is known before it closes."""
+        chosen = [Chooser(each.matchers) for each in self._silences.known(dataset, end)]
+        muted = any(mute.holds(end) and self._mutes_it(mute, chooser, subject) for mute, chooser in self._mutes)
+        return muted or any(chooser.choose(subject, self._labels_of) is not None for chooser in chosen)
+
     def _mutes_it(self, mute: Mute, chooser: Chooser, subject: Subject) -> bool:
         exempt = mute.except_critical and subject.severity == CRITICAL
         return not exempt and chooser.choose(subject, self._labels_of) is not None

@@ -27,7 +27,7 @@ _RECOVER = 0.8  # of the way back: default distance between the milder threshold
 _RECOVER_BELOW = 1.25
 _MAX_BACKOFF = 10
 _MOST_WINDOWS = 62  # of a flapping alert's memory: bits of a signed integer that are free
-_LIMITED = frozenset({"threshold", "change", "event"})  # have no limits of their own
+_LIMITED = frozenset({"threshold", "change"})  # have no limits of their own
 _ONLY = {
     "baseline": ("change",),
     "capacity": ("capacity",),
@@ -340,6 +340,10 @@ class Rule:
     def choose(self, labels: dict[str, str]) -> int:
         """Give by which limits an alert of these labels is judged, as `which` has it."""
         return next((n for n, matchers in enumerate(self.chosen_by, 1) if matchers.matches(labels)), 0)
+
+    def judges(self, key: str) -> bool:
+        """Tell whether a key is of the kind that is judged."""
+        return self.keys == "all" or (key == "{}") == (self.keys == "total")
 
     def variant(self, which: int) -> "Rule":
         """Give the rule with the limits that `which` names."""

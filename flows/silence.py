@@ -36,9 +36,16 @@ class Silences(Protocol):
     def at(self, dataset: str, end: int) -> Sequence[Silence]:
         """Give those in force at a window's end; one not seen before is stamped first, durably."""
 
+    def known(self, dataset: str, end: int) -> Sequence[Silence]:
+        """Give those that will be in force at a window's end, as far as is known now; nothing is stamped."""
+
 
 class NoSilences:
     """None at all."""
+
+    def known(self, dataset: str, end: int) -> Sequence[Silence]:  # noqa: ARG002
+        """Give none."""
+        return ()
 
     def at(self, dataset: str, end: int) -> Sequence[Silence]:  # noqa: ARG002 (none anywhere, at no time)
         """Give none."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import DONE, UNHEARD, Mark
+from flows.event import Event
 from flows.exemplar import Exemplar
 from flows.group import Group, Grouping, merged, top_keys
 from flows.metric import Metric, groupings_of
@@ -90,6 +91,7 @@ class ShardResult:
     windows: list[tuple[int, list[Group]]]  # end, one group a grouping
     spans: dict[int, dict[str, tuple[int, int]]]  # end -> partition -> (first, last) offset; shard 0 only
     marks: tuple[Mark, ...]
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class Windows:
             _widen(self._spans.setdefault(start, {}), spans)
         for mark in partial.marks:
             self._marks[mark.partition] = mark
-        return self._close()
+        ahead = [ShardResult(self._layout.dataset, self._shard, self._closed, [], {}, (), partial.events)]
+        return [*(ahead if partial.events else ()), *self._close()]
 
     def _close(self) -> list[ShardResult]:
         low = min((UNHEARD if mark is None else mark.watermark for mark in self._marks.values()), default=DONE)

@@ -52,6 +52,9 @@ class NoRules:
         self.results.append((result, partitions))
         return []
 
+    def early(self, event):
+        return []
+
     def hears_silence(self, dataset):
         return False
 
