@@ -18,6 +18,7 @@ import orjson
 
 from sinks.http import HttpClient
 from sinks.notification import Notification, Pace, evidence_lines, key_text, number, one_line, rfc3339
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
 
 # 120 events a minute and integration key, looking 60 s back.
 PACE = Pace(per_second=1.5, burst=20)
@@ -35,6 +36,8 @@ class PagerDutyOptions:
 
     routing_key: str = field(repr=False, metadata={"secret": True, "help": "integration key (Events API v2)"})
     url: str = field(default="https://events.pagerduty.com/v2/enqueue", metadata={"help": "the EU has its own host"})
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -43,6 +46,7 @@ class PagerDutyOptions:
             yield "routing_key", "is empty"
         if not re.match(r"https?://[^/\s]", self.url):
             yield "url", "is not an http:// or https:// URL"
+        yield from template_problems(self)
 
 
 class PagerDuty:
@@ -52,6 +56,7 @@ class PagerDuty:
         """Open no connection yet."""
         self.name = name
         self._options = options
+        self._words = OwnWords(name, options)
         self._http = HttpClient(name, secrets=(options.routing_key,), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
@@ -75,7 +80,7 @@ class PagerDuty:
         if base + _CRITICAL in opened or (base in opened and critical and memory.get("severity") == "warning"):
             key = base + _CRITICAL
         routing_key = opened.get(key, self._options.routing_key)
-        self._enqueue(event(notification, key, routing_key), routing_key)
+        self._enqueue(event(self._words.reworded(notification), key, routing_key), routing_key)
         memory[key] = routing_key
         memory.setdefault("severity", "critical" if critical else "warning")
 
@@ -125,7 +130,7 @@ def _resolve(dedup_key: str, routing_key: str) -> bytes:
 
 def _details(notification: Notification) -> dict[str, Any]:
     return {
-        "text": notification.text,
+        "text": "\n".join(text_lines(notification.text)),
         "reason": notification.reason,
         "value": number(notification.value),
         "threshold": number(notification.threshold),

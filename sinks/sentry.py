@@ -18,6 +18,7 @@ from typing import Any
 import sentry_sdk
 
 from sinks.notification import Notification, Pace, evidence_lines, key_text, one_line, rfc3339
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
 from sinks.sentry_wire import SentryWire, client_of, dsn_problem, environment_name, event_of
 
 PACE = Pace(per_second=5.0, burst=20)
@@ -33,6 +34,8 @@ class SentryOptions:
     """Options of a Sentry channel: one project."""
 
     dsn: str = field(repr=False, metadata={"secret": True, "help": "DSN of the project that takes the alerts"})
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -40,6 +43,7 @@ class SentryOptions:
         problem = dsn_problem(self.dsn)
         if problem:
             yield "dsn", problem
+        yield from template_problems(self)
 
 
 class Sentry:
@@ -48,15 +52,17 @@ class Sentry:
     def __init__(self, name: str, options: SentryOptions) -> None:
         """Open no connection yet."""
         self.name = name
+        self._words = OwnWords(name, options)
         self._wire = SentryWire(name, options.dsn, timeout_ms=options.timeout_ms)
         self._client = client_of(self._wire, options.dsn)
         self._scope = sentry_sdk.Scope(client=self._client)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Send the event; what raises in the transport comes through the SDK."""
+        said = self._words.reworded(notification)
         # Processors that integrations of another client left in the process ask for the current scope's client: ours.
         with sentry_sdk.scope.use_scope(self._scope):
-            sent = self._client.capture_event(event_of(event(notification)), scope=self._scope)
+            sent = self._client.capture_event(event_of(event(said)), scope=self._scope)
         if sent is None:
             raise self._wire.dropped()
         return memory
@@ -107,7 +113,7 @@ def _alert(notification: Notification) -> dict[str, Any]:
         "key": one_line(key_text(notification.key))[:_KEY],
         "window_end": rfc3339(notification.at),
         "episode": notification.episode,
-        "text": one_line(notification.text)[:_TEXT],
+        "text": "\n".join(text_lines(notification.text))[:_TEXT],
     }
 
 

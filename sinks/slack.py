@@ -17,7 +17,8 @@ import orjson
 
 from sinks.chat_words import context, evidence, facts, headline
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
-from sinks.notification import DeliveryError, Notification, Pace, number, one_line
+from sinks.notification import DeliveryError, Notification, Pace, number
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
 
 PACE = Pace(per_second=1.0, burst=5)
 # 50 blocks, 10 000 characters over all: header, text, ten fields, evidence and context together stay below.
@@ -52,6 +53,8 @@ class SlackOptions:
         default_factory=dict,
         metadata={"help": "channel by severity (critical, warning); a webhook has its own"},
     )
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     api_url: str = field(default="https://slack.com/api", metadata={"help": "Web API"})
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
@@ -71,6 +74,7 @@ class SlackOptions:
         for severity in self.channels:
             if severity not in _SEVERITIES:
                 yield "channels", f"{severity!r} is not one of {', '.join(_SEVERITIES)}"
+        yield from template_problems(self)
 
 
 class SlackWebhook:
@@ -80,11 +84,13 @@ class SlackWebhook:
         """Open no connection yet."""
         self.name = name
         self._url = options.webhook_url
+        self._words = OwnWords(name, options)
         self._http = HttpClient(name, secrets=url_secrets(options.webhook_url), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post it."""
-        answer = self._http.request("POST", self._url, content=orjson.dumps(message(notification)), headers=_JSON)
+        content = orjson.dumps(message(self._words.reworded(notification)))
+        answer = self._http.request("POST", self._url, content=content, headers=_JSON)
         said = answer.text
         if answer.ok and said == "ok":
             return memory
@@ -101,11 +107,13 @@ class SlackApi:
         """Open no connection yet."""
         self.name = name
         self._options = options
+        self._words = OwnWords(name, options)
         self._headers = {**_JSON, "Authorization": f"Bearer {options.token}"}
         self._http = HttpClient(name, secrets=(options.token,), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post, or edit and reply; progress goes into `memory` call by call, so that a retry repeats none."""
+        notification = self._words.reworded(notification)
         known = [name.removesuffix("|ts") for name in memory if name.endswith("|ts")]
         target = self._target(notification.severity)
         if not known or (target not in known and notification.reason not in _QUIET):
@@ -180,8 +188,9 @@ def message(notification: Notification) -> dict[str, Any]:
     title = headline(notification)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(title, _HEADER)}]
     fields = [f"{name}\n{value}" for name, value in facts(notification).items()][:_FIELDS]
-    if notification.text.strip():
-        blocks.append({"type": "section", "text": _plain(one_line(notification.text), _TEXT)})
+    text = "\n".join(text_lines(notification.text))
+    if text:
+        blocks.append({"type": "section", "text": _plain(text, _TEXT)})
     blocks.append({"type": "section", "fields": [_plain(each, _FIELD) for each in fields]})
     shown = "\n".join(evidence(notification))
     if shown:
