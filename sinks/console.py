@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from sinks.notification import DeliveryError, Notification, evidence_lines, key_text, number, one_line
+from sinks.notification import DeliveryError, Notification, key_text, number, one_line
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import evidence_beside, runbook_of
 
 _COLOURS = {"critical": "\033[1;31m", "warning": "\033[33m", "resolved": "\033[32m"}
 _DIM, _PLAIN = "\033[2m", "\033[0m"
@@ -95,8 +96,10 @@ def render(
 
 
 def _with_evidence(notification: Notification, lines: Sequence[str]) -> list[str]:
-    """Give the lines with the first evidence behind the last."""
-    last = " | ".join(filter(None, (lines[-1], next(iter(evidence_lines(notification.evidence)), ""))))
+    """Give the lines with the first evidence and the runbook behind the last."""
+    runbook = runbook_of(notification)
+    link = "" if runbook is None else f"runbook: {runbook.link}"
+    last = " | ".join(filter(None, (lines[-1], next(iter(evidence_beside(notification)), ""), link)))
     return [*lines[:-1], *([last] if last else [])]
 
 

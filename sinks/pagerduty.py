@@ -19,6 +19,7 @@ import orjson
 from sinks.http import HttpClient
 from sinks.notification import Notification, Pace, evidence_lines, key_text, number, one_line, rfc3339
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import runbook_of
 
 # 120 events a minute and integration key, looking 60 s back.
 PACE = Pace(per_second=1.5, burst=20)
@@ -119,9 +120,8 @@ def event(notification: Notification, dedup_key: str, routing_key: str) -> bytes
 
 def _links(notification: Notification) -> dict[str, Any]:
     """Give the runbook as a link, where it is an address."""
-    runbook = notification.evidence.get("runbook")
-    link = str(runbook.get("link", "")) if isinstance(runbook, dict) else ""
-    return {"links": [{"href": link, "text": "Runbook"}]} if re.match(r"https?://\S+$", link) else {}
+    runbook = runbook_of(notification)
+    return {"links": [{"href": runbook.address, "text": "Runbook"}]} if runbook is not None and runbook.address else {}
 
 
 def _resolve(dedup_key: str, routing_key: str) -> bytes:

@@ -17,14 +17,15 @@ from typing import Any
 
 import sentry_sdk
 
-from sinks.notification import Notification, Pace, evidence_lines, key_text, one_line, rfc3339
+from sinks.notification import Notification, Pace, key_text, one_line, rfc3339
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import evidence_beside, runbook_of
 from sinks.sentry_wire import SentryWire, client_of, dsn_problem, environment_name, event_of
 
 PACE = Pace(per_second=5.0, burst=20)
 _LEVELS = {"critical": "fatal", "warning": "warning"}
 # A context may hold 8 kB: these stay below, whatever the alphabet.
-_TITLE, _TEXT, _KEY, _LINE, _LINES = 1000, 1400, 300, 190, 10
+_TITLE, _TEXT, _KEY, _LINE, _LINES, _LINK = 1000, 1400, 300, 190, 10, 500
 _TAG_KEY, _TAG_VALUE, _TAGS = 32, 200, 50
 _NOT_IN_A_TAG = re.compile(r"[^a-zA-Z0-9_.:-]")
 
@@ -87,7 +88,7 @@ def event(notification: Notification) -> dict[str, Any]:
         "fingerprint": ["edgewatch", notification.rule, notification.fingerprint],
         "environment": environment_name(notification.environment),
         "tags": _tags(notification),
-        "contexts": {"alert": _alert(notification), "evidence": _evidence(notification)},
+        "contexts": {"alert": _alert(notification), "evidence": _evidence(notification), **_runbook(notification)},
     }
 
 
@@ -119,5 +120,13 @@ def _alert(notification: Notification) -> dict[str, Any]:
 
 def _evidence(notification: Notification) -> dict[str, str]:
     """Give the evidence line by line: Sentry shows a context's entries one a row, and keeps ten of a list."""
-    lines = itertools.islice(evidence_lines(notification.evidence), _LINES)
+    lines = itertools.islice(evidence_beside(notification), _LINES)
     return {f"{number:02d}": line[:_LINE] for number, line in enumerate(lines, 1)}
+
+
+def _runbook(notification: Notification) -> dict[str, dict[str, str]]:
+    runbook = runbook_of(notification)
+    if runbook is None:
+        return {}
+    steps = {f"step {number}": step[:_LINE] for number, step in enumerate(runbook.steps[:_LINES], 1)}
+    return {"runbook": {"link": runbook.link[:_LINK], **steps}}

@@ -19,10 +19,12 @@ from sinks.chat_words import context, evidence, facts, headline
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
 from sinks.notification import DeliveryError, Notification, Pace, number
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import Runbook, runbook_of
 
 PACE = Pace(per_second=1.0, burst=5)
-# 50 blocks, 10 000 characters over all: header, text, ten fields, evidence and context together stay below.
+# 50 blocks, 10 000 characters over all: header, text, ten fields, evidence with the runbook, and context stay below.
 _HEADER, _TEXT, _FIELD, _FIELDS, _EVIDENCE, _CONTEXT = 150, 3000, 450, 10, 1800, 300
+_LINK, _STEPS = 600, 700
 _FALLBACK = 3000
 _COSTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SEVERITIES = ("critical", "warning")
@@ -191,12 +193,27 @@ def message(notification: Notification) -> dict[str, Any]:
     text = "\n".join(text_lines(notification.text))
     if text:
         blocks.append({"type": "section", "text": _plain(text, _TEXT)})
+    guide = list(_runbook(runbook_of(notification)))
+    blocks += guide
     blocks.append({"type": "section", "fields": [_plain(each, _FIELD) for each in fields]})
-    shown = "\n".join(evidence(notification))
+    shown, room = "\n".join(evidence(notification)), _EVIDENCE - sum(len(each["text"]["text"]) for each in guide)
     if shown:
-        blocks.append({"type": "section", "text": _plain(shown, _EVIDENCE)})
+        blocks.append({"type": "section", "text": _plain(shown, room)})
     blocks.append({"type": "context", "elements": [_plain(context(notification), _CONTEXT)]})
     return {"blocks": blocks, **_text(title, notification)}
+
+
+def _runbook(runbook: Runbook | None) -> Iterator[dict[str, Any]]:
+    """Give the link, the one thing here that is markup, and the steps."""
+    if runbook is None:
+        return
+    address = _escape(runbook.address)
+    if 0 < len(address) <= _LINK:
+        yield {"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|Runbook>", "verbatim": True}}
+    else:
+        yield {"type": "section", "text": _plain(f"Runbook: {runbook.link}", _LINK)}
+    if runbook.steps:
+        yield {"type": "section", "text": _plain("\n".join(("First steps", *runbook.numbered())), _STEPS)}
 
 
 def reply(notification: Notification) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from sinks.chat_words import context, cut, evidence, facts, headline, is_link
 from sinks.http import HttpClient, url_secrets
 from sinks.notification import Notification, Pace, one_line
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import runbook_of
 
 PACE = Pace(per_second=1.0, burst=4)
 _CARD_BYTES = 27_000  # Teams refuses what is above 28 kB
@@ -97,7 +98,9 @@ def _message(notification: Notification, part: int) -> dict[str, Any]:
         "msteams": {"width": "Full"},
         "body": list(_blocks(notification, part)),
     }
-    links = [(name, value) for name, value in notification.labels.items() if is_link(value)][:_LINKS]
+    runbook = runbook_of(notification)
+    links = [("Runbook", runbook.address)] if runbook is not None and runbook.address else []
+    links = [*links, *((name, value) for name, value in notification.labels.items() if is_link(value))][:_LINKS]
     if links:
         card["actions"] = [{"type": "Action.OpenUrl", "title": _safe(name, 40), "url": url} for name, url in links]
     content_type = "application/vnd.microsoft.card.adaptive"
@@ -109,6 +112,7 @@ def _blocks(notification: Notification, part: int) -> Iterator[dict[str, Any]]:
     title = _run(headline(notification), _TITLE // part, size="Large", weight="Bolder", color=colour)
     yield _block(title)
     yield from _text(notification.text, _TEXT // part)
+    yield from _runbook(notification, _LINE // part)
     for name, value in list(facts(notification).items())[:_FACTS]:
         named = _run(name, _FACT // part, weight="Bolder")
         named["text"] += ": "
@@ -116,6 +120,19 @@ def _blocks(notification: Notification, part: int) -> Iterator[dict[str, Any]]:
     for line in evidence(notification):
         yield _block(_run(line or "-", _LINE // part, fontType="Monospace", size="Small"), spacing="Small")
     yield _block(_run(context(notification), _FACT // part, size="Small", isSubtle=True))
+
+
+def _runbook(notification: Notification, room: int) -> Iterator[dict[str, Any]]:
+    """Give the first steps; an address is a button, a file is named."""
+    runbook = runbook_of(notification)
+    if runbook is None:
+        return
+    if not runbook.address:
+        yield _block(_run(f"Runbook: {runbook.link}", room))
+    if runbook.steps:
+        yield _block(_run("First steps", room, weight="Bolder"))
+    for step in runbook.numbered():
+        yield _block(_run(step, room), spacing="None")
 
 
 def _text(text: str, room: int) -> Iterator[dict[str, Any]]:
