@@ -316,9 +316,11 @@ class _Builder:
         ]
 
     def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
+        kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}
         return PolicyOptions(
             runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
-            modes={name: kind_of(options).many for name, options in channels.items() if options is not None},
+            modes={name: kind.many for name, kind in kinds.items()},
+            pagers=frozenset(name for name, kind in kinds.items() if kind.acknowledges),
             inhibits=tuple(self._tables("inhibit", InhibitOptions)),
             mutes=tuple(self._tables("mute", MuteOptions)),
         )

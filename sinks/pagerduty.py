@@ -7,6 +7,9 @@ An episode is resolved with the routing key that triggered it: PagerDuty drops a
 one. An escalation opens a second incident (`...:crit`) where the first was opened for a warning, because a
 repeated trigger pages nobody. A de-escalation is not sent: after a person resolved the incident it would open
 a new one.
+
+An alert that a person silences is acknowledged, where it is open. PagerDuty drops what it has no open incident for, so an
+acknowledgement opens none.
 """
 
 import re
@@ -61,11 +64,15 @@ class PagerDuty:
         self._http = HttpClient(name, secrets=(options.routing_key,), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
-        """Trigger, or resolve all that the episode triggered."""
+        """Trigger, or acknowledge or resolve all that the episode triggered."""
+        if notification.reason == "acknowledged":
+            for key, routing_key in _opened(memory).items():
+                self._enqueue(_action("acknowledge", key, routing_key), routing_key)
+            return memory
         if notification.status == "resolved":
             base = {_cut(notification.dedup_key): self._options.routing_key}
             for key, routing_key in list((_opened(memory) or base).items()):
-                self._enqueue(_resolve(key, routing_key), routing_key)
+                self._enqueue(_action("resolve", key, routing_key), routing_key)
                 memory.pop(key, None)
             memory.pop("severity", None)
             return memory
@@ -124,8 +131,8 @@ def _links(notification: Notification) -> dict[str, Any]:
     return {"links": [{"href": runbook.address, "text": "Runbook"}]} if runbook is not None and runbook.address else {}
 
 
-def _resolve(dedup_key: str, routing_key: str) -> bytes:
-    return orjson.dumps({"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key})
+def _action(action: str, dedup_key: str, routing_key: str) -> bytes:
+    return orjson.dumps({"routing_key": routing_key, "event_action": action, "dedup_key": dedup_key})
 
 
 def _details(notification: Notification) -> dict[str, Any]:
