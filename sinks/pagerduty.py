@@ -159,7 +159,8 @@ def _within(body: dict[str, Any]) -> bytes:
 def _links(notification: Notification) -> dict[str, Any]:
     """Give the runbook as a link, where it is an address."""
     runbook = runbook_of(notification)
-    return {"links": [{"href": runbook.address, "text": "Runbook"}]} if runbook is not None and runbook.address else {}
+    link = "" if runbook is None else runbook.link
+    return {"links": [{"href": link, "text": "Runbook"}]} if re.fullmatch(r"https?://\S+", link) else {}
 
 
 def _action(action: str, dedup_key: str, routing_key: str) -> bytes:
