@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import zstandard
 
+from flows.acknowledge import Known, acknowledgements
 from flows.bonds import bonds_of
 from flows.book import Book, Decisions
 from flows.early import Early
@@ -88,6 +89,7 @@ class Alerting:
         self._books = [Book(rule, signal_of(rule, slos), config.environment, labels, notifier) for rule in compiled]
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
+        self._environment, self._pagers = config.environment, policy.pagers
         self._removed = Removed(config.labels, frozenset(metric.dataset for metric in config.metrics))
         self._early = Early(self._books, self._suppression.holds_back)
         self._snapshot: bytes | None = None
@@ -121,9 +123,12 @@ class Alerting:
         judged = [(book, window.judged.get(book.rule.options.name) or book.still()) for book in [*books, *others]]
         steps = [(book.rule.options.name, each.keys, each.after) for book, each in judged]
         quiet = self._suppression.at(result.dataset, result.end, steps)
+        silenced: list[Known] = []
         for number, (book, each) in enumerate(judged):
             if book in due:
-                book.decide(each, quiet[number] if quiet else None, window, out)
+                hushed = quiet[number] if quiet else None
+                book.decide(each, hushed, window, out)
+                silenced += book.silenced(each.keys, hushed)
         transitions, told = self._removed.end(result)
         if transitions or told:
             # Before what a rule of the same name says now: both sorts are stable.
@@ -133,6 +138,8 @@ class Alerting:
         out.told = self._grouping.grouped(out.told, ahead)
         out.messages = self._grouping.messages(out.told, ahead)
         out.messages += self._early.settle(result.dataset, result.end, out.messages)
+        known = acknowledgements(silenced, self._pagers, self._environment, result.end)
+        out.messages += self._grouping.acknowledged(known)
         return out
 
     def hears_silence(self, dataset: str) -> bool:

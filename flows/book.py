@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.acknowledge import Known
 from flows.alert_state import FIRING, INACTIVE, MOVES, NEVER, SEVERITIES, STATES, AlertColumns, Policy, Step, forget, step
 from flows.evaluation import Evaluations
 from flows.event import Event
@@ -327,6 +328,21 @@ class Book:
             labels = self._labels.of(self.rule, key, severity)
             state = STATES[columns.state[place]]
             yield {"rule": self.rule.options.name, "state": state, "start": int(columns.start[place]), "labels": labels}
+
+    def silenced(self, keys: list[str], quiet: NDArray[np.int8] | None) -> Iterable[Known]:
+        """Give the alerts that somebody heard of and that a silence keeps quiet since this barrier, as `Hearing.silenced`."""
+        for key in self._hearing.silenced(keys, quiet):
+            place = bisect_left(self._keys, key)
+            severity = int(self._columns.severity[place]) or int(self._columns.said[place])
+            fingerprint = fingerprint_of(self._environment, key, self.rule.options.name)
+            yield Known(
+                rule=self.rule.options.name,
+                key=key,
+                fingerprint=fingerprint,
+                episode=f"{fingerprint}:{int(self._columns.start[place]) // 1000}",
+                severity=severity,
+                heard=frozenset(self._hearing.told[key]),
+            )
 
     def told(self) -> Iterable[str]:
         """Give the fingerprints of the alerts that somebody has heard of and that are not over."""

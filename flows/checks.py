@@ -43,8 +43,16 @@ def describe(config: Config) -> dict[str, str]:
         "rules": "; ".join(rules) or "none",
         "routes": "; ".join(routes),
         "kept quiet": "; ".join([*inhibits, *(f"mute {name}" for name in mutes)]) or "nothing but by `edgewatch silence`",
+        "runbooks": _runbooks(config),
         "clickhouse": config.clickhouse.url if config.clickhouse else "none",
     }
+
+
+def _runbooks(config: Config) -> str:
+    """Say how many rules have one, and which of these alerts cannot quote."""
+    named = [rule.name for rule in config.rules if rule.runbook]
+    unread = "".join(f"; {name}: {problem}, so its alerts carry no steps" for name, problem in config.unread_runbooks.items())
+    return f"{len(named)} of {len(config.rules)} rules have one{unread}"
 
 
 def _chosen(route: RouteOptions) -> str:

@@ -7,7 +7,7 @@ which fields an expression uses, and the built-in pack for a file without metric
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.rule_checks import rule_problems, slo_problems
-from flows.runbook import first_steps
+from flows.runbook import first_steps, link_of, prefix_problem, steps_problem
 from flows.slo import SloOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS, kind_of
@@ -37,6 +37,7 @@ from sinks.heartbeat import HeartbeatOptions
 _TABLES = (
     "environment",
     "labels",
+    "runbooks",
     "input",
     "window",
     "engine",
@@ -98,7 +99,10 @@ class ConfigErrors(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A whole configuration; `version` identifies its content."""
+    """A whole configuration; `version` identifies its content.
+
+    `unread_runbooks` says by rule why its alerts carry no first steps.
+    """
 
     source: Path
     version: str
@@ -117,6 +121,7 @@ class Config:
     heartbeat: HeartbeatOptions | None
     log_level: str
     policy: PolicyOptions
+    unread_runbooks: Mapping[str, str]
 
     def topic_datasets(self) -> dict[str, str]:
         """Give topic -> dataset."""
@@ -187,6 +192,8 @@ class _Builder:
         rules = expanded(rules, slos, metrics) if sound else rules
         policy = self._policy(rules, channels)
         self._check_inhibits(policy.inhibits, rules)
+        unread = {rule.name: problem for rule in rules if (problem := steps_problem(self._path.parent, rule.runbook))}
+        rules = self._linked(rules)
         if self._read.problems:
             return None
         return Config(
@@ -207,7 +214,15 @@ class _Builder:
             heartbeat=heartbeat,
             log_level=log_level,
             policy=policy,
+            unread_runbooks=unread,
         )
+
+    def _linked(self, rules: list[RuleOptions]) -> list[RuleOptions]:
+        """Give the rules with the links that alerts show of their runbooks."""
+        prefix = self._text("runbooks", "")
+        if problem := prefix_problem(prefix):
+            self._refuse("runbooks", problem)
+        return [replace(rule, runbook=link_of(rule.runbook, prefix)) for rule in rules]
 
     def _text(self, key: str, default: str) -> str:
         value = self._given.get(key, default)
@@ -301,9 +316,11 @@ class _Builder:
         ]
 
     def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
+        kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}
         return PolicyOptions(
             runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
-            modes={name: kind_of(options).many for name, options in channels.items() if options is not None},
+            modes={name: kind.many for name, kind in kinds.items()},
+            pagers=frozenset(name for name, kind in kinds.items() if kind.acknowledges),
             inhibits=tuple(self._tables("inhibit", InhibitOptions)),
             mutes=tuple(self._tables("mute", MuteOptions)),
         )

@@ -147,6 +147,7 @@ def example_text() -> str:
         "# Written by `python -m flows.example`; edit the option classes, not this file.\n"
         'environment = "production"            # part of every alert\'s identity\n'
         'labels = { platform = "example" }     # go on every alert\n'
+        'runbooks = "https://wiki.example.com/edge/"   # what links to runbooks begin with; "": alerts name the files\n'
     )
     foot = '\n[observe]\nlog_level = "info"                    # debug, info, warning or error\n'
     return head + "".join(_table(name, kind) for name, kind in tables) + foot

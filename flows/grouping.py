@@ -9,7 +9,7 @@ Why at the barrier and not by timers: the same windows then make the same groups
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class _Bundle:
     total: int
     said: int = 0
     open: dict[str, str] = field(default_factory=dict)
+    silenced: list[str] = field(default_factory=list)  # fingerprints of the open ones of which nothing was said since
 
     @property
     def severity(self) -> str:
@@ -97,6 +98,23 @@ class Grouping:
                     made.append(self._open(channel, [each.notification for each, _ in unit]))
         return [*_to(told, alone), *(message for message in made if message is not None)]
 
+    def acknowledged(self, given: Iterable[Notification]) -> list[Notification]:
+        """Give what goes out of the acknowledgements of alerts; a bundle is acknowledged once all that is open of it is."""
+        out: list[Notification] = []
+        for each in given:
+            alone = []
+            for channel in each.channels:
+                bundle = self._bundles.get(self._of.get((channel, each.fingerprint), ""))
+                if bundle is None:
+                    alone.append(channel)
+                    continue
+                bundle.silenced.append(each.fingerprint)
+                if bundle.open.keys() <= set(bundle.silenced):
+                    out.append(_of_bundle(each, bundle))
+            if alone:
+                out.append(dataclasses.replace(each, channels=tuple(alone)))
+        return out
+
     def _opens(self, channel: str, told: Told) -> bool:
         """Tell whether a channel hears of an alert that it has not heard of before."""
         speaks = told.notification.status == "firing" and told.notification.reason != "de-escalated"
@@ -147,6 +165,8 @@ class Grouping:
                 del bundle.open[each.fingerprint], self._of[bundle.channel, each.fingerprint]
             else:
                 bundle.open[each.fingerprint] = each.severity
+        spoken = {each.fingerprint for each in news}
+        bundle.silenced = [each for each in bundle.silenced if each not in spoken]
         reasons = {each.reason for each in news if each.status == "firing"} - {"de-escalated"}
         ranked = sorted(news, key=_rank)
         if not bundle.open:
@@ -207,6 +227,23 @@ class Grouping:
             bundle.open = {each: severity for each, severity in bundle.open.items() if each in known}
         self._bundles = {bundle.name: bundle for bundle in found if bundle.open}
         self._of = {(b.channel, each): b.name for b in self._bundles.values() for each in b.open}
+
+
+def _of_bundle(acknowledged: Notification, bundle: _Bundle) -> Notification:
+    """Give the acknowledgement of a bundle, by that of the last of its alerts."""
+    episode = f"{bundle.name}:{bundle.start // 1000}"
+    return dataclasses.replace(
+        acknowledged,
+        id=hashlib.sha256(f"{episode}|{acknowledged.reason}|{acknowledged.at}".encode()).hexdigest()[:32],
+        rule=bundle.rule,
+        key=bundle.key,
+        fingerprint=bundle.name,
+        episode=episode,
+        dedup_key=f"edgewatch/{acknowledged.environment}/group/{episode}",
+        channels=(bundle.channel,),
+        group=bundle.name,
+        severity=bundle.severity,
+    )
 
 
 def _to(told: Sequence[Told], channels: Sequence[Sequence[str]]) -> list[Notification]:

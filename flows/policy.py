@@ -23,11 +23,13 @@ from flows.silence import NoSilences, Silences
 class PolicyOptions:
     """What of a configuration the policy needs.
 
-    `runbooks` are the first steps of each rule's runbook, `modes` how each channel is told of many alerts (MODES of grouping).
+    `runbooks` are the first steps of each rule's runbook, `modes` how each channel is told of many alerts (MODES of grouping),
+    `pagers` the channels that are told when a person silences an alert.
     """
 
     runbooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
+    pagers: frozenset[str] = frozenset()
     inhibits: tuple[InhibitOptions, ...] = ()
     mutes: tuple[MuteOptions, ...] = ()
 

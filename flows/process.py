@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from flows.barrier import Scope
 from flows.board import Board
 from flows.config import Config
 from flows.controls import Controls
+from flows.deployed import say_what_changed
 from flows.engine import Run, Writer, execute
 from flows.firing import FiringFile, closed_of
 from flows.inputs import archive_datasets, open_source
@@ -45,6 +47,8 @@ class Outbox:
         if self._spec.mode == "replay":
             return SegmentWriter(self._folder.segments, state)
         self._spool = Spool(self._folder.spool)
+        if self._spec.mode == "live":
+            say_what_changed(self._spool, self._folder.deployed, self._config, int(time.time() * 1000))
         self.delivery = build_delivery(self._spool, self._config)
         self.delivery.start()
         with_rows = self._config.clickhouse is not None

@@ -41,6 +41,7 @@ class RunFolder:
         self.spec = path / "run.json"
         self.controls = path / "controls.ndjson"
         self.firing = path / "firing.json"
+        self.deployed = path / "deployed.json"
         self.dead_letters = path / "dead_letters.ndjson"
 
     @contextlib.contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.alert_state import FIRING, NOTICES, RECOVERING, Step
-from flows.evaluation import FLAPPING
+from flows.evaluation import FLAPPING, SILENCED
 from flows.judged import Judged
 from flows.rule import WARNING
 
@@ -50,6 +50,7 @@ class Hearing:
         self.told: dict[str, list[str]] = {}
         self._withheld: dict[str, tuple[int, int]] = {}  # the severity last heard (0: none), and what withheld it
         self._flapping: set[str] = set()  # said to be
+        self._silenced: set[str] = set()  # told of, and silenced since
 
     def settle(
         self, judged: Judged, quiet: NDArray[np.int8] | None, now: int, *, flaps: bool
@@ -87,6 +88,16 @@ class Hearing:
             notice[place] = said
         _count(after, np.array(extra, np.int64), now)
         return replace(after, notice=notice, severity=severity), suppressed
+
+    def silenced(self, keys: Sequence[str], quiet: NDArray[np.int8] | None) -> list[str]:
+        """Give the keys of the alerts that somebody heard of and that a silence keeps quiet since this barrier.
+
+        `quiet` (k,) over the sorted `keys` is what keeps each alert quiet.
+        """
+        places = _places(keys, self.told) if quiet is not None else ()
+        now = {keys[place] for place in places if quiet is not None and quiet[place] == SILENCED}
+        new, self._silenced = sorted(now - self._silenced), now
+        return new
 
     def forget(self, gone: Judged) -> Step:
         """Give the step of keys that are forgotten: who heard of an alert that is not over hears of its end, nobody else."""
@@ -146,13 +157,15 @@ class Hearing:
     def to_state(self) -> dict[str, Any]:
         """Give plain values; `load` undoes it."""
         withheld = {key: list(entry) for key, entry in self._withheld.items()}
-        return {"told": self.told, "withheld": withheld, "flapping": sorted(self._flapping)}
+        state = {"told": self.told, "withheld": withheld, "flapping": sorted(self._flapping)}
+        return state | ({"silenced": sorted(self._silenced)} if self._silenced else {})
 
     def load(self, state: dict[str, Any]) -> None:
         """Take what a snapshot has."""
         self.told = state["told"]
         self._withheld = {key: (said, why) for key, (said, why) in state.get("withheld", {}).items()}
         self._flapping = set(state.get("flapping", ()))
+        self._silenced = set(state.get("silenced", ()))
 
 
 def _places(keys: Sequence[str], sought: Iterable[str]) -> set[int]:

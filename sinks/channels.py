@@ -17,6 +17,7 @@ class ChannelKind:
     build: Callable[[str, Any], Channel]
     pace: Pace = UNLIMITED
     unsaid: str = "each"  # see ChannelDestination
+    acknowledges: bool = False  # whether it is told when a person silences an alert that it was told of
     many: str = "each"  # alerts at once: "each" by itself, "digest" by route and group, "storm" beyond a few one for all
 
 
@@ -29,7 +30,12 @@ CHANNELS: dict[str, ChannelKind] = {
     "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once", many="digest"),
     "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build),
     "pagerduty": ChannelKind(
-        options=pagerduty.PagerDutyOptions, build=pagerduty.build, pace=pagerduty.PACE, unsaid="never", many="storm"
+        options=pagerduty.PagerDutyOptions,
+        build=pagerduty.build,
+        pace=pagerduty.PACE,
+        unsaid="never",
+        acknowledges=True,
+        many="storm",
     ),
     "sentry": ChannelKind(options=sentry.SentryOptions, build=sentry.build, pace=sentry.PACE),
     "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once", many="digest"),

@@ -3,7 +3,8 @@
 import itertools
 import re
 
-from sinks.notification import Notification, evidence_lines, key_text, number, one_line, rfc3339
+from sinks.notification import Notification, key_text, number, one_line, rfc3339
+from sinks.runbook import evidence_beside
 
 EVIDENCE_LINES = 10
 _MARKS = {"critical": "\N{LARGE RED CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}"}
@@ -28,8 +29,8 @@ def facts(notification: Notification) -> dict[str, str]:
 
 
 def evidence(notification: Notification) -> list[str]:
-    """Give the first lines of the evidence."""
-    return list(itertools.islice(evidence_lines(notification.evidence), EVIDENCE_LINES))
+    """Give the first lines of the evidence; the runbook has a place of its own."""
+    return list(itertools.islice(evidence_beside(notification), EVIDENCE_LINES))
 
 
 def context(notification: Notification) -> str:

@@ -18,12 +18,15 @@ import orjson
 
 from sinks.chat_words import context, evidence, facts, headline, is_link
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
-from sinks.notification import DeliveryError, Notification, Pace, one_line, rfc3339
+from sinks.notification import DeliveryError, Notification, Pace, rfc3339
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import Runbook, runbook_of
 
 # 30 messages a minute and channel, 5 in 2 s.
 PACE = Pace(per_second=0.5, burst=5)
-# Of 6000 over all: title, description, 12 fields, evidence and footer together stay below.
+# Of 6000 over all: title, description, 12 fields, evidence with the runbook, and footer together stay below.
 _TITLE, _TEXT, _NAME, _VALUE, _FACTS, _EVIDENCE, _FOOTER = 256, 1200, 60, 200, 12, 1000, 200
+_RUNBOOK = 700
 _COLOURS = {"critical": 0xC62828, "warning": 0xF9A825}
 _RESOLVED, _OTHER = 0x2E7D32, 0x607D8B
 _PIECE = re.compile(r"(?P<markup>[\\*_~`|>#+\-\[\]()<@]|:(?=/))|.", re.DOTALL)
@@ -39,12 +42,15 @@ class DiscordOptions:
     webhook_url: str = field(
         repr=False, metadata={"secret": True, "help": "webhook of the channel, ?thread_id=... for a thread"}
     )
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Say what the types cannot."""
         if not re.match(r"https?://[^/\s]", self.webhook_url):
             yield "webhook_url", "is not an http:// or https:// URL"
+        yield from template_problems(self)
 
 
 class Discord:
@@ -53,13 +59,15 @@ class Discord:
     def __init__(self, name: str, options: DiscordOptions) -> None:
         """Open no connection yet."""
         self.name = name
+        self._words = OwnWords(name, options)
         given = options.webhook_url
         self._url = f"{given}{'&' if '?' in given else '?'}wait=true"
         self._http = HttpClient(name, secrets=url_secrets(given), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post it."""
-        answer = self._http.request("POST", self._url, content=orjson.dumps(message(notification)), headers=_HEADERS)
+        content = orjson.dumps(message(self._words.reworded(notification)))
+        answer = self._http.request("POST", self._url, content=content, headers=_HEADERS)
         if not answer.ok:
             raise _refused(self._http, answer)
         return memory
@@ -79,7 +87,7 @@ def message(notification: Notification) -> dict[str, Any]:
         "footer": {"text": _within(context(notification), _FOOTER)},
         "timestamp": rfc3339(notification.at),
     }
-    text = one_line(notification.text)
+    text = "\n".join(text_lines(notification.text))
     if text:
         embed["description"] = fit(text, _TEXT)
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
@@ -114,9 +122,22 @@ def _fields(notification: Notification) -> Iterator[dict[str, Any]]:
         # Labels come from the configuration, not from the logs: an address stays one.
         link = len(value) <= _VALUE and is_link(value) and notification.labels.get(name) == value
         yield {"name": fit(name, _NAME), "value": value if link else fit(value, _VALUE), "inline": True}
+    room, runbook = _EVIDENCE, runbook_of(notification)
+    if runbook is not None:
+        value = _runbook(runbook)
+        room -= _units(value)
+        yield {"name": "Runbook", "value": value, "inline": False}
     lines = evidence(notification)
     if lines:
-        yield {"name": "Evidence", "value": fit("\n".join(lines), _EVIDENCE), "inline": False}
+        yield {"name": "Evidence", "value": fit("\n".join(lines), room), "inline": False}
+
+
+def _runbook(runbook: Runbook) -> str:
+    """Give the link, an address as it is, and the first steps."""
+    link = runbook.address if len(runbook.address) <= _RUNBOOK // 2 else ""
+    link = link or fit(runbook.link, _RUNBOOK // 2)
+    steps = "\n".join(runbook.numbered())
+    return f"{link}\n{fit(steps, _RUNBOOK - _units(link) - 1)}" if steps else link
 
 
 def _refused(http: HttpClient, answer: Answer) -> DeliveryError:

@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 
 from sinks.letter import Letter, Mailbox, mailbox, subject_of
-from sinks.notification import DeliveryError, Notification, Pace, one_line
+from sinks.notification import DeliveryError, Notification, Pace
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems
 from sinks.smtp import PORTS, Reply, SmtpClient, SmtpServer
-from sinks.template import TEXT, TITLE, reworded, template_problems
 
 PACE = Pace(per_second=2.0, burst=10)
 _SEVERITIES = ("critical", "warning")
@@ -94,6 +94,7 @@ class Email:
         """Open no connection yet."""
         self.name = name
         self._options = options
+        self._words = OwnWords(name, options)
         self._sender = mailbox(options.from_)
         server = SmtpServer(
             host=options.host,
@@ -149,9 +150,7 @@ class Email:
         return list(dict.fromkeys([*heard, *to]))
 
     def _letter(self, notification: Notification, memory: dict[str, str]) -> Letter:
-        said = reworded(notification, self._options)
-        if not self._options.text:
-            said = dataclasses.replace(said, text=one_line(said.text))
+        said = self._words.reworded(notification)
         subject = memory.get(_SUBJECT) or subject_of(said, self._options.subject_prefix, self._options.title and said.title)
         return Letter(notification=said, sender=self._sender, to=(), subject=subject)
 

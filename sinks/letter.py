@@ -22,7 +22,8 @@ from importlib import resources
 from itertools import islice
 from typing import Any
 
-from sinks.notification import Notification, evidence_lines, key_text, number, one_line, rfc3339
+from sinks.notification import Notification, key_text, number, one_line, rfc3339
+from sinks.runbook import Runbook, evidence_beside, runbook_of
 from sinks.template import page
 
 _SUBJECT, _TITLE, _TEXT, _NAME, _FACT, _LINE, _PREHEADER = 190, 300, 3000, 80, 300, 300, 180
@@ -128,7 +129,8 @@ def _shown(said: Notification) -> dict[str, Any]:
         "lines": lines if any(lines) else [],
         "preheader": _cut(f"{word}{f', {reason}' if reason else ''}: {' '.join(lines).strip() or title}", _PREHEADER),
         "facts": list(islice(_facts(said), _FACTS)),
-        "evidence": [_cut(line, _LINE) for line in islice(evidence_lines(said.evidence), _LINES)],
+        **_first_steps(runbook_of(said)),
+        "evidence": [_cut(line, _LINE) for line in islice(evidence_beside(said), _LINES)],
         "links": [(_cut(one_line(name), _NAME), link) for name, link in islice(_links(said), _LINKS)],
         "marks": [each for each in (reason, environment, _time(said.at)) if each],
         "episode": _cut(one_line(said.episode), _LINE),
@@ -144,6 +146,14 @@ def _facts(said: Notification) -> Iterator[tuple[str, str]]:
     labels = {name: value for name, value in said.labels.items() if name not in links and name not in said.key}
     for name, value in [*facts.items(), *labels.items()]:
         yield _cut(one_line(name), _NAME), _cut(one_line(value), _FACT)
+
+
+def _first_steps(runbook: Runbook | None) -> dict[str, Any]:
+    """Give the runbook, its address where it has one, and its first steps."""
+    if runbook is None:
+        return {"runbook": "", "address": "", "steps": []}
+    steps = [_cut(step, _LINE) for step in runbook.numbered()]
+    return {"runbook": _cut(runbook.link, _LINE), "address": runbook.address, "steps": steps[:_LINES]}
 
 
 def _links(said: Notification) -> Iterator[tuple[str, str]]:
@@ -164,6 +174,8 @@ def _body(shown: dict[str, Any]) -> bytes:
 def _text(shown: dict[str, Any]) -> str:
     """Write the plain part."""
     parts = [[f"{shown['word'].upper()}: {shown['title']}", " | ".join(shown["marks"])], shown["lines"]]
+    parts.append([*(["First steps"] if shown["steps"] else []), *(f"  {step}" for step in shown["steps"])])
+    parts[-1] += [f"Runbook: {shown['address'] or shown['runbook']}"] if shown["runbook"] else []
     width = max((len(name) for name, _ in shown["facts"] if len(name) <= _WIDTH), default=0)
     parts.append([f"{name:<{width}}  {value}" for name, value in shown["facts"]])
     parts.append([f"  {line}" for line in shown["evidence"]])

@@ -7,6 +7,12 @@ An episode is resolved with the routing key that triggered it: PagerDuty drops a
 one. An escalation opens a second incident (`...:crit`) where the first was opened for a warning, because a
 repeated trigger pages nobody. A de-escalation is not sent: after a person resolved the incident it would open
 a new one.
+
+An alert that a person silences is acknowledged, where it is open. PagerDuty drops what it has no open incident for, so an
+acknowledgement opens none.
+
+With `changes` a start with another configuration is a change event: PagerDuty shows it beside the incidents that follow.
+It has no key there, so an answer that got lost shows it twice.
 """
 
 import re
@@ -18,6 +24,8 @@ import orjson
 
 from sinks.http import HttpClient
 from sinks.notification import Notification, Pace, evidence_lines, key_text, number, one_line, rfc3339
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import runbook_of
 
 # 120 events a minute and integration key, looking 60 s back.
 PACE = Pace(per_second=1.5, burst=20)
@@ -26,6 +34,7 @@ _BODY_BYTES = 512_000
 _DEDUP_KEY = 255
 _SEVERITY = {"critical": "critical", "warning": "warning"}
 _CRITICAL = ":crit"
+_ENQUEUE, _CHANGES = "/v2/enqueue", "/v2/change/enqueue"
 _HEADERS = {"Content-Type": "application/json"}
 
 
@@ -35,6 +44,9 @@ class PagerDutyOptions:
 
     routing_key: str = field(repr=False, metadata={"secret": True, "help": "integration key (Events API v2)"})
     url: str = field(default="https://events.pagerduty.com/v2/enqueue", metadata={"help": "the EU has its own host"})
+    changes: bool = field(default=False, metadata={"help": "a start with another configuration is a change event"})
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -43,6 +55,11 @@ class PagerDutyOptions:
             yield "routing_key", "is empty"
         if not re.match(r"https?://[^/\s]", self.url):
             yield "url", "is not an http:// or https:// URL"
+        elif self.changes and not self.url.endswith(_ENQUEUE):
+            yield "url", f"must end in {_ENQUEUE} with changes: from it follows where change events go"
+        if self.changes and self.routing_key.startswith("R"):
+            yield "changes", "PagerDuty takes none by a routing_key that begins with R; use the integration key of a service"
+        yield from template_problems(self)
 
 
 class PagerDuty:
@@ -52,14 +69,22 @@ class PagerDuty:
         """Open no connection yet."""
         self.name = name
         self._options = options
+        self._words = OwnWords(name, options)
         self._http = HttpClient(name, secrets=(options.routing_key,), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
-        """Trigger, or resolve all that the episode triggered."""
+        """Trigger, or acknowledge or resolve all that the episode triggered; or say what changed."""
+        if notification.reason == "changed":
+            self._enqueue(change_event(notification, self._options.routing_key), self._options.routing_key, change=True)
+            return memory
+        if notification.reason == "acknowledged":
+            for key, routing_key in _opened(memory).items():
+                self._enqueue(_action("acknowledge", key, routing_key), routing_key)
+            return memory
         if notification.status == "resolved":
             base = {_cut(notification.dedup_key): self._options.routing_key}
             for key, routing_key in list((_opened(memory) or base).items()):
-                self._enqueue(_resolve(key, routing_key), routing_key)
+                self._enqueue(_action("resolve", key, routing_key), routing_key)
                 memory.pop(key, None)
             memory.pop("severity", None)
             return memory
@@ -75,12 +100,13 @@ class PagerDuty:
         if base + _CRITICAL in opened or (base in opened and critical and memory.get("severity") == "warning"):
             key = base + _CRITICAL
         routing_key = opened.get(key, self._options.routing_key)
-        self._enqueue(event(notification, key, routing_key), routing_key)
+        self._enqueue(event(self._words.reworded(notification), key, routing_key), routing_key)
         memory[key] = routing_key
         memory.setdefault("severity", "critical" if critical else "warning")
 
-    def _enqueue(self, body: bytes, routing_key: str) -> None:
-        answer = self._http.request("POST", self._options.url, content=body, headers=_HEADERS)
+    def _enqueue(self, body: bytes, routing_key: str, *, change: bool = False) -> None:
+        url = self._options.url.removesuffix(_ENQUEUE) + _CHANGES if change else self._options.url
+        answer = self._http.request("POST", url, content=body, headers=_HEADERS)
         if not answer.ok:
             said = answer.text.replace(routing_key, "***")
             raise self._http.refused(answer, _reason(answer.body).replace(routing_key, "***") or said)
@@ -93,9 +119,8 @@ def build(name: str, options: PagerDutyOptions) -> PagerDuty:
 
 def event(notification: Notification, dedup_key: str, routing_key: str) -> bytes:
     """Give the trigger event; details that do not fit are replaced by a note."""
-    title = one_line(notification.title) or one_line(notification.rule)
     payload: dict[str, Any] = {
-        "summary": title if len(title) <= _SUMMARY else title[: _SUMMARY - 1] + "\N{HORIZONTAL ELLIPSIS}",
+        "summary": _summary(notification),
         "source": f"edgewatch {notification.environment}",
         "severity": _SEVERITY.get(notification.severity, "error"),
         "timestamp": rfc3339(notification.at),
@@ -104,28 +129,47 @@ def event(notification: Notification, dedup_key: str, routing_key: str) -> bytes
         "custom_details": _details(notification),
     }
     body = {"routing_key": routing_key, "event_action": "trigger", "dedup_key": dedup_key}
-    whole: dict[str, Any] = {**body, "client": "edgewatch", "payload": payload, **_links(notification)}
-    out = orjson.dumps(whole)
+    return _within({**body, "client": "edgewatch", "payload": payload, **_links(notification)})
+
+
+def change_event(notification: Notification, routing_key: str) -> bytes:
+    """Give the change event; details that do not fit are replaced by a note."""
+    payload = {
+        "summary": _summary(notification),
+        "source": f"edgewatch {notification.environment}",
+        "timestamp": rfc3339(notification.at),
+        "custom_details": notification.evidence,
+    }
+    return _within({"routing_key": routing_key, "payload": payload})
+
+
+def _summary(notification: Notification) -> str:
+    title = one_line(notification.title) or one_line(notification.rule)
+    return title if len(title) <= _SUMMARY else title[: _SUMMARY - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _within(body: dict[str, Any]) -> bytes:
+    out = orjson.dumps(body)
     if len(out) > _BODY_BYTES:
-        payload["custom_details"] = {"error": f"left out: the event had {len(out)} bytes, {_BODY_BYTES} are allowed"}
-        out = orjson.dumps(whole)
+        body["payload"]["custom_details"] = {"error": f"left out: the event had {len(out)} bytes, {_BODY_BYTES} are allowed"}
+        out = orjson.dumps(body)
     return out
 
 
 def _links(notification: Notification) -> dict[str, Any]:
     """Give the runbook as a link, where it is an address."""
-    runbook = notification.evidence.get("runbook")
-    link = str(runbook.get("link", "")) if isinstance(runbook, dict) else ""
-    return {"links": [{"href": link, "text": "Runbook"}]} if re.match(r"https?://\S+$", link) else {}
+    runbook = runbook_of(notification)
+    link = "" if runbook is None else runbook.link
+    return {"links": [{"href": link, "text": "Runbook"}]} if re.fullmatch(r"https?://\S+", link) else {}
 
 
-def _resolve(dedup_key: str, routing_key: str) -> bytes:
-    return orjson.dumps({"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key})
+def _action(action: str, dedup_key: str, routing_key: str) -> bytes:
+    return orjson.dumps({"routing_key": routing_key, "event_action": action, "dedup_key": dedup_key})
 
 
 def _details(notification: Notification) -> dict[str, Any]:
     return {
-        "text": notification.text,
+        "text": "\n".join(text_lines(notification.text)),
         "reason": notification.reason,
         "value": number(notification.value),
         "threshold": number(notification.threshold),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from sinks.notification import Notification, number, rfc3339
+from sinks.runbook import runbook_of
 
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: Alertmanager's word for an end that is not known
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
@@ -46,6 +47,9 @@ def annotations(notification: Notification) -> dict[str, str]:
         "reason": notification.reason,
         "episode": notification.episode,
     }
+    runbook = runbook_of(notification)
+    if runbook is not None and runbook.address:
+        found["runbook_url"] = runbook.address  # the name that Prometheus' own rules give it
     figures = {"value": notification.value, "threshold": notification.threshold}
     return found | {name: number(value) for name, value in figures.items() if value is not None}
 

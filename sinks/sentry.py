@@ -17,13 +17,15 @@ from typing import Any
 
 import sentry_sdk
 
-from sinks.notification import Notification, Pace, evidence_lines, key_text, one_line, rfc3339
+from sinks.notification import Notification, Pace, key_text, one_line, rfc3339
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import evidence_beside, runbook_of
 from sinks.sentry_wire import SentryWire, client_of, dsn_problem, environment_name, event_of
 
 PACE = Pace(per_second=5.0, burst=20)
 _LEVELS = {"critical": "fatal", "warning": "warning"}
 # A context may hold 8 kB: these stay below, whatever the alphabet.
-_TITLE, _TEXT, _KEY, _LINE, _LINES = 1000, 1400, 300, 190, 10
+_TITLE, _TEXT, _KEY, _LINE, _LINES, _LINK = 1000, 1400, 300, 190, 10, 500
 _TAG_KEY, _TAG_VALUE, _TAGS = 32, 200, 50
 _NOT_IN_A_TAG = re.compile(r"[^a-zA-Z0-9_.:-]")
 
@@ -33,6 +35,8 @@ class SentryOptions:
     """Options of a Sentry channel: one project."""
 
     dsn: str = field(repr=False, metadata={"secret": True, "help": "DSN of the project that takes the alerts"})
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -40,6 +44,7 @@ class SentryOptions:
         problem = dsn_problem(self.dsn)
         if problem:
             yield "dsn", problem
+        yield from template_problems(self)
 
 
 class Sentry:
@@ -48,15 +53,17 @@ class Sentry:
     def __init__(self, name: str, options: SentryOptions) -> None:
         """Open no connection yet."""
         self.name = name
+        self._words = OwnWords(name, options)
         self._wire = SentryWire(name, options.dsn, timeout_ms=options.timeout_ms)
         self._client = client_of(self._wire, options.dsn)
         self._scope = sentry_sdk.Scope(client=self._client)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Send the event; what raises in the transport comes through the SDK."""
+        said = self._words.reworded(notification)
         # Processors that integrations of another client left in the process ask for the current scope's client: ours.
         with sentry_sdk.scope.use_scope(self._scope):
-            sent = self._client.capture_event(event_of(event(notification)), scope=self._scope)
+            sent = self._client.capture_event(event_of(event(said)), scope=self._scope)
         if sent is None:
             raise self._wire.dropped()
         return memory
@@ -81,7 +88,7 @@ def event(notification: Notification) -> dict[str, Any]:
         "fingerprint": ["edgewatch", notification.rule, notification.fingerprint],
         "environment": environment_name(notification.environment),
         "tags": _tags(notification),
-        "contexts": {"alert": _alert(notification), "evidence": _evidence(notification)},
+        "contexts": {"alert": _alert(notification), "evidence": _evidence(notification), **_runbook(notification)},
     }
 
 
@@ -107,11 +114,19 @@ def _alert(notification: Notification) -> dict[str, Any]:
         "key": one_line(key_text(notification.key))[:_KEY],
         "window_end": rfc3339(notification.at),
         "episode": notification.episode,
-        "text": one_line(notification.text)[:_TEXT],
+        "text": "\n".join(text_lines(notification.text))[:_TEXT],
     }
 
 
 def _evidence(notification: Notification) -> dict[str, str]:
     """Give the evidence line by line: Sentry shows a context's entries one a row, and keeps ten of a list."""
-    lines = itertools.islice(evidence_lines(notification.evidence), _LINES)
+    lines = itertools.islice(evidence_beside(notification), _LINES)
     return {f"{number:02d}": line[:_LINE] for number, line in enumerate(lines, 1)}
+
+
+def _runbook(notification: Notification) -> dict[str, dict[str, str]]:
+    runbook = runbook_of(notification)
+    if runbook is None:
+        return {}
+    steps = {f"step {number}": step[:_LINE] for number, step in enumerate(runbook.steps[:_LINES], 1)}
+    return {"runbook": {"link": runbook.link[:_LINK], **steps}}

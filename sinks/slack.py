@@ -17,11 +17,14 @@ import orjson
 
 from sinks.chat_words import context, evidence, facts, headline
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
-from sinks.notification import DeliveryError, Notification, Pace, number, one_line
+from sinks.notification import DeliveryError, Notification, Pace, number
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import Runbook, runbook_of
 
 PACE = Pace(per_second=1.0, burst=5)
-# 50 blocks, 10 000 characters over all: header, text, ten fields, evidence and context together stay below.
+# 50 blocks, 10 000 characters over all: header, text, ten fields, evidence with the runbook, and context stay below.
 _HEADER, _TEXT, _FIELD, _FIELDS, _EVIDENCE, _CONTEXT = 150, 3000, 450, 10, 1800, 300
+_LINK, _STEPS = 600, 700
 _FALLBACK = 3000
 _COSTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SEVERITIES = ("critical", "warning")
@@ -52,6 +55,8 @@ class SlackOptions:
         default_factory=dict,
         metadata={"help": "channel by severity (critical, warning); a webhook has its own"},
     )
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     api_url: str = field(default="https://slack.com/api", metadata={"help": "Web API"})
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
@@ -71,6 +76,7 @@ class SlackOptions:
         for severity in self.channels:
             if severity not in _SEVERITIES:
                 yield "channels", f"{severity!r} is not one of {', '.join(_SEVERITIES)}"
+        yield from template_problems(self)
 
 
 class SlackWebhook:
@@ -80,11 +86,13 @@ class SlackWebhook:
         """Open no connection yet."""
         self.name = name
         self._url = options.webhook_url
+        self._words = OwnWords(name, options)
         self._http = HttpClient(name, secrets=url_secrets(options.webhook_url), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post it."""
-        answer = self._http.request("POST", self._url, content=orjson.dumps(message(notification)), headers=_JSON)
+        content = orjson.dumps(message(self._words.reworded(notification)))
+        answer = self._http.request("POST", self._url, content=content, headers=_JSON)
         said = answer.text
         if answer.ok and said == "ok":
             return memory
@@ -101,11 +109,13 @@ class SlackApi:
         """Open no connection yet."""
         self.name = name
         self._options = options
+        self._words = OwnWords(name, options)
         self._headers = {**_JSON, "Authorization": f"Bearer {options.token}"}
         self._http = HttpClient(name, secrets=(options.token,), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post, or edit and reply; progress goes into `memory` call by call, so that a retry repeats none."""
+        notification = self._words.reworded(notification)
         known = [name.removesuffix("|ts") for name in memory if name.endswith("|ts")]
         target = self._target(notification.severity)
         if not known or (target not in known and notification.reason not in _QUIET):
@@ -180,14 +190,30 @@ def message(notification: Notification) -> dict[str, Any]:
     title = headline(notification)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(title, _HEADER)}]
     fields = [f"{name}\n{value}" for name, value in facts(notification).items()][:_FIELDS]
-    if notification.text.strip():
-        blocks.append({"type": "section", "text": _plain(one_line(notification.text), _TEXT)})
+    text = "\n".join(text_lines(notification.text))
+    if text:
+        blocks.append({"type": "section", "text": _plain(text, _TEXT)})
+    guide = list(_runbook(runbook_of(notification)))
+    blocks += guide
     blocks.append({"type": "section", "fields": [_plain(each, _FIELD) for each in fields]})
-    shown = "\n".join(evidence(notification))
+    shown, room = "\n".join(evidence(notification)), _EVIDENCE - sum(len(each["text"]["text"]) for each in guide)
     if shown:
-        blocks.append({"type": "section", "text": _plain(shown, _EVIDENCE)})
+        blocks.append({"type": "section", "text": _plain(shown, room)})
     blocks.append({"type": "context", "elements": [_plain(context(notification), _CONTEXT)]})
     return {"blocks": blocks, **_text(title, notification)}
+
+
+def _runbook(runbook: Runbook | None) -> Iterator[dict[str, Any]]:
+    """Give the link, the one thing here that is markup, and the steps."""
+    if runbook is None:
+        return
+    address = _escape(runbook.address)
+    if 0 < len(address) <= _LINK:
+        yield {"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|Runbook>", "verbatim": True}}
+    else:
+        yield {"type": "section", "text": _plain(f"Runbook: {runbook.link}", _LINK)}
+    if runbook.steps:
+        yield {"type": "section", "text": _plain("\n".join(("First steps", *runbook.numbered())), _STEPS)}
 
 
 def reply(notification: Notification) -> dict[str, Any]:

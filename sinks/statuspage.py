@@ -22,6 +22,7 @@ from sinks.http import HttpClient
 from sinks.incident_words import closing, incident, update
 from sinks.notebook import LooseNotebook, Notebook
 from sinks.notification import DeliveryError, Notification, Pace
+from sinks.own_words import OwnWords, template_problems
 from sinks.statuspage_api import StatuspageApi
 
 PACE = Pace(per_second=1.0, burst=5)
@@ -51,6 +52,8 @@ class StatuspageOptions:
         default_factory=dict, metadata={"help": "status by rule while it is critical; default major_outage"}
     )
     incidents: str = field(default="propose", metadata={"help": "propose (a person posts them) or auto"})
+    title: str = field(default="", metadata={"help": "template (Jinja) of an incident's name; empty: edgewatch's own"})
+    text: str = field(default="", metadata={"help": "template (Jinja) of what an incident and its updates say"})
     details: bool = field(default=False, metadata={"help": "incidents hold the alert's title and text, with hosts and values"})
     deliver_notifications: bool = field(default=False, metadata={"help": "incidents are mailed to all subscribers"})
     changes_per_hour: int = field(default=10, metadata={"help": "incidents and changes for the worse at most"})
@@ -69,6 +72,7 @@ class StatuspageOptions:
             yield "changes_per_hour", "must be at least 1"
         if not re.match(r"https?://[^/\s]", self.url):
             yield "url", "is not an http:// or https:// URL"
+        yield from template_problems(self, components=["component"])
 
     def _wrong_names(self) -> Iterator[tuple[str, str]]:
         for name, rules in self.map.items():
@@ -89,6 +93,7 @@ class Statuspage:
         self.name = name
         self.notebook: Notebook = LooseNotebook()
         self._options = options
+        self._words = OwnWords(name, options)
         self._clock = clock or SystemClock()
         self._http = HttpClient(name, secrets=(options.api_key,), total=options.timeout_ms / 1000)
         url = f"{options.url.rstrip('/')}/pages/{urllib.parse.quote(options.page, safe='')}"
@@ -138,7 +143,7 @@ class Statuspage:
         posted = "incident" in memory or (self._options.incidents == "auto" and notification.severity == "critical")
         if proposed or (posted and names):
             still = any(board[name].wants for name in names)
-            self._add(notification, closing(notification, names, still=still, details=self._options.details))
+            self._add(notification, closing(notification, names, still=still, **self._said(notification, names)))
         self._keep(board)
 
     def _components(self, notification: Notification) -> list[str]:
@@ -195,7 +200,7 @@ class Statuspage:
 
     def _post(self, board: ComponentBoard, notification: Notification, names: list[str], memory: dict[str, str]) -> None:
         if "incident" in memory:
-            self._add(notification, update(notification, names, details=self._options.details))
+            self._add(notification, update(notification, names, **self._said(notification, names)))
         elif notification.severity == "critical":
             found = self._api.unresolved(notification.episode)
             if found is None and "counted" not in memory:
@@ -212,9 +217,14 @@ class Statuspage:
             self._api.update(found, {**added, **quiet})
 
     def _incident(self, notification: Notification, names: list[str]) -> dict[str, Any]:
-        words = incident(notification, names, self._status(notification), details=self._options.details)
+        words = incident(notification, names, self._status(notification), **self._said(notification, names))
         affected = [self._options.components[name] for name in names if name in self._options.components]
         return {**words, "component_ids": affected, "deliver_notifications": self._options.deliver_notifications}
+
+    def _said(self, notification: Notification, names: list[str]) -> dict[str, Any]:
+        """Give how the page is told: a template that fails is logged, and never spoken of in public."""
+        own, _ = self._words.parts(notification, components=names)
+        return {"own": own, "details": self._options.details}
 
     def _spend(self, board: ComponentBoard, instead: str) -> None:
         """Count a change for the worse; raises where the hour has had its share."""

@@ -17,11 +17,13 @@ import orjson
 from sinks.chat_words import context, cut, evidence, facts, headline, is_link
 from sinks.http import HttpClient, url_secrets
 from sinks.notification import Notification, Pace, one_line
+from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.runbook import runbook_of
 
 PACE = Pace(per_second=1.0, burst=4)
 _CARD_BYTES = 27_000  # Teams refuses what is above 28 kB
 _TITLE, _TEXT, _FACT, _LINE = 300, 3000, 250, 250
-_FACTS, _LINKS = 15, 6
+_FACTS, _LINKS, _LINES = 15, 6, 40
 _COLOURS = {"critical": "Attention", "warning": "Warning"}
 _BRACES = re.compile(r"\{(?=\{)")
 _HEADERS = {"Content-Type": "application/json"}
@@ -38,12 +40,15 @@ class TeamsOptions:
     """Options of a Teams channel: one workflow."""
 
     webhook_url: str = field(repr=False, metadata={"secret": True, "help": "URL of the workflow"})
+    title: str = field(default="", metadata=TITLE)
+    text: str = field(default="", metadata=TEXT)
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Say what the types cannot."""
         if not re.match(r"https?://[^/\s]", self.webhook_url):
             yield "webhook_url", "is not an http:// or https:// URL"
+        yield from template_problems(self)
 
 
 class Teams:
@@ -53,11 +58,13 @@ class Teams:
         """Open no connection yet."""
         self.name = name
         self._url = options.webhook_url
+        self._words = OwnWords(name, options)
         self._http = HttpClient(name, secrets=url_secrets(options.webhook_url), total=options.timeout_ms / 1000)
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Post it."""
-        answer = self._http.request("POST", self._url, content=message(notification), headers=_HEADERS)
+        content = message(self._words.reworded(notification))
+        answer = self._http.request("POST", self._url, content=content, headers=_HEADERS)
         if not answer.ok:
             hint = _HINTS.get(answer.status)
             raise self._http.refused(answer, f"{hint}: {answer.text}" if hint else "")
@@ -91,7 +98,9 @@ def _message(notification: Notification, part: int) -> dict[str, Any]:
         "msteams": {"width": "Full"},
         "body": list(_blocks(notification, part)),
     }
-    links = [(name, value) for name, value in notification.labels.items() if is_link(value)][:_LINKS]
+    runbook = runbook_of(notification)
+    links = [("Runbook", runbook.address)] if runbook is not None and runbook.address else []
+    links = [*links, *((name, value) for name, value in notification.labels.items() if is_link(value))][:_LINKS]
     if links:
         card["actions"] = [{"type": "Action.OpenUrl", "title": _safe(name, 40), "url": url} for name, url in links]
     content_type = "application/vnd.microsoft.card.adaptive"
@@ -102,9 +111,8 @@ def _blocks(notification: Notification, part: int) -> Iterator[dict[str, Any]]:
     colour = "Good" if notification.status == "resolved" else _COLOURS.get(notification.severity, "Default")
     title = _run(headline(notification), _TITLE // part, size="Large", weight="Bolder", color=colour)
     yield _block(title)
-    text = one_line(notification.text)
-    if text:
-        yield _block(_run(text, _TEXT // part))
+    yield from _text(notification.text, _TEXT // part)
+    yield from _runbook(notification, _LINE // part)
     for name, value in list(facts(notification).items())[:_FACTS]:
         named = _run(name, _FACT // part, weight="Bolder")
         named["text"] += ": "
@@ -112,6 +120,29 @@ def _blocks(notification: Notification, part: int) -> Iterator[dict[str, Any]]:
     for line in evidence(notification):
         yield _block(_run(line or "-", _LINE // part, fontType="Monospace", size="Small"), spacing="Small")
     yield _block(_run(context(notification), _FACT // part, size="Small", isSubtle=True))
+
+
+def _runbook(notification: Notification, room: int) -> Iterator[dict[str, Any]]:
+    """Give the first steps; an address is a button, a file is named."""
+    runbook = runbook_of(notification)
+    if runbook is None:
+        return
+    if not runbook.address:
+        yield _block(_run(f"Runbook: {runbook.link}", room))
+    if runbook.steps:
+        yield _block(_run("First steps", room, weight="Bolder"))
+    for step in runbook.numbered():
+        yield _block(_run(step, room), spacing="None")
+
+
+def _text(text: str, room: int) -> Iterator[dict[str, Any]]:
+    """Give a block a line: what a line break within a run becomes is up to the reader's program."""
+    looks: dict[str, str] = {}
+    for line in text_lines(text)[:_LINES]:
+        if line and room > 0:
+            yield _block(_run(line, room), **looks)
+            room -= len(line)
+        looks = {"spacing": "None"} if line else {}
 
 
 def _block(*runs: dict[str, Any], **looks: str) -> dict[str, Any]:

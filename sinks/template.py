@@ -1,20 +1,16 @@
-"""Templates: a channel's own `title` and `text`, in Jinja, in a sandbox that ends.
-
-A channel takes part by two options, `title` and `text`, and two lines: `template_problems(self)` among its problems, and
-`reworded(notification, options)` before it sends. A template that does not compile, or names what is not there, is a problem
-of the configuration; one that fails when it is rendered gives way to edgewatch's own words, with a note: no alert is lost.
+"""Templates: Jinja in a sandbox that ends.
 
 Why more than Jinja's sandbox: that one keeps a template from the process, but lets it count to 10^10 or write a gigabyte.
 Here what can grow or repeat is counted, and what else could (macros, `**`, `center`, `format`) is left out.
 """
 
-import dataclasses
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import jinja2
 from jinja2 import meta, nodes
@@ -24,16 +20,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from sinks import notification as words
-from sinks.notification import Notification, one_line
+from sinks.notification import one_line
 
-TITLE = {"help": "template (Jinja) of the title; empty: edgewatch's own"}
-TEXT = {"help": "template (Jinja) of the text; empty: edgewatch's own"}
-
-_SOURCE, _TITLE, _TEXT, _PAGE = 10_000, 300, 5000, 500_000
+_SOURCE, _TEXT, _PAGE = 10_000, 5000, 500_000
 _ITEMS, _ROUNDS, _SECONDS, _LARGEST = 1000, 10_000, 1.0, 1e18
-_NOTE = 200
+_FILE = "<template>"  # as Jinja calls what is no file
 _BUDGET = " budget"  # with a space: no template can name it
-_FIELDS = tuple(each.name for each in dataclasses.fields(Notification))
 _METHODS = frozenset({"cycle", "endswith", "get", "items", "keys", "lower", "split", "startswith", "strip", "upper", "values"})
 _TAKEN_OVER = """abs capitalize count d default dictsort first float int last length list lower map max min sort sum
 title trim truncate unique upper"""
@@ -46,78 +38,37 @@ _NODES = (
 )
 
 
-class Templated(Protocol):
-    """Options of a channel that takes templates."""
-
-    @property
-    def title(self) -> str:
-        """The title's template, or empty."""
-        ...
-
-    @property
-    def text(self) -> str:
-        """The text's template, or empty."""
-        ...
-
-
 class TemplateError(Exception):
     """What is wrong with a template, for people."""
 
 
-def template_problems(options: Templated) -> Iterator[tuple[str, str]]:
-    """Yield (key, problem) for each template that cannot be used."""
-    for key, source in (("title", options.title), ("text", options.text)):
-        try:
-            _compiled(source, _FIELDS)
-        except TemplateError as error:
-            yield key, f"is not a usable template: {error}"
-
-
-def reworded(notification: Notification, options: Templated) -> Notification:
-    """Give the notification in the templates' words; without templates it stays as it is."""
-    if not options.title and not options.text:
-        return notification
-    told = {name: _clean(getattr(notification, name)) for name in _FIELDS}
-    title, notes = notification.title, []
-    text = one_line(notification.text)
-    if options.title:
-        try:
-            title = _title(options.title, told)
-        except TemplateError as error:
-            notes.append(f"the template of the title failed: {error}")
-    if options.text:
-        try:
-            text = rendered(options.text, told, limit=_TEXT)
-        except TemplateError as error:
-            notes.append(f"the template of the text failed: {error}")
-    said = " ".join([text, *(f"(edgewatch: {one_line(note)[:_NOTE]})" for note in notes)])
-    return dataclasses.replace(notification, title=title, text=said)
+class AbsentError(TemplateError):
+    """A template asked for an entry that is not there this time."""
 
 
 def rendered(source: str, told: Mapping[str, Any], *, limit: int) -> str:
     """Render a plain text of at most `limit` characters; raises `TemplateError`."""
-    return _run(_compiled(source, tuple(told)), told, limit).strip()
+    return _run(compiled(source, tuple(told)), told, limit).strip()
 
 
 def page(source: str, told: Mapping[str, Any]) -> str:
     """Render HTML: every value is escaped. Raises `TemplateError`."""
-    return _run(_compiled(source, tuple(told), html=True), told, _PAGE)
-
-
-def _title(source: str, told: Mapping[str, Any]) -> str:
-    title = one_line(rendered(source, told, limit=_TITLE))
-    if not title:
-        raise TemplateError("it gives no text")
-    return title
+    return _run(compiled(source, tuple(told), html=True), told, _PAGE)
 
 
 def _run(template: jinja2.Template, told: Mapping[str, Any], limit: int) -> str:
     try:
         return "".join(_within(limit, template.generate({**told, _BUDGET: _Budget()})))
-    except TemplateError:
-        raise
     except Exception as error:  # a template is foreign code: whatever it raises, the alert goes out
-        raise TemplateError(str(error) or type(error).__name__) from error
+        kind = AbsentError if isinstance(error, jinja2.UndefinedError) else TemplateError
+        raise kind(f"{_place(error)}{error or type(error).__name__}") from error
+
+
+def _place(error: Exception) -> str:
+    """Name the line of the template, where there is one: Jinja has a traceback speak of it as of a file."""
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == _FILE]
+    return f"line {lines[-1]}: " if lines else ""
 
 
 def _within(limit: int, parts: Iterable[str]) -> Iterator[str]:
@@ -130,20 +81,22 @@ def _within(limit: int, parts: Iterable[str]) -> Iterator[str]:
 
 
 @lru_cache(64)
-def _compiled(source: str, names: tuple[str, ...], *, html: bool = False) -> jinja2.Template:
+def compiled(source: str, names: tuple[str, ...], *, html: bool = False) -> jinja2.Template:
     """Compile a template that knows these names; raises `TemplateError`."""
     sandbox = _HTML if html else _PLAIN
     if len(source) > _SOURCE:
         raise TemplateError(f"it is longer than {_SOURCE} characters")
     try:
-        unknown = sorted(meta.find_undeclared_variables(sandbox.parse(source)) - {"range", *names})
+        tree = sandbox.parse(source)
+        unknown = sorted(meta.find_undeclared_variables(tree) - {"range", *names})
         made = sandbox.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"line {error.lineno}: {error.message}") from error
     except Exception as error:  # Python's own limits: what is nested too deeply, or a number with too many digits
         raise TemplateError(f"it is too complicated ({type(error).__name__})") from error
     if unknown:
-        raise TemplateError(_unknown(unknown[0], names))
+        line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == unknown[0])
+        raise TemplateError(f"line {line}: {_unknown(unknown[0], names)}")
     return made
 
 
@@ -152,13 +105,18 @@ def _unknown(name: str, names: Iterable[str]) -> str:
     return f"unknown name {name!r}; did you mean {near[0]!r}?" if near else f"unknown name {name!r}; known: {', '.join(names)}"
 
 
-def _clean(value: Any) -> Any:
+def absent(name: str) -> jinja2.Undefined:
+    """Give what a template gets for an entry that is not there."""
+    return jinja2.StrictUndefined(name=name)
+
+
+def cleaned(value: Any) -> Any:
     """Take control characters out of all strings: only the template itself breaks lines."""
     if isinstance(value, str):
         return one_line(value[:_TEXT])
     if isinstance(value, Mapping):
-        return {one_line(str(key)): _clean(item) for key, item in value.items()}
-    return [_clean(item) for item in value[:_ITEMS]] if isinstance(value, list | tuple) else value
+        return {one_line(str(key)): cleaned(item) for key, item in value.items()}
+    return [cleaned(item) for item in value[:_ITEMS]] if isinstance(value, list | tuple) else value
 
 
 class _Budget:

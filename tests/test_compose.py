@@ -118,6 +118,7 @@ def test_the_image_holds_what_the_package_is_built_from() -> None:
     copied = [word for line in lines if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     needed = {*project["tool"]["setuptools"]["packages"], project["project"]["readme"]}
+    needed |= {path.rpartition("/")[0] for paths in project["tool"]["setuptools"]["data-files"].values() for path in paths}
     needed |= {"pyproject.toml", "constraints.txt", *project["project"]["license-files"]}
     assert set(copied) == needed
     allowed = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text(encoding="utf-8").split()

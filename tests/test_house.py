@@ -15,6 +15,7 @@ KEPT_TO_THE_LETTER = ROOT / "tests" / "acceptance"
 
 # What flows computes with: neither engine nor clock nor anything outside the process.
 NOUNS = {
+    "acknowledge",
     "alert",
     "alert_state",
     "barrier",

@@ -10,13 +10,18 @@ _SEVERITIES = {"critical", "error", "warning", "info"}
 
 
 class FakePagerDuty(ScriptedServer):
-    """`pages` lists the incidents that were opened, `open` those that are, by (routing key, dedup key)."""
+    """`pages` lists the incidents that were opened, `open` those that are, by (routing key, dedup key).
+
+    `acknowledged` are those of the open ones that somebody took, `changes` the change events.
+    """
 
     def __init__(self, port: int = 0) -> None:
         """Start without incidents."""
         super().__init__(port)
         self.pages: list[tuple[str, str]] = []
         self.open: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self.acknowledged: set[tuple[str, str]] = set()
+        self.changes: list[dict[str, Any]] = []
         self.dropped: list[tuple[str, str]] = []
         self.routing_keys = {ROUTING_KEY}
 
@@ -31,18 +36,27 @@ class FakePagerDuty(ScriptedServer):
             event = seen.json
         except json.JSONDecodeError:
             return _refusal("the body is not JSON")
-        errors = _errors(event, len(seen.body))
+        change = seen.path == "/v2/change/enqueue"
+        errors = (_change_errors if change else _errors)(event, len(seen.body))
         if event.get("routing_key") not in self.routing_keys:
             errors.append("Invalid routing key")
         if errors:
             return _refusal(*errors)
+        if change:
+            self.changes.append(event)
+            return of_json(202, {"status": "success", "message": "Change event processed"})
         key = (event["routing_key"], event.get("dedup_key", ""))
         if event["event_action"] == "trigger":
             if key not in self.open:
                 self.pages.append(key)
             self.open.setdefault(key, []).append(event)
-        elif self.open.pop(key, None) is None:
+        elif key not in self.open:
             self.dropped.append(key)
+        elif event["event_action"] == "acknowledge":
+            self.acknowledged.add(key)
+        else:
+            self.acknowledged.discard(key)
+            del self.open[key]
         return of_json(202, {"status": "success", "message": "Event processed", "dedup_key": key[1]})
 
 
@@ -61,6 +75,18 @@ def _errors(event: dict[str, Any], size: int) -> list[str]:
             errors.append("'summary' is longer than 1024")
         if payload.get("severity") not in _SEVERITIES:
             errors.append("'severity' is invalid")
+    return errors
+
+
+def _change_errors(event: dict[str, Any], size: int) -> list[str]:
+    errors = ["the body is larger than 512 KB"] if size > 512_000 else []
+    if event.get("routing_key", "").startswith("R"):
+        errors.append("this integration takes no change events")
+    errors += [f"'{name}' is not of a change event" for name in sorted(event.keys() - {"routing_key", "payload", "links"})]
+    payload = event.get("payload", {})
+    if not 0 < len(payload.get("summary", "")) <= 1024:
+        errors.append("'summary' is missing or longer than 1024")
+    errors += [f"'{name}' is unknown" for name in sorted(payload.keys() - {"summary", "source", "timestamp", "custom_details"})]
     return errors
 
 

@@ -9,6 +9,7 @@ from tests.fakes.scripted import Answer, ScriptedServer, Seen, of_json
 TOKEN = "xoxb-1111-planted-token"
 HOOK = "/services/T0000/B0000/planted-webhook-secret"
 _TOTAL = 13_200
+_LINK = re.compile(r"<(https?://[^\s<>|]+)\|([^<>|]+)>")
 _MARKUP = re.compile(r"<[^>]*>|&(?!amp;|lt;|gt;)")
 
 
@@ -84,9 +85,10 @@ class FakeSlack(ScriptedServer):
     def _problem(self, body: dict[str, Any]) -> str:
         blocks = body.get("blocks", [])
         texts = [text for block in blocks for text in _texts(block)]
+        marked = [text for block in blocks for text in _texts(block, markup=False)]
         if not body.get("text"):
             return "no_text"
-        if len(body["text"]) > 40_000 or any(_MARKUP.search(text) for text in [*texts, body["text"]]):
+        if len(body["text"]) > 40_000 or any(_MARKUP.search(text) for text in [*marked, body["text"]]):
             return "unescaped"
         if body.get("unfurl_links") is not False:
             return "unfurls"
@@ -98,13 +100,15 @@ class FakeSlack(ScriptedServer):
 def shown(body: dict[str, Any]) -> str:
     """Give a message as people see it."""
     texts = [text for block in body.get("blocks", []) for text in _texts(block)] or [body["text"]]
-    plain = "\n".join(texts)
+    plain = _LINK.sub(r"[\2] \1", "\n".join(texts))
     return plain.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def _texts(block: dict[str, Any]) -> list[str]:
+def _texts(block: dict[str, Any], *, markup: bool = True) -> list[str]:
+    """Give the texts of a block, without markup each less its links, where it may have any."""
     parts = [block.get("text"), *block.get("fields", []), *block.get("elements", [])]
-    return [part["text"] for part in parts if part]
+    links = re.compile("(?!)") if markup else _LINK
+    return [links.sub("", part["text"]) if part["type"] == "mrkdwn" else part["text"] for part in parts if part]
 
 
 def _fits(block: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """What the tests of the sinks share: servers, a spool, a clock."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.pagerduty import FakePagerDuty
 from tests.fakes.slack import FakeSlack
 from tests.fakes.smtp import Certificate, FakeSmtp, certificate
+from tests.sinks.places import Servers
 
 
 @pytest.fixture
@@ -39,6 +41,13 @@ def smtp(localhost: Certificate) -> Iterator[FakeSmtp]:
     """Give a mail server with STARTTLS."""
     with FakeSmtp(localhost) as server:
         yield server
+
+
+@pytest.fixture
+def servers(localhost: Certificate, capsys: pytest.CaptureFixture[str]) -> Iterator[Servers]:
+    """Give the services behind the channels."""
+    with ExitStack() as stack:
+        yield Servers(stack, localhost, capsys)
 
 
 @pytest.fixture

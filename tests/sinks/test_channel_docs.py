@@ -9,10 +9,14 @@ import pytest
 
 from flows.options import ConfigError, Reader, documented
 from sinks.alertmanager import AlertmanagerOptions
+from sinks.console import ConsoleOptions
 from sinks.discord import DiscordOptions
+from sinks.email import EmailOptions
 from sinks.heartbeat import HeartbeatOptions
 from sinks.kafka_topic import KafkaTopicOptions
+from sinks.pagerduty import PagerDutyOptions
 from sinks.sentry import SentryOptions
+from sinks.slack import SlackOptions
 from sinks.statuspage import StatuspageOptions
 from sinks.teams import TeamsOptions
 from sinks.webhook import WebhookOptions
@@ -23,6 +27,10 @@ TEXT = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="
 @pytest.mark.parametrize(
     ("section", "kind"),
     [
+        ("Slack", SlackOptions),
+        ("PagerDuty", PagerDutyOptions),
+        ("Console", ConsoleOptions),
+        ("Email", EmailOptions),
         ("Statuspage", StatuspageOptions),
         ("Sentry", SentryOptions),
         ("Kafka topic", KafkaTopicOptions),

@@ -196,7 +196,7 @@ def test_a_template_that_fails_costs_no_alert(options: EmailOptions, smtp: FakeS
     Email("mail", dataclasses.replace(options, text="{{ labels.owner }}")).send(notification(), {})
     plain = smtp.received[0].part("plain")
     assert "error_rate ratio 0.0731 is above 0.05" in plain
-    assert "(edgewatch: the template of the text failed: 'dict object' has no attribute 'owner')" in plain
+    assert "(edgewatch: the template of the text failed: line 1: 'dict object' has no attribute 'owner')" in plain
 
 
 def test_log_data_draws_no_lines(mail: Email, smtp: FakeSmtp) -> None:

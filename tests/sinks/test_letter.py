@@ -110,6 +110,19 @@ def test_the_page_shows_the_same() -> None:
     assert Page(part(raw, "html")).links == [LINKED["runbook"]]
 
 
+def test_first_steps_come_before_the_facts_and_their_runbook_is_a_button() -> None:
+    runbook = {"link": "https://wiki.example.com/errors.md", "steps": ["Look <b>here</b>.", "Roll back."]}
+    raw = letter(notification(evidence={"runbook": runbook}))
+    assert part(raw, "plain").splitlines()[4:9] == [
+        *("", "First steps", "  1. Look <b>here</b>.", "  2. Roll back.", "Runbook: https://wiki.example.com/errors.md"),
+    ]
+    assert Page(part(raw, "html")).links == [runbook["link"]]
+    shown = " ".join(Page(part(raw, "html")).shown)
+    assert "First steps 1. Look <b>here</b>. 2. Roll back. Runbook" in re.sub(r"\s+", " ", shown)
+    named = letter(notification(evidence={"runbook": {"link": "docs/errors.md", "steps": []}}))
+    assert ("Runbook: docs/errors.md" in part(named, "plain"), Page(part(named, "html")).links) == (True, [])
+
+
 def test_the_headers_keep_answers_away_and_let_readers_filter() -> None:
     mail = read(letter(notification(), to=("a@x.org", "Ops <b@x.org>")))
     got = {name: mail[name] for name in mail.keys() if name not in {"Date", "Content-Type", "MIME-Version"}}  # noqa: SIM118

@@ -126,6 +126,7 @@ def test_a_retried_resolve_skips_what_is_closed(pagerduty: FakePagerDuty) -> Non
     ("link", "links"),
     [
         ("https://wiki.example.com/errors", [{"href": "https://wiki.example.com/errors", "text": "Runbook"}]),
+        ("https://wiki.example.com/(errors)", [{"href": "https://wiki.example.com/(errors)", "text": "Runbook"}]),
         ("docs/errors.md", None),
     ],
 )

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.template import page, reworded, template_problems
+from sinks.notification import Notification
+from sinks.own_words import OwnWords, template_problems
+from sinks.template import page
 from tests.fakes.notifications import notification
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "channels.md"
@@ -27,6 +29,10 @@ class Words:
 
     title: str = ""
     text: str = ""
+
+
+def reworded(said: Notification, words: Words) -> Notification:
+    return OwnWords("chat", words).reworded(said)
 
 
 def text(template: str, **changes: object) -> str:
@@ -64,14 +70,15 @@ def test_what_a_template_can_say(template: str, said: str) -> None:
 
 
 def test_every_field_is_known_and_one_that_is_absent_is_a_dash() -> None:
-    assert [name for name in FIELDS.split() if problems(f"{{{{ {name} }}}}")] == []
+    assert [name for name in FIELDS.split() if problems(f"{{{{ {name} is defined }}}}")] == []
     bare = {"value": None, "threshold": None, "group": None}
     assert text("{{ group }}{{ value }}{{ value|number }}{{ value|percent }}{{ value|duration }}", **bare) == "-----"
 
 
-def test_a_channel_without_templates_says_what_it_always_said() -> None:
-    said = notification(text="as\nit was")
+def test_a_channel_without_templates_says_what_it_always_said_on_one_line() -> None:
+    said = notification()
     assert reworded(said, Words()) is said
+    assert reworded(notification(text="as\nit was"), Words()) == notification(text="as it was")
 
 
 def test_each_template_stands_for_itself() -> None:
@@ -173,8 +180,12 @@ def test_a_template_that_runs_away_is_left(template: str) -> None:
 @pytest.mark.parametrize(
     ("template", "problem"),
     [
-        ("{{ titel }}", "unknown name 'titel'; did you mean 'title'?"),
-        ("{{ zzz }}", "unknown name 'zzz'; known: at, id, rule"),
+        ("{{ titel }}", "line 1: unknown name 'titel'; did you mean 'title'?"),
+        ("one\n{% if title %}\n{{ zzz }}{% endif %}", "line 3: unknown name 'zzz'; known: at, id, rule"),
+        ("one\n\n{{ labels }}", "line 3: a list or table cannot be written"),
+        ("one\n{{ title|percent }}", "line 2: type str doesn't define"),
+        ("{{ value < 'x' }}", "line 1: '<' not supported between"),
+        ("{{ title.encode() }}", "line 1: access to attribute 'encode' of 'str' object is unsafe."),
         ("one\n{{ title|upercase }}", "line 2: No filter named 'upercase'."),
         ("{{ title", "line 1: unexpected end of template"),
         ("{% if value %}", "line 1: Unexpected end of template"),
