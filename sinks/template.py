@@ -95,7 +95,7 @@ def compiled(source: str, names: tuple[str, ...], *, html: bool = False) -> jinj
     except Exception as error:  # Python's own limits: what is nested too deeply, or a number with too many digits
         raise TemplateError(f"it is too complicated ({type(error).__name__})") from error
     if unknown:
-        line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == unknown[0])
+        line = min((node.lineno for node in tree.find_all(nodes.Name) if node.name == unknown[0]), default=1)
         raise TemplateError(f"line {line}: {_unknown(unknown[0], names)}")
     return made
 

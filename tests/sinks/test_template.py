@@ -187,6 +187,7 @@ def test_a_template_that_runs_away_is_left(template: str) -> None:
         ("{{ value < 'x' }}", "line 1: '<' not supported between"),
         ("{{ title.encode() }}", "line 1: access to attribute 'encode' of 'str' object is unsafe."),
         ("one\n{{ title|upercase }}", "line 2: No filter named 'upercase'."),
+        ("{% for x in 'a' or for %}{{ x }}{% endfor %}", "line 1: unknown name 'for'; known: at"),
         ("{{ title", "line 1: unexpected end of template"),
         ("{% if value %}", "line 1: Unexpected end of template"),
         ("{{ a.__class__ }}", "line 1: access to '__class__' is not allowed"),
