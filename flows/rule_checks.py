@@ -27,7 +27,9 @@ def rule_problems(
     metric = metrics.get(rule.metric)
     if metric is None:
         yield "metric", no_such("metric", rule.metric, metrics)
-    elif rule.kind != "absence" and rule.statistic not in metric.statistics():
+    elif rule.kind == "event" and metric.kind != "count":
+        yield "metric", f"{rule.metric} is a {metric.kind}; an event counts records, so it needs a count"
+    elif rule.kind not in ("absence", "event") and rule.statistic not in metric.statistics():
         yield "statistic", f"{rule.metric} has no {rule.statistic!r}; it has: {', '.join(metric.statistics())}"
     elif rule.keys == "groups" and not metric.group_by:
         yield "keys", f"{rule.metric} has no group_by, so there are no groups to judge"

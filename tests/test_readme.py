@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.config import load
+from flows.rule import KINDS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +34,16 @@ def test_the_configuration_of_the_page_on_alerting_is_valid(tmp_path: Path) -> N
     path.write_text(text, encoding="utf-8")
     config = load(path)
     assert [len(each) for each in (config.policy.inhibits, config.policy.mutes, config.routes)] == [1, 1, 2]
+
+
+def test_the_configuration_of_the_page_on_rules_has_every_kind(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "monitor.toml"
+    path.write_text(text, encoding="utf-8")
+    config = load(path)
+    assert {rule.kind for rule in config.rules} == {*KINDS, "slo"}
+    assert {"no_data:failing", "slo:availability", "slo:fast"} <= {rule.name for rule in config.rules}
 
 
 def test_every_target_of_make_it_names_is_there() -> None:
