@@ -1,11 +1,16 @@
 """Checks: what `edgewatch check` says of a configuration, and what it asks the services that it names."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from connectors.native import available
 from flows.config import Config
+from flows.kind_options import Baseline
+from flows.kinds import SLO
 from flows.matcher import parse_match
 from flows.route import RouteOptions
+from flows.rule import RuleOptions
+from flows.slo import DAY_MS, SloOptions
 from sinks.clickhouse import ClickHouse
 from sinks.notification import DeliveryError
 
@@ -28,7 +33,8 @@ class Checked:
 def describe(config: Config) -> dict[str, str]:
     """Say in a few lines what a configuration does."""
     topics = [f"{topic} -> {dataset}" for topic, dataset in config.topic_datasets().items()]
-    rules = [f"{rule.name} ({rule.metric} {rule.statistic}, {_limits(rule)})" for rule in config.rules]
+    slos = {f"{SLO}{slo.name}": slo for slo in config.slos}
+    rules = [f"{rule.name} ({_judged(rule, slos)})" for rule in config.rules]
     routes = [f"{_chosen(route)} -> {', '.join(route.channels)}" for route in config.routes]
     mutes = [mute.name for mute in config.policy.mutes]
     inhibits = [f"{parse_match(each.source)} quiets {parse_match(each.target)}" for each in config.policy.inhibits]
@@ -60,11 +66,33 @@ def _chosen(route: RouteOptions) -> str:
     return f"{severities} of {parse_match(route.match)}" if route.match else severities
 
 
-def _limits(rule: object) -> str:
-    thresholds = rule.thresholds  # type: ignore[attr-defined]
-    side = "above" if rule.above else "below"  # type: ignore[attr-defined]
-    pairs = (("warning", thresholds.warning), ("critical", thresholds.critical))
-    return ", ".join(f"{name} {side} {value:g}" for name, value in pairs if value is not None)
+def _judged(rule: RuleOptions, slos: Mapping[str, SloOptions]) -> str:
+    """Say what a rule judges."""
+    what = f"{rule.metric} {rule.statistic}"
+    match rule.kind:
+        case "absence":
+            return f"{rule.metric} silent, {_limits(rule, 'from', 1)} windows"
+        case "composite":
+            return f"{'all' if rule.all_ else 'any'} of {', '.join(rule.members)}"
+        case "slo":
+            slo = slos[rule.name]
+            return f"{slo.metric}, {slo.objective * 100:g} % over {slo.period_ms // DAY_MS} d"
+        case "event":
+            return f"each {rule.metric}, at once"
+        case "budget":
+            return f"{what}, {len(rule.budgets)} budgets by {rule.by}"
+        case "capacity":
+            return f"{what} of {rule.capacity:g}, {_limits(rule, 'above')}"
+        case "change":
+            baseline = rule.baseline or Baseline()
+            side = "above" if rule.above else "below"
+            return f"{what} against {baseline.looks_at} {baseline.against}, {baseline.measure} {_limits(rule, side)}"
+    return f"{what}, {_limits(rule, 'above' if rule.above else 'below')}"
+
+
+def _limits(rule: RuleOptions, side: str, more: int = 0) -> str:
+    pairs = (("warning", rule.thresholds.warning), ("critical", rule.thresholds.critical))
+    return ", ".join(f"{name} {side} {value + more:g}" for name, value in pairs if value is not None)
 
 
 def online_checks(config: Config) -> list[Checked]:

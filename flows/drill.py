@@ -5,6 +5,7 @@ Status pages are left out: what they show is public.
 """
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -70,7 +71,14 @@ def notifications(config: Config, name: str, *, severity: str, at: int) -> list[
     key = canonical(dict.fromkeys(metric.group_by if rule.keys != "total" else (), "drill")).decode()
     code = CRITICAL if severity == "critical" else WARNING
     fired = _saying(rule, config.environment, key, code, at)
-    over = replace(fired, reason="resolved", number=1, value=rule.shown(rule.recover), peak=fired.value, breaches=1)
+    over = replace(
+        fired,
+        reason="resolved",
+        number=1,
+        value=rule.shown(rule.recover if math.isfinite(rule.recover) else 0.0),
+        peak=fired.value,
+        breaches=1,
+    )
     told = notifier.build(fired, frozenset())
     return [_marked(told.notification), _marked(notifier.build(over, told.heard).notification)]
 
@@ -89,7 +97,7 @@ def _saying(rule: Rule, environment: str, key: str, severity: int, at: int) -> S
         number=0,
         reason="first",
         severity=severity,
-        value=rule.shown(limit + abs(limit) * 0.5 * rule.sign),
+        value=rule.shown(limit + (abs(limit) * 0.5 or 1.0) * rule.sign),
         count=1000,
         level=SEVERITIES[severity] or "",
         peak=None,

@@ -106,7 +106,7 @@ def evidence_words(saying: "Saying", now: str) -> str:
         case "absence":
             return _silent(facts.get("absence", {}))
         case "slo":
-            return _burnt(saying, facts.get("slo"))
+            return _burnt(saying, facts.get("slo"), now)
         case "composite":
             states = facts.get("composite", {}).get("rules", {})
             return ", ".join(f"{name}: {state}" for name, state in states.items()) or "none of its rules was judged"
@@ -146,7 +146,7 @@ def clear_words(saying: "Saying") -> str:
 def _changed(saying: "Saying", baseline: dict[str, Any] | None, now: str) -> str:
     metric, statistic = saying.rule.options.metric, saying.rule.options.statistic
     if baseline is None:
-        return f"{metric} {statistic}: too little is known of before"
+        return f"{metric} {statistic} was {now} {_baseline(saying.rule)}"
     measured, middle = (amount(baseline[name], *measure_of(saying.rule), 5) for name in ("measured", "value"))
     much = f"{now} from" if now.endswith("deviations") else f"{now}"
     return f"{metric} {statistic} was {measured} ({_records(saying.count)}): {much} {baseline['against']} ({middle})"
@@ -155,7 +155,7 @@ def _changed(saying: "Saying", baseline: dict[str, Any] | None, now: str) -> str
 def _used(saying: "Saying", capacity: dict[str, Any] | None, now: str) -> str:
     metric, statistic = saying.rule.options.metric, saying.rule.options.statistic
     if capacity is None:
-        return f"{metric} {statistic}: no data"
+        return f"{metric} {statistic} was {now} of capacity"
     measured, whole = (amount(capacity[name], *measure_of(saying.rule), 5) for name in ("measured", "capacity"))
     target = amount(saying.rule.options.target, "ratio", "", 3)
     advice = f"{capacity['desired_factor']:g} times as much capacity brings it to {target}"
@@ -172,9 +172,9 @@ def _silent(absence: dict[str, Any]) -> str:
     return f"No record {since}, for {_windows(absence['windows'])}; {whose}"
 
 
-def _burnt(saying: "Saying", slo: dict[str, Any] | None) -> str:
+def _burnt(saying: "Saying", slo: dict[str, Any] | None, now: str) -> str:
     if slo is None:
-        return "No record"
+        return f"The error budget burns {now} too fast"
     burning = [each for each in slo["burn_rates"] if min(each["long"], each["short"]) > each["limit"]]
     whole = slo["watched_ms"] >= slo["period_ms"]
     budget = f"the budget of {'' if whole else 'the '}{duration(slo['watched_ms'])}{'' if whole else ' watched so far'}"

@@ -1,14 +1,16 @@
 """A drill: a marked alert goes through real channels over HTTP and is resolved; what does not arrive is said."""
 
 import json
+import re
 
 import pytest
 
-from flows.config import load
-from flows.drill import notifications
+from flows.config import load, loads
+from flows.drill import notifications, severities_of
+from flows.rule import KINDS
 from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
 from tests.fakes.slack import FakeSlack
-from tests.runs import edgewatch
+from tests.runs import ROOT, edgewatch
 
 CONFIG = """
 [input.kafka]
@@ -99,3 +101,15 @@ def test_a_drill_is_told_from_the_real_alert(places):
     assert fired.episode == over.episode
     assert fired.id != over.id
     assert "This is a drill" in fired.text
+
+
+def test_a_rule_of_every_kind_can_be_drilled(tmp_path):
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    config = loads(text, tmp_path / "monitor.toml")
+    said = {rule.name: notifications(config, rule.name, severity=severities_of(rule)[0], at=0) for rule in config.rules}
+    assert {rule.kind for rule in config.rules} == {*KINDS, "slo"}
+    assert all([each.status for each in both] == ["firing", "resolved"] for both in said.values())
+    title = "DRILL: SLO availability on drill: error budget burns 9 times too fast (critical above 6 times)"
+    assert said["slo:availability"][0].title == title
+    assert said["users_feel_it"][1].title == "DRILL: Users feel it on drill: not all of its rules fire any more"
