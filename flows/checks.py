@@ -66,7 +66,7 @@ def _chosen(route: RouteOptions) -> str:
     return f"{severities} of {parse_match(route.match)}" if route.match else severities
 
 
-def _judged(rule: RuleOptions, slos: Mapping[str, SloOptions]) -> str:
+def _judged(rule: RuleOptions, slos: Mapping[str, SloOptions]) -> str:  # noqa: PLR0911 (one return a kind)
     """Say what a rule judges."""
     what = f"{rule.metric} {rule.statistic}"
     match rule.kind:
