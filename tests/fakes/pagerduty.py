@@ -10,7 +10,10 @@ _SEVERITIES = {"critical", "error", "warning", "info"}
 
 
 class FakePagerDuty(ScriptedServer):
-    """`pages` lists the incidents that were opened, `open` those that are, by (routing key, dedup key)."""
+    """`pages` lists the incidents that were opened, `open` those that are, by (routing key, dedup key).
+
+    `log` says of each incident that was opened or closed: routing key, dedup key and event, in order.
+    """
 
     def __init__(self, port: int = 0) -> None:
         """Start without incidents."""
@@ -18,6 +21,7 @@ class FakePagerDuty(ScriptedServer):
         self.pages: list[tuple[str, str]] = []
         self.open: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.dropped: list[tuple[str, str]] = []
+        self.log: list[tuple[str, str, str]] = []
         self.routing_keys = {ROUTING_KEY}
 
     @property
@@ -40,9 +44,12 @@ class FakePagerDuty(ScriptedServer):
         if event["event_action"] == "trigger":
             if key not in self.open:
                 self.pages.append(key)
+                self.log.append((*key, "trigger"))
             self.open.setdefault(key, []).append(event)
         elif self.open.pop(key, None) is None:
             self.dropped.append(key)
+        else:
+            self.log.append((*key, "resolve"))
         return of_json(202, {"status": "success", "message": "Event processed", "dedup_key": key[1]})
 
 
