@@ -12,6 +12,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.pagerduty import FakePagerDuty
 from tests.fakes.slack import FakeSlack
 from tests.fakes.smtp import Certificate, FakeSmtp, certificate
+from tests.sinks.conformance.entry import Entry, There
 
 
 @pytest.fixture
@@ -39,6 +40,13 @@ def smtp(localhost: Certificate) -> Iterator[FakeSmtp]:
     """Give a mail server with STARTTLS."""
     with FakeSmtp(localhost) as server:
         yield server
+
+
+@pytest.fixture
+def there(entry: Entry, request: pytest.FixtureRequest) -> Iterator[There]:
+    """Give the counterpart of the entry that the test asks, running."""
+    with entry.open(request) as opened:
+        yield opened
 
 
 @pytest.fixture

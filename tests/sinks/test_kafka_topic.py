@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError
 
 from flows.options import Reader
 from sinks.delivery import ChannelDestination, Delivery
@@ -47,26 +47,14 @@ def refused(there: KafkaTopic, said: Notification | None = None) -> DeliveryErro
     return raised.value
 
 
-def held(brokers: str, topic: str, partition: int = 0) -> list[Message]:
-    """Give all messages of a partition."""
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "log_level": 0})
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-    consumer.assign([TopicPartition(topic, partition, low)])
-    found: list[Message] = []
-    while len(found) < high - low:
-        found += [message for message in consumer.consume(100, 0.2) if message.error() is None]
-    consumer.close()
-    return found
-
-
 def ids(brokers: str, topic: str) -> list[str]:
-    return [json.loads(message.value() or b"")["id"] for message in held(brokers, topic)]
+    return [json.loads(message.value() or b"")["id"] for message in topics.held(brokers, topic)]
 
 
 def test_a_notification_arrives_as_its_canonical_line_under_its_fingerprint(brokers: str, topic: Callable[..., str]) -> None:
     name = topic(1)
     assert channel(brokers, name).send(notification(), {"kept": "x"}) == {"kept": "x"}
-    (got,) = held(brokers, name)
+    (got,) = topics.held(brokers, name)
     assert (got.value(), got.key()) == (notification().line()[:-1], b"0123456789abcdef")
     assert dict(got.headers() or []) == {
         "id": b"a" * 32,
@@ -82,7 +70,7 @@ def test_an_alert_stays_in_order_on_one_partition_and_alerts_spread(brokers: str
     for said in story("first", "repeat", "escalated", "resolved"):
         for key in keys:
             there.send(dataclasses.replace(said, fingerprint=key), {})
-    parts = [held(brokers, name, partition) for partition in range(4)]
+    parts = [topics.held(brokers, name, partition) for partition in range(4)]
     told = {
         key: [(n, json.loads(m.value())["reason"]) for n, part in enumerate(parts) for m in part if m.key() == key.encode()]
         for key in keys
