@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sinks.channels import CHANNELS, destinations, kind_of
+from sinks.notebook import KeepsNotebook
 from sinks.notification import Channel, DeliveryError, Notification
 from tests.fakes.notifications import notification, story
 from tests.sinks.conformance.entry import Case, Entry, NotMeant, There
@@ -26,15 +27,30 @@ def refused(channel: Channel, memory: dict[str, str], said: Notification | None 
     return raised.value
 
 
-def meets(entry: Entry, there: There, case: Case, *, patient: bool = True) -> tuple[Channel, DeliveryError, dict[str, str]]:
-    """Let a channel meet a fault; gives the channel, its error, and what it remembers."""
+def channel_of(entry: Entry, there: There, case: Case) -> Channel:
+    """Give the channel that a case is for: its options changed, its patience short where it waits in vain."""
     given = there.options if case.change is None else case.change(there.options)
-    channel = entry.channel(given, **({} if patient else {"timeout_ms": entry.patience_ms}))
+    return entry.channel(given, **({"timeout_ms": entry.patience_ms} if case.slow else {}))
+
+
+def meets(
+    entry: Entry, there: There, case: Case, usual: Channel | None = None
+) -> tuple[Channel, DeliveryError, dict[str, str]]:
+    """Let a channel meet a fault, the `usual` one where the case asks for no other; gives it, its error and its memory."""
+    channel = usual if usual and not (case.slow or case.change) else channel_of(entry, there, case)
     memory: dict[str, str] = {}
     there.meet(case.fault)
     error = refused(channel, memory)
     there.mend()
     return channel, error, memory
+
+
+def sent(entry: Entry, there: There, before: Channel, memory: dict[str, str]) -> dict[str, str]:
+    """Send it again, by a channel that waits as long as usual."""
+    channel = entry.channel(there.options)
+    if isinstance(channel, KeepsNotebook) and isinstance(before, KeepsNotebook):
+        channel.notebook = before.notebook
+    return channel.send(notification(), memory)
 
 
 def whom(there: There) -> list[tuple[str, str]]:
@@ -62,17 +78,18 @@ def test_configured_channels_become_destinations_under_their_names() -> None:
 
 @pytest.mark.parametrize("entry", every())
 def test_each_answer_is_retried_or_final(entry: Entry, there: There) -> None:
-    """One counterpart meets them all; what was refused was told to nobody, and the next attempt is taken."""
+    """One channel meets them all; what was refused was told to nobody, and its next attempt is taken."""
     assert not isinstance(entry.answers, NotMeant)
     at_once = [case for case in entry.answers if " at call " not in case.name]
     got, want = {}, {}
+    channel = entry.channel(there.options)
     for case in at_once:
-        _, error, _ = meets(entry, there, case)
+        error = meets(entry, there, case, channel)[1]
         want[case.name] = (case.retried, case.code or error.code, True)
         got[case.name] = (error.retryable, error.code, case.words in str(error) and "planted" not in f"{error} {error.code}")
     assert {name: found for name, found in got.items() if found != want[name]} == {}
     assert whom(there) == []
-    entry.channel(there.options).send(notification(), {})
+    channel.send(notification(), {})
     assert whom(there) == [("high_error_rate", "firing")]
 
 
@@ -97,17 +114,17 @@ def test_who_says_when_to_come_again_is_heard(entry: Entry, case: Case, there: T
 @pytest.mark.parametrize(("entry", "case"), each("breaks"))
 def test_a_time_out_or_a_broken_connection_is_retried_and_repeats_little(entry: Entry, case: Case, there: There) -> None:
     """Whether it broke before or after the message was taken: what can be recognised is read once, else twice at most."""
-    channel, error, memory = meets(entry, there, case, patient=False)
+    channel, error, memory = meets(entry, there, case)
     assert (error.retryable, error.code if case.code else "", case.words in str(error)) == (True, case.code, True)
     before = len(there.told())
-    channel.send(notification(), memory)
+    sent(entry, there, channel, memory)
     assert whom(there) == [("high_error_rate", "firing")] * (entry.repeats if before else 1)
     assert there.wrong() == []
 
 
 @pytest.mark.parametrize(("entry", "case"), each("away"))
 def test_nobody_there_is_an_error_of_its_own(entry: Entry, case: Case, there: There) -> None:
-    channel = entry.channel(there.options, **({} if entry.kind == "console" else {"timeout_ms": entry.patience_ms}))
+    channel = channel_of(entry, there, case)
     there.leave()
     error = refused(channel, {})
     assert (error.retryable, error.code, case.words in str(error)) == (case.retried, case.code, True)
@@ -127,8 +144,8 @@ def test_no_error_log_or_representation_holds_a_secret(
 ) -> None:
     assert not isinstance(entry.secrets, NotMeant)
     with caplog.at_level(logging.DEBUG):
-        channel, error, _ = meets(entry, there, case, patient=False)
-        channel.send(notification(), {})
+        channel, error, memory = meets(entry, there, case)
+        sent(entry, there, channel, memory)
     assert error.retryable == case.retried
     chain: list[BaseException | None] = [error, error.__cause__]
     if not error.__suppress_context__:
@@ -147,7 +164,8 @@ def _deep(options: Any) -> str:
 @pytest.mark.parametrize(("entry", "mark"), each("injections"))
 def test_log_data_injects_nothing(entry: Entry, mark: str, there: There) -> None:
     text = f"before {mark} behind"
-    channel, memory = entry.channel(there.options), {}
+    channel = entry.channel(there.options)
+    memory: dict[str, str] = {}
     for said in story("first", "repeat", "resolved"):
         named = {"title": text, "text": text, "key": {"path": text, text: "x"}, "labels": {text: text}}
         exemplars = [{"reason": text, "ray_id": text, "event_time": text}]

@@ -80,27 +80,6 @@ def test_an_alert_stays_in_order_on_one_partition_and_alerts_spread(brokers: str
     assert sum(map(bool, parts)) > 1
 
 
-def test_a_topic_that_is_not_there_is_final_and_named(brokers: str) -> None:
-    error = refused(channel(brokers, "not-there", timeout_ms=2000))
-    assert (error.retryable, error.code) == (False, "UNKNOWN_TOPIC_OR_PART")
-    assert str(error) == "kafka: topic not-there: Broker: Unknown topic or partition"
-
-
-@pytest.mark.parametrize("size", [30_000, 3_000_000])
-def test_a_message_that_is_too_large_is_final_and_the_next_one_goes(brokers: str, topic: Callable[..., str], size: int) -> None:
-    """The smaller one is refused by the broker, the larger one by the client."""
-    name = topic(1, max_message_bytes=20_000)
-    there = channel(brokers, name)
-    error = refused(there, notification(text="x" * size))
-    there.send(notification(), {})
-    assert (error.retryable, error.code, ids(brokers, name)) == (False, "MSG_SIZE_TOO_LARGE", ["a" * 32])
-
-
-def test_a_broker_that_is_not_there_is_retried_and_named() -> None:
-    error = refused(channel("127.0.0.1:9", "alerts", timeout_ms=1000))
-    assert (error.retryable, error.code, "127.0.0.1:9" in str(error)) == (True, "_TRANSPORT", True)
-
-
 @pytest.mark.slow
 def test_what_waited_for_a_broker_arrives_in_order(own_broker: OwnBroker, spool: Spool, clock: ManualClock) -> None:
     """Killed, then started again, then frozen: what was in flight may come twice, nothing is lost or overtakes."""
@@ -173,16 +152,6 @@ def test_a_password_opens_the_door_and_a_wrong_one_is_final_and_shown_nowhere(
 def test_what_only_a_person_can_mend_is_not_retried(code: int, retried: bool) -> None:  # noqa: FBT001
     got = channel("127.0.0.1:9", "alerts")._error(KafkaError(code))
     assert (got.retryable, got.code) == (retried, KafkaError(code).name())
-
-
-def test_a_client_that_is_broken_for_good_is_made_anew(brokers: str, topic: Callable[..., str]) -> None:
-    name = topic(1)
-    there = channel(brokers, name)
-    there.send(notification(), {})
-    first = there._producer
-    there._error(KafkaError(KafkaError._FATAL, "broken", True))
-    there.send(notification(id="b" * 32), {})
-    assert (there._producer is not first, ids(brokers, name)) == (True, ["a" * 32, "b" * 32])
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ class Case:
     code: str = ""
     words: str = ""
     wait: tuple[float, float] | None = None
+    slow: bool = False  # the attempt ends by its time: it is given `Entry.patience_ms`
 
 
 Cases = tuple[Case, ...] | NotMeant

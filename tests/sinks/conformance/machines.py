@@ -1,6 +1,7 @@
 """Machines: Alertmanager, a webhook, PagerDuty, Sentry: what takes alerts as data."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,10 @@ def _event_text(event: dict[str, Any]) -> str:
     return "\n".join(map(str, [event["message"], *event["tags"].values(), *rows]))
 
 
+def _of_another_key(options: Any) -> Any:
+    return replace(options, dsn=options.dsn.replace(sentry.KEY, "planted-wrong"))
+
+
 ALERTMANAGER = Entry(
     name="alertmanager",
     kind="alertmanager",
@@ -149,7 +154,7 @@ SENTRY = Entry(
     open=_sentry,
     secrets=(sentry.KEY,),
     answers=answers(
-        Case(name="another key", change=lambda o: to(dsn=o.dsn.replace(sentry.KEY, "planted-wrong"))(o), retried=False),
+        Case(name="another key", change=_of_another_key, retried=False, words="bad sentry DSN public key"),
     ),
     waits=(
         *waits(),

@@ -64,7 +64,7 @@ def _told(received: Received) -> Told:
 def _wrong(received: Received) -> Iterator[str]:
     """Find headers that are not ours, tags that the page does not have by itself, and control characters."""
     mail = received.mail
-    yield from (name for name in mail if name not in _HEADERS)
+    yield from (name for name, value in mail.items() if name not in _HEADERS or not str(value).isprintable())
     html, plain = received.part("html"), received.part("plain")
     yield from (tag for tag in ("<script", '<a href="https://evil', "<img", 'onerror="') if tag in html)
     yield from (f"a control character: {c!r}" for c in set(html + plain) if not c.isprintable() and c not in "\r\n")
@@ -86,11 +86,12 @@ def _breaks() -> Iterator[Case]:
     codes = {"silent": "timeout", "close": "network", "reset": "network"}
     for step in (*_STEPS, "EHLO"):
         for fault, code in codes.items():
-            yield Case(name=f"{fault} at {step}", fault={step: fault}, retried=True, code=code)
+            yield Case(name=f"{fault} at {step}", fault={step: fault}, retried=True, code=code, slow=fault == "silent")
     for fault, code in codes.items():
-        words = "may have arrived"
-        yield Case(name=f"{fault} after the mail", fault={"end": f"taken, {fault}"}, retried=True, code=code, words=words)
-    yield Case(name="drip", fault={"MAIL": "drip"}, retried=True, code="timeout", words="took too long")
+        taken = {"end": f"taken, {fault}"}
+        words, slow = "may have arrived", fault == "silent"
+        yield Case(name=f"{fault} after the mail", fault=taken, retried=True, code=code, words=words, slow=slow)
+    yield Case(name="drip", fault={"MAIL": "drip"}, retried=True, code="timeout", words="took too long", slow=True)
 
 
 EMAIL = Entry(

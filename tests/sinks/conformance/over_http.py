@@ -91,6 +91,7 @@ def breaks(calls: int = 1) -> tuple[Case, ...]:
             fault=(call, Answer(202, b"{}" * 10, fault=fault)),
             retried=True,
             code=_CODES.get(fault, "timeout"),
+            slow=fault not in _CODES,
         )
         for fault in faults
         for call in range(calls)

@@ -25,7 +25,7 @@ def _opened(incidents: str) -> Callable[[pytest.FixtureRequest], AbstractContext
         given = {"api_key": API_KEY, "page": PAGE, "components": COMPONENTS, "url": page.api_url}
         return serving(
             page,
-            StatuspageOptions(**given, incidents=incidents),
+            StatuspageOptions(**given, incidents=incidents, details=True),
             told=lambda: _components(page) if incidents == "propose" else _incidents(page),
             shown=lambda: _shown(page),
             wrong=lambda: _wrong(page, incidents),
@@ -51,7 +51,7 @@ def _shown(page: FakeStatuspage) -> str:
 def _wrong(page: FakeStatuspage, incidents: str) -> list[str]:
     """Find markup in public, mails to subscribers, and incidents that nobody asked for."""
     words = [word for each in page.incidents for word in (each["name"], *each["updates"])]
-    found = [word for word in words if "<" in word or not word.isprintable()]
+    found = [word for word in words if "<" in word or not word.replace("\n\n", "").isprintable()]
     if incidents == "propose" and page.incidents:
         found.append("posted by itself")
     return found + page.mailed
@@ -99,6 +99,7 @@ POSTING = dataclasses.replace(
         *_false_success(),
         Case(name="no list of incidents", fault=(2, Answer(200, b'{"error": "no"}')), retried=True, code="no_json"),
     ),
-    reads=("Problems with api", "Automated monitoring has found problems with api. We are investigating.", "major_outage"),
+    reads=("Problems with api", "high_error_rate on api.example.com", "0.0731", "major_outage"),
+    shows_logs=True,
     moved=to(map={"api": ("another_rule",)}, incidents="propose"),
 )

@@ -69,10 +69,13 @@ def _answers() -> Iterator[Case]:
     for code in _FINAL:
         yield Case(name=KafkaError(code).name(), fault=code, retried=False, code=KafkaError(code).name())
     for code in _TRIED_AGAIN:
-        soon = to(timeout_ms=_PATIENCE_MS)
-        yield Case(name=KafkaError(code).name(), fault=code, change=soon, retried=True, code="_MSG_TIMED_OUT")
+        yield Case(name=KafkaError(code).name(), fault=code, retried=True, code="_MSG_TIMED_OUT", slow=True)
     for code in _SAID:
         yield Case(name=KafkaError(code).name(), fault=code, retried=True, code=KafkaError(code).name())
+
+
+def _broken(fault: str, words: str) -> Case:
+    return Case(name=fault, fault=fault, retried=True, words=words, slow=True)
 
 
 KAFKA = Entry(
@@ -83,14 +86,14 @@ KAFKA = Entry(
     answers=tuple(_answers()),
     waits=NotMeant("a broker that throttles says for how long to the client, which keeps to it by itself"),
     breaks=(
-        *(Case(name=fault, fault=fault, retried=True, words="Message timed out") for fault in ("silent", "late", "lost")),
-        Case(name="reset", fault="reset", retried=True, words="Message timed out; 1/1 brokers are down"),
+        *(_broken(fault, "Message timed out") for fault in ("silent", "late", "lost")),
+        _broken("reset", "Message timed out; 1/1 brokers are down"),
     ),
-    away=(Case(name="nobody listens", retried=True, code="_TRANSPORT", words="127.0.0.1"),),
+    away=(Case(name="nobody listens", retried=True, code="_TRANSPORT", words="127.0.0.1", slow=True),),
     false_success=NotMeant("a message is acknowledged by an error code of its own, and zero is the only success"),
     echoes=(
         Case(name="refused", fault=KafkaError.TOPIC_AUTHORIZATION_FAILED, retried=False),
-        Case(name="reset", fault="reset", retried=True),
+        _broken("reset", ""),
     ),
     passing=KafkaError.THROTTLING_QUOTA_EXCEEDED,
     repeats=1,
