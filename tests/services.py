@@ -15,6 +15,7 @@ SERVICES = {
     "kafka": "java, maven: run `make test`",
     "chdb": "pip install 'edgewatch[embedded]'",
     "clickhouse-server": "apt-get install clickhouse-server",
+    "alertmanager": "apt-get install prometheus-alertmanager",
     "compiler": "apt-get install gcc libc6-dev, with the headers of this Python; then install again",
     "tmpfs": "run as root, who may mount a small file system",
 }
