@@ -4,6 +4,7 @@ import email.utils
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tests.fakes.scripted import Answer, ScriptedServer, of_json
@@ -23,11 +24,11 @@ def serving(
     shown: Callable[[], str],
     wrong: Callable[[], list[str]],
 ) -> Iterator[There]:
-    """Run a service. A fault is an `Answer`, behind as many calls of the attempt as it leaves alone: (2, Answer(...))."""
+    """Run a service. A fault is an `Answer` or what makes one, behind as many calls as it leaves alone: (2, Answer(...))."""
 
     def meet(fault: Any) -> None:
         calls, answer = fault if isinstance(fault, tuple) else (0, fault)
-        server.script = [*([None] * calls), answer]
+        server.script = [*([None] * calls), answer() if callable(answer) else answer]
 
     with server:
         yield There(
@@ -58,15 +59,11 @@ def _answered(call: int, status: int, *, retried: bool) -> Case:
 
 def waits(*statuses: int) -> tuple[Case, ...]:
     """Give the forms of Retry-After, at 429 and whatever else asks to wait."""
-    now = time.time()
     headers: list[tuple[str, str, tuple[float, float] | None]] = [
         ("seconds", "7", (7.0, 7.0)),
         ("fraction", "1.5", (1.5, 1.5)),
         ("at once", "0", (0.0, 0.0)),
         ("a day", "86400", (900.0, 900.0)),
-        ("a far date", email.utils.formatdate(now + 1e6, usegmt=True), (900.0, 900.0)),
-        ("a date", email.utils.formatdate(now + 800, usegmt=True), (1.0, 800.0)),
-        ("a date that was", email.utils.formatdate(now - 100, usegmt=True), (0.0, 0.0)),
         ("a word", "soon", None),
         ("below zero", "-5", None),
         ("exponent", "1e9", None),
@@ -79,7 +76,17 @@ def waits(*statuses: int) -> tuple[Case, ...]:
         for status in (TOO_MANY, *statuses)
         for name, value, wait in headers
     ]
+    dates = [("a date", 600.0, (500.0, 600.0)), ("a far date", 1e6, (900.0, 900.0)), ("a date that was", -100.0, (0.0, 0.0))]
+    found += [
+        Case(name=f"{status} {name}", fault=partial(_dated, status, seconds), retried=True, wait=wait)
+        for status in (TOO_MANY, *statuses)
+        for name, seconds, wait in dates
+    ]
     return (*found, Case(name="nothing", fault=Answer(TOO_MANY), retried=True))
+
+
+def _dated(status: int, seconds: float) -> Answer:
+    return Answer(status, b"", {"Retry-After": email.utils.formatdate(time.time() + seconds, usegmt=True)})
 
 
 def breaks(calls: int = 1) -> tuple[Case, ...]:
