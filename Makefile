@@ -26,7 +26,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/edgewatch demo $(ARGS)
 
-test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(COMPILER)
+test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(COMPILER)
 test: java $(JARS)/.fetched lint types
 	@$(BIN)/pytest $(ARGS)
 
@@ -49,6 +49,8 @@ clean:
 	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 comma := ,
+
+ALERTMANAGER = $(if $(shell command -v prometheus-alertmanager || command -v alertmanager),$(comma)alertmanager)
 
 # Decoding in C is built where there are a compiler and Python's headers; elsewhere Python decodes, with the same results.
 NATIVE := connectors/_native.c connectors/_native.h

@@ -113,8 +113,8 @@ class Alerting:
         window = Window(result, partitions)
         books = [book for book in self._books if book.rule.metric.dataset == result.dataset]
         due = [book for book in books if book.hears_silence or not window.is_silent]
-        if not due:
-            return out
+        if not due and window.is_silent:
+            return out  # without a rule there may still be alerts of rules that are gone
         self._snapshot = None
         others = [book for book in self._books if book.rule.metric.dataset in beside]
         window.judged |= {book.rule.options.name: book.still() for book in others}

@@ -118,11 +118,11 @@ class KafkaTopic:
                 headers=[(name, getattr(notification, name).encode()) for name in ("id", "episode", "status")],
                 on_delivery=lambda error, _: reports.append(error),
             )
-        except KafkaException as error:
+            until = time.monotonic() + self._options.timeout_ms / 1000 + _GRACE_S
+            while not reports and time.monotonic() < until:
+                producer.poll(_POLL_S)
+        except KafkaException as error:  # of polling too: so a client says that it is broken for good
             raise self._error(error.args[0]) from None
-        until = time.monotonic() + self._options.timeout_ms / 1000 + _GRACE_S
-        while not reports and time.monotonic() < until:
-            producer.poll(_POLL_S)
         report = reports[0] if reports else KafkaError(KafkaError._TIMED_OUT)
         if report is not None:
             raise self._error(report)
@@ -139,11 +139,12 @@ class KafkaTopic:
             self._heard = error
 
     def _error(self, error: KafkaError) -> DeliveryError:
-        if error.fatal() or error.code() == KafkaError._TIMED_OUT:
-            self._producer = None  # of no more use; what it still held is forgotten with it
         cause = self._heard if error.code() in {KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT} else None
         words = f"{error.str()}; {cause.str()}" if cause else error.str()
         code = (cause or error).code()
+        if error.fatal() or error.code() == KafkaError._TIMED_OUT or code in _FINAL:
+            # Of no more use: it would repeat a refusal from memory, also when a person has mended the topic or its rights.
+            self._producer = None
         text = f"{self.name}: topic {self._options.topic}: {one_line(scrub(words, self._options.secrets()))}"
         return DeliveryError(text, retryable=code not in _FINAL, code=(cause or error).name())
 

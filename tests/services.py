@@ -16,6 +16,7 @@ SERVICES = {
     "chdb": "pip install 'edgewatch[embedded]'",
     "clickhouse-server": "apt-get install clickhouse-server",
     "setuptools": "pip install -U setuptools: 77 or later builds the package",
+    "alertmanager": "apt-get install prometheus-alertmanager",
     "compiler": "apt-get install gcc libc6-dev, with the headers of this Python; then install again",
     "tmpfs": "run as root, who may mount a small file system",
 }

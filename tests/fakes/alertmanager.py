@@ -12,13 +12,17 @@ Labels = frozenset[tuple[str, str]]
 
 
 class FakeAlertmanager(ScriptedServer):
-    """`alerts` holds (start, end) by labels; `wrong` lists what no client should send."""
+    """`alerts` holds (start, end) by labels, `changed` every alert whose times were news, as it came.
+
+    `wrong` lists what no client should send.
+    """
 
     def __init__(self, port: int = 0, *, authorization: str = "") -> None:
         """Start without alerts."""
         super().__init__(port)
         self.authorization = authorization
         self.alerts: dict[Labels, tuple[dt.datetime, dt.datetime]] = {}
+        self.changed: list[dict[str, Any]] = []
         self.wrong: list[str] = []
 
     def reply(self, seen: Seen) -> Answer:
@@ -36,7 +40,10 @@ class FakeAlertmanager(ScriptedServer):
         if problems:
             return of_json(400, "; ".join(problems))
         for alert in given:
-            self.alerts[frozenset(alert["labels"].items())] = _times(alert)
+            identity = frozenset(alert["labels"].items())
+            if self.alerts.get(identity) != _times(alert):
+                self.changed.append(alert)
+            self.alerts[identity] = _times(alert)
         return of_json(200, {})
 
     def firing(self, at: str) -> list[dict[str, str]]:

@@ -57,6 +57,14 @@ def active(text: str) -> list[str]:
     return _ACTIVE.findall(_ESCAPED.sub("", text))
 
 
+def markup(message: dict[str, Any]) -> list[str]:
+    """Give what Discord would take for markup where it reads any: in the title, the description and the fields."""
+    (embed,) = message["embeds"]
+    texts = [embed["title"], embed.get("description", "")]
+    texts += [text for each in embed["fields"] for text in (each["name"], each["value"])]
+    return [found for text in texts for found in active(text)]
+
+
 def _problems(message: dict[str, Any]) -> list[str]:
     problems = []
     if message.get("allowed_mentions") != {"parse": []}:

@@ -13,6 +13,7 @@ class FakePagerDuty(ScriptedServer):
     """`pages` lists the incidents that were opened, `open` those that are, by (routing key, dedup key).
 
     `acknowledged` are those of the open ones that somebody took, `changes` the change events.
+    `log` says of each incident that was opened or closed: routing key, dedup key and event, in order.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -23,6 +24,7 @@ class FakePagerDuty(ScriptedServer):
         self.acknowledged: set[tuple[str, str]] = set()
         self.changes: list[dict[str, Any]] = []
         self.dropped: list[tuple[str, str]] = []
+        self.log: list[tuple[str, str, str]] = []
         self.routing_keys = {ROUTING_KEY}
 
     @property
@@ -49,6 +51,7 @@ class FakePagerDuty(ScriptedServer):
         if event["event_action"] == "trigger":
             if key not in self.open:
                 self.pages.append(key)
+                self.log.append((*key, "trigger"))
             self.open.setdefault(key, []).append(event)
         elif key not in self.open:
             self.dropped.append(key)
@@ -56,6 +59,7 @@ class FakePagerDuty(ScriptedServer):
             self.acknowledged.add(key)
         else:
             self.acknowledged.discard(key)
+            self.log.append((*key, "resolve"))
             del self.open[key]
         return of_json(202, {"status": "success", "message": "Event processed", "dedup_key": key[1]})
 

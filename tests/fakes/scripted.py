@@ -33,7 +33,8 @@ class Seen:
 class Answer:
     """An answer; `fault` breaks it.
 
-    "silent" answers nothing, "stall" sends the head and no body, "reset" drops the connection.
+    "deaf" does not read the request's body, "silent" answers nothing, "stall" sends the head and no body, "reset" drops
+    the connection. With "late" and "lost" the request is served first, then answered never or by a dropped connection.
     """
 
     status: int = 200
@@ -56,11 +57,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class ScriptedServer:
-    """Answers by `script` while it lasts, then by `reply`."""
+    """Answers by `script` while it lasts, then by `reply`; None in a script is a request that `reply` answers."""
 
     def __init__(self, port: int = 0) -> None:
         """Listen at once, on a free port by default."""
-        self.script: list[Answer] = []
+        self.script: list[Answer | None] = []
         self.seen: list[Seen] = []
         self.lock = threading.Lock()
         self._gone = threading.Event()
@@ -91,7 +92,17 @@ class ScriptedServer:
     def _take(self, seen: Seen) -> Answer:
         with self.lock:
             self.seen.append(seen)
-            return self.script.pop(0) if self.script else self.reply(seen)
+            answer = self.script.pop(0) if self.script else None
+            if answer is None:
+                return self.reply(seen)
+            if answer.fault in {"late", "lost"}:
+                self.reply(seen)
+            return answer
+
+    def _deaf(self) -> bool:
+        with self.lock:
+            deaf = bool(self.script) and self.script[0] is not None and self.script[0].fault == "deaf"
+            return deaf and self.script.pop(0) is not None
 
     def _requests(self) -> type[BaseHTTPRequestHandler]:
         fake = self
@@ -116,6 +127,10 @@ class ScriptedServer:
                 self._answer()
 
             def _answer(self) -> None:
+                if fake._deaf():
+                    fake._gone.wait()
+                    self.close_connection = True
+                    return
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 fake._send(self, fake._take(Seen(self.command, self.path, headers, body)))
@@ -124,11 +139,11 @@ class ScriptedServer:
 
     def _send(self, request: BaseHTTPRequestHandler, answer: Answer) -> None:
         request.close_connection = bool(answer.fault)
-        if answer.fault == "reset":
+        if answer.fault in {"reset", "lost"}:
             request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             request.connection.close()
             return
-        if answer.fault == "silent":
+        if answer.fault in {"silent", "late"}:
             self._gone.wait()
             return
         request.send_response(answer.status)

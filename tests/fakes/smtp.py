@@ -20,6 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 USER, PASSWORD = "alerts@example.com", "planted-pässword"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close sends RST
 _BYTE_S = 0.05
+_TAKEN = "taken, "
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class FakeSmtp:
 
     A step is a verb, with its argument or without: "greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT bob@example.com",
     "DATA", "end" (of the mail), "QUIT". Behind a 421 the server hangs up. Instead of an answer there may be a fault: "silent",
-    "close", "reset", or "drip" for an answer that never ends.
+    "close", "reset", or "drip" for an answer that never ends. At the end of a mail "taken, FAULT" takes the mail first.
     """
 
     def __init__(
@@ -135,12 +136,14 @@ class FakeSmtp:
         """Take a mail, as scripted."""
         del session
         said = self.answer("end", "")
-        if said is not None:
-            await server.say(said)
-            await asyncio.sleep(3600)
         assert isinstance(envelope.original_content, bytes)
-        self.received.append(Received(envelope.mail_from or "", tuple(envelope.rcpt_tos), envelope.original_content))
-        return "250 OK"
+        if said is None or said.startswith(_TAKEN):
+            self.received.append(Received(envelope.mail_from or "", tuple(envelope.rcpt_tos), envelope.original_content))
+        if said is None:
+            return "250 OK"
+        await server.say(said.removeprefix(_TAKEN))
+        await asyncio.sleep(3600)
+        return ""
 
 
 class _Controller(Controller):

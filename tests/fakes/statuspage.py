@@ -17,7 +17,10 @@ _LIMIT, _SPAN_S = 60, 60.0
 
 
 class FakeStatuspage(ScriptedServer):
-    """`components` is status by id; `changes` lists what was set, `mailed` the incidents mailed."""
+    """`components` is status by id; `changes` lists what was set, `mailed` the incidents mailed.
+
+    `posted` lists the states that incidents went through, by the id of the incident.
+    """
 
     def __init__(self, port: int = 0, clock: ManualClock | None = None) -> None:
         """Start with all operational; without a clock calls are not limited."""
@@ -26,6 +29,7 @@ class FakeStatuspage(ScriptedServer):
         self.incidents: list[dict[str, Any]] = []
         self.changes: list[tuple[str, str]] = []
         self.mailed: list[str] = []
+        self.posted: list[tuple[str, str]] = []
         self.lost: list[str] = []  # calls whose next answer gets lost on the way
         self._clock = clock
         self._calls: list[float] = []
@@ -113,6 +117,8 @@ class FakeStatuspage(ScriptedServer):
     def _told(self, incident: dict[str, Any], given: dict[str, Any], status: int) -> Answer:
         for identity, shown in given.get("components", {}).items():
             self.components[identity] = shown
+        if dict(self.posted).get(incident["id"]) != incident["status"]:
+            self.posted.append((incident["id"], incident["status"]))
         if "body" in given:
             incident["updates"].append(given["body"])
         if given.get("deliver_notifications", True):

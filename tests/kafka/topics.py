@@ -1,9 +1,9 @@
-"""What tests do to topics: create, fill, cut off at the front, widen, delete."""
+"""What tests do to topics: create, fill, read, cut off at the front, widen, delete."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 _WAIT_S = 30.0
@@ -50,6 +50,18 @@ def send(brokers: str, topic: str, messages: Iterable[Sent]) -> int:
     if left or failed:
         raise AssertionError(f"{topic}: {left} messages without an answer, {len(failed)} refused {failed[:1]}")
     return count
+
+
+def held(brokers: str, topic: str, partition: int = 0) -> list[Message]:
+    """Give all messages of a partition."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "log_level": 0})
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_WAIT_S)
+    consumer.assign([TopicPartition(topic, partition, low)])
+    found: list[Message] = []
+    while len(found) < high - low:
+        found += [message for message in consumer.consume(100, 0.2) if message.error() is None]
+    consumer.close()
+    return found
 
 
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:

@@ -13,6 +13,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.pagerduty import FakePagerDuty
 from tests.fakes.slack import FakeSlack
 from tests.fakes.smtp import Certificate, FakeSmtp, certificate
+from tests.sinks.conformance.entry import Entry, There
 from tests.sinks.places import Servers
 
 
@@ -48,6 +49,13 @@ def servers(localhost: Certificate, capsys: pytest.CaptureFixture[str]) -> Itera
     """Give the services behind the channels."""
     with ExitStack() as stack:
         yield Servers(stack, localhost, capsys)
+
+
+@pytest.fixture
+def there(entry: Entry, request: pytest.FixtureRequest) -> Iterator[There]:
+    """Give the counterpart of the entry that the test asks, running."""
+    with entry.open(request) as opened:
+        yield opened
 
 
 @pytest.fixture

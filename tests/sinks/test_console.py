@@ -2,10 +2,7 @@
 
 import io
 
-import pytest
-
 from sinks.console import Console, ConsoleOptions, render
-from sinks.notification import DeliveryError
 from tests.fakes.notifications import notification
 
 
@@ -30,19 +27,6 @@ def test_colour_is_for_terminals_only() -> None:
     forced = io.StringIO()
     Console("console", ConsoleOptions(colour="always"), forced).send(notification(), {})
     assert ("\033" in out.getvalue(), "\033[1;31mFIRING" in forced.getvalue()) == (False, True)
-
-
-def test_log_data_draws_no_lines_and_no_colours_of_its_own() -> None:
-    nasty = "a\r\n2025 RESOLVED\x1b[2J\x9b31m\u2028"
-    got = render(notification(rule=nasty, key={"path": nasty}, title=nasty, text=nasty))
-    assert (got.count("\n"), [c for c in got.replace("\n", "") if not c.isprintable()]) == (2, [])
-
-
-def test_a_closed_standard_output_is_a_final_error() -> None:
-    out = io.StringIO()
-    out.close()
-    with pytest.raises(DeliveryError, match="standard output is closed"):
-        Console("console", ConsoleOptions(), out).send(notification(), {})
 
 
 def test_a_wrong_colour_is_named() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError
 
 from flows.options import Reader
 from sinks.delivery import ChannelDestination, Delivery
@@ -47,26 +47,14 @@ def refused(there: KafkaTopic, said: Notification | None = None) -> DeliveryErro
     return raised.value
 
 
-def held(brokers: str, topic: str, partition: int = 0) -> list[Message]:
-    """Give all messages of a partition."""
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "log_level": 0})
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-    consumer.assign([TopicPartition(topic, partition, low)])
-    found: list[Message] = []
-    while len(found) < high - low:
-        found += [message for message in consumer.consume(100, 0.2) if message.error() is None]
-    consumer.close()
-    return found
-
-
 def ids(brokers: str, topic: str) -> list[str]:
-    return [json.loads(message.value() or b"")["id"] for message in held(brokers, topic)]
+    return [json.loads(message.value() or b"")["id"] for message in topics.held(brokers, topic)]
 
 
 def test_a_notification_arrives_as_its_canonical_line_under_its_fingerprint(brokers: str, topic: Callable[..., str]) -> None:
     name = topic(1)
     assert channel(brokers, name).send(notification(), {"kept": "x"}) == {"kept": "x"}
-    (got,) = held(brokers, name)
+    (got,) = topics.held(brokers, name)
     assert (got.value(), got.key()) == (notification().line()[:-1], b"0123456789abcdef")
     assert dict(got.headers() or []) == {
         "id": b"a" * 32,
@@ -82,7 +70,7 @@ def test_an_alert_stays_in_order_on_one_partition_and_alerts_spread(brokers: str
     for said in story("first", "repeat", "escalated", "resolved"):
         for key in keys:
             there.send(dataclasses.replace(said, fingerprint=key), {})
-    parts = [held(brokers, name, partition) for partition in range(4)]
+    parts = [topics.held(brokers, name, partition) for partition in range(4)]
     told = {
         key: [(n, json.loads(m.value())["reason"]) for n, part in enumerate(parts) for m in part if m.key() == key.encode()]
         for key in keys
@@ -90,27 +78,6 @@ def test_an_alert_stays_in_order_on_one_partition_and_alerts_spread(brokers: str
     assert [[reason for _, reason in each] for each in told.values()] == [["first", "repeat", "escalated", "resolved"]] * 12
     assert [len({place for place, _ in each}) for each in told.values()] == [1] * 12
     assert sum(map(bool, parts)) > 1
-
-
-def test_a_topic_that_is_not_there_is_final_and_named(brokers: str) -> None:
-    error = refused(channel(brokers, "not-there", timeout_ms=2000))
-    assert (error.retryable, error.code) == (False, "UNKNOWN_TOPIC_OR_PART")
-    assert str(error) == "kafka: topic not-there: Broker: Unknown topic or partition"
-
-
-@pytest.mark.parametrize("size", [30_000, 3_000_000])
-def test_a_message_that_is_too_large_is_final_and_the_next_one_goes(brokers: str, topic: Callable[..., str], size: int) -> None:
-    """The smaller one is refused by the broker, the larger one by the client."""
-    name = topic(1, max_message_bytes=20_000)
-    there = channel(brokers, name)
-    error = refused(there, notification(text="x" * size))
-    there.send(notification(), {})
-    assert (error.retryable, error.code, ids(brokers, name)) == (False, "MSG_SIZE_TOO_LARGE", ["a" * 32])
-
-
-def test_a_broker_that_is_not_there_is_retried_and_named() -> None:
-    error = refused(channel("127.0.0.1:9", "alerts", timeout_ms=1000))
-    assert (error.retryable, error.code, "127.0.0.1:9" in str(error)) == (True, "_TRANSPORT", True)
 
 
 @pytest.mark.slow
@@ -185,16 +152,6 @@ def test_a_password_opens_the_door_and_a_wrong_one_is_final_and_shown_nowhere(
 def test_what_only_a_person_can_mend_is_not_retried(code: int, retried: bool) -> None:  # noqa: FBT001
     got = channel("127.0.0.1:9", "alerts")._error(KafkaError(code))
     assert (got.retryable, got.code) == (retried, KafkaError(code).name())
-
-
-def test_a_client_that_is_broken_for_good_is_made_anew(brokers: str, topic: Callable[..., str]) -> None:
-    name = topic(1)
-    there = channel(brokers, name)
-    there.send(notification(), {})
-    first = there._producer
-    there._error(KafkaError(KafkaError._FATAL, "broken", True))
-    there.send(notification(id="b" * 32), {})
-    assert (there._producer is not first, ids(brokers, name)) == (True, ["a" * 32, "b" * 32])
 
 
 @pytest.mark.parametrize(

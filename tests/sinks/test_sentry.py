@@ -1,7 +1,6 @@
 """Sentry: what an issue holds, and that an attempt knows whether Sentry took it; the real SDK over real HTTP."""
 
 import gzip
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,15 +8,11 @@ import pytest
 import sentry_sdk
 from sentry_sdk.transport import Transport
 
-from sinks.delivery import ChannelDestination, Delivery
-from sinks.failure import notification_items
 from sinks.notification import DeliveryError
 from sinks.sentry import Sentry, SentryOptions, build, event
 from sinks.sentry_wire import limits
-from sinks.spool import Spool
-from tests.fakes.clock import ManualClock
 from tests.fakes.notifications import notification, story
-from tests.fakes.scripted import Answer, of_json
+from tests.fakes.scripted import of_json
 from tests.fakes.sentry import KEY, FakeSentry, read_envelope
 
 FINGERPRINT = ["edgewatch", "high_error_rate", "0123456789abcdef"]
@@ -125,33 +120,6 @@ def test_alerts_and_edgewatchs_own_reports_do_not_mix(sentry: FakeSentry, own_re
     assert sentry_sdk.get_client().dsn == "http://own@127.0.0.1:1/1"
 
 
-@pytest.mark.parametrize("status", [*range(300, 309), 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 529])
-def test_only_429_and_5xx_are_retried(sentry: FakeSentry, status: int) -> None:
-    sentry.script = [Answer(status, b"no", {"Location": "http://127.0.0.1:1/"})]
-    error = refused(channel(sentry))
-    assert (error.retryable, f"HTTP {status}" in str(error)) == (status == 429 or status >= 500, True)
-    assert len(sentry.seen) == 1
-
-
-@pytest.mark.parametrize(
-    ("headers", "want"),
-    [
-        ({}, None),
-        ({"Retry-After": "7"}, 7),
-        ({"Retry-After": "soon"}, None),
-        ({"X-Sentry-Rate-Limits": "30:error:organization"}, 30),
-        ({"X-Sentry-Rate-Limits": "30:transaction;error:key:quota, 5:session:key"}, 30),
-        ({"X-Sentry-Rate-Limits": "86400::organization"}, 900),
-        ({"X-Sentry-Rate-Limits": "30:transaction:key"}, None),
-        ({"X-Sentry-Rate-Limits": "rubbish,:error:,-1:error:key"}, None),
-    ],
-)
-def test_a_429_says_how_long_to_wait(sentry: FakeSentry, headers: dict[str, str], want: int | None) -> None:
-    sentry.script = [Answer(429, b"", headers)]
-    got = refused(channel(sentry)).retry_after
-    assert got is None if want is None else got is not None and want - 5 < got <= want
-
-
 def test_a_category_that_sentry_closes_with_an_accepted_event_is_not_tried_before_its_time(sentry: FakeSentry) -> None:
     there = channel(sentry)
     sentry.script = [of_json(200, {"id": "a" * 32}, x_sentry_rate_limits="60:error:organization")]
@@ -169,46 +137,11 @@ def test_limits_are_read_by_category() -> None:
     }
 
 
-@pytest.mark.parametrize(("fault", "code"), [("reset", "network"), ("silent", "timeout"), ("stall", "timeout")])
-def test_a_broken_connection_or_a_time_out_is_retried(sentry: FakeSentry, fault: str, code: str) -> None:
-    sentry.script = [Answer(200, b"{}" * 10, fault=fault)]
-    error = refused(channel(sentry, timeout_ms=200))
-    assert (error.retryable, error.code) == (True, code)
-
-
-def test_a_wrong_key_is_final_and_shown_without_it(sentry: FakeSentry) -> None:
-    there = Sentry("sentry", SentryOptions(dsn=sentry.dsn.replace(KEY, "planted-wrong-key")))
-    error = refused(there)
-    assert (error.retryable, "bad sentry DSN public key" in str(error), "planted" in str(error)) == (False, True, False)
-
-
 def test_an_event_that_the_sdk_drops_is_no_success(sentry: FakeSentry) -> None:
     there = channel(sentry)
     there._scope.add_event_processor(lambda *_: None)
     error = refused(there)
     assert (error.retryable, error.code, sentry.seen) == (False, "dropped", [])
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        of_json(403, {"detail": f"bad key {KEY}"}),
-        Answer(500, f"X-Sentry-Auth: sentry_key={KEY}".encode()),
-        Answer(503, b"DSN"),
-        Answer(fault="reset"),
-    ],
-)
-def test_no_error_log_or_repr_holds_the_key(sentry: FakeSentry, answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
-    there = channel(sentry)
-    with caplog.at_level(logging.DEBUG):
-        sentry.script = [answer]
-        error = refused(there)
-        there.send(notification(), {})
-    chain = [repr(error), str(error), error.code, repr(error.__cause__)]
-    if not error.__suppress_context__:
-        chain.append(repr(error.__context__))
-    shown = " ".join([repr(there), repr(SentryOptions(dsn=sentry.dsn)), caplog.text, *chain])
-    assert KEY not in shown
 
 
 NASTY = "line\r\nbreak \x1b[31m <script> \u202e {{}} %s " + "é" * 50
@@ -236,17 +169,6 @@ def test_a_label_does_not_pass_for_the_rule(sentry: FakeSentry) -> None:
     channel(sentry).send(notification(labels={"rule": "other", "severity": "none"}), {})
     (got,) = sentry.events.values()
     assert (got["tags"]["rule"], got["tags"]["severity"]) == ("high_error_rate", "critical")
-
-
-def test_a_sentry_that_was_away_gets_every_event_in_order(sentry: FakeSentry, spool: Spool, clock: ManualClock) -> None:
-    delivery = Delivery(spool, [ChannelDestination(channel(sentry))], clock=clock)
-    lane = delivery.lanes["sentry"]
-    sentry.script = [Answer(503), Answer(429, b"", {"Retry-After": "30"}), Answer(fault="reset")]
-    for said in story("first", "repeat", "resolved"):
-        spool.put(notification_items(notification(id=said.id, at=said.at, status=said.status, channels=("sentry",))))
-    while spool.queued(["sentry"]):
-        clock.at += max(lane.step(), 0.1)
-    assert (list(sentry.events), lane.status().dead) == ([f"{n:032x}" for n in range(3)], 0)
 
 
 @pytest.mark.parametrize("dsn", ["", "sentry.io", "https://sentry.example/1", "https://key@/1", "https://key@sentry.example/x"])

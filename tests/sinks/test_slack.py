@@ -113,32 +113,6 @@ def test_a_retry_goes_on_where_it_stopped(slack: FakeSlack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "retried"),
-    [
-        ("ratelimited", True),
-        ("rate_limited", True),
-        ("internal_error", True),
-        ("service_unavailable", True),
-        ("channel_not_found", False),
-        ("not_in_channel", False),
-        ("is_archived", False),
-        ("invalid_auth", False),
-        ("missing_scope", False),
-        ("invalid_blocks", False),
-    ],
-)
-def test_200_with_ok_false_is_a_failure(slack: FakeSlack, error: str, retried: bool) -> None:  # noqa: FBT001
-    slack.script = [of_json(200, {"ok": False, "error": error})]
-    got = refused(api(slack))
-    assert (got.retryable, got.code, error in str(got)) == (retried, error, True)
-
-
-def test_an_answer_that_is_not_slacks_is_retried(slack: FakeSlack) -> None:
-    slack.script = [Answer(200, b"<html>proxy</html>")]
-    assert refused(api(slack)).retryable
-
-
-@pytest.mark.parametrize(
     ("status", "text"),
     [
         (400, "invalid_payload"),
@@ -160,11 +134,6 @@ def test_a_webhook_that_asks_to_wait_in_its_body_is_heard(slack: FakeSlack) -> N
     slack.script = [of_json(429, {"retry_after": 3, "ok": False, "error": "rate_limited"})]
     got = refused(webhook(slack))
     assert (got.retryable, got.retry_after) == (True, 3.0)
-
-
-def test_a_webhook_that_says_anything_but_ok_failed(slack: FakeSlack) -> None:
-    slack.script = [Answer(200, b"<html>log in</html>")]
-    assert refused(webhook(slack)).retryable is False
 
 
 def test_a_text_is_cut_before_it_is_escaped_and_never_inside_an_entity() -> None:

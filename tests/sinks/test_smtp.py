@@ -1,4 +1,4 @@
-"""SMTP: what is retried, how TLS and login are insisted on, and what errors tell."""
+"""SMTP: how TLS and login are insisted on, what becomes of each recipient, and what errors tell."""
 
 import base64
 import logging
@@ -96,66 +96,6 @@ def test_a_ca_file_that_is_not_there_is_named(options: dict[str, Any]) -> None:
     assert (error.retryable, "reading gone.pem: No such file" in str(error)) == (True, True)
 
 
-STEPS = ["greeting", "STARTTLS", "AUTH", "MAIL", "DATA", "end"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize(
-    ("code", "retried"),
-    [
-        (421, True),
-        (432, True),
-        (450, True),
-        (451, True),
-        (452, True),
-        (454, True),
-        (455, True),
-        (499, True),
-        (500, False),
-        (501, False),
-        (502, False),
-        (503, False),
-        (521, False),
-        (530, False),
-        (535, False),
-        (550, False),
-        (552, False),
-        (554, False),
-        (571, False),
-    ],
-)
-def test_4xx_is_retried_and_5xx_is_not(
-    smtp: FakeSmtp,
-    options: dict[str, Any],
-    step: str,
-    code: int,
-    retried: bool,  # noqa: FBT001
-) -> None:
-    smtp.script = {step: [f"{code} 4.7.1 because"]}
-    error = refused(options)
-    assert (error.retryable, error.code) == (retried, str(code))
-    assert f"{code} 4.7.1 because" in str(error)
-    assert str(error).startswith(f"mail: localhost:{smtp.port}: ")
-    assert smtp.received == []
-    deliver(options)
-    assert len(smtp.received) == 1
-
-
-@pytest.mark.parametrize("step", [*STEPS, "EHLO", "RCPT"])
-@pytest.mark.parametrize(("fault", "code"), [("silent", "timeout"), ("close", "network"), ("reset", "network")])
-def test_a_broken_conversation_is_retried(smtp: FakeSmtp, options: dict[str, Any], step: str, fault: str, code: str) -> None:
-    smtp.script = {step: [fault]}
-    error = refused(options, timeout_s=0.3)
-    assert (error.retryable, error.code) == (True, code)
-    assert ("may have arrived" in str(error)) == (step == "end")
-
-
-def test_a_server_that_answers_for_ever_is_left(smtp: FakeSmtp, options: dict[str, Any]) -> None:
-    smtp.script = {"MAIL": ["drip"]}
-    error = refused(options, timeout_s=0.2)
-    assert (error.retryable, error.code, "took too long" in str(error)) == (True, "timeout", True)
-
-
 def test_a_mail_that_was_taken_stays_so_if_the_farewell_fails(smtp: FakeSmtp, options: dict[str, Any]) -> None:
     for fault in ("reset", "close", "500 no", "silent"):
         smtp.script = {"QUIT": [fault]}
@@ -163,20 +103,9 @@ def test_a_mail_that_was_taken_stays_so_if_the_farewell_fails(smtp: FakeSmtp, op
     assert len(smtp.received) == 4
 
 
-def test_a_server_that_is_not_there_is_retried(options: dict[str, Any]) -> None:
-    error = refused(options, port=1)
-    assert (error.retryable, str(error)) == (True, "mail: localhost:1: connecting: Connection refused")
-
-
 def test_a_host_that_is_unknown_is_retried(options: dict[str, Any]) -> None:
     error = refused(options, host="mail.invalid")
     assert (error.retryable, error.code, "mail.invalid" in str(error)) == (True, "network", True)
-
-
-def test_what_is_not_smtp_is_retried(smtp: FakeSmtp, options: dict[str, Any]) -> None:
-    smtp.script = {"greeting": ["HTTP/1.1 400 Bad Request"]}
-    error = refused(options)
-    assert (error.retryable, "the answer is not SMTP" in str(error)) == (True, True)
 
 
 def test_each_recipient_has_its_own_answer(smtp: FakeSmtp, options: dict[str, Any]) -> None:
