@@ -17,6 +17,7 @@ import typer
 from flows.config import Config, ConfigErrors, load
 from flows.failure import explained
 from flows.observe import RunProgress, set_up_logging
+from flows.route_cli import route_app
 from flows.silence_cli import silence_app
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.add_typer(spool_app, name="spool")
 page_app = typer.Typer(help="Incidents that wait for a person to post them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(page_app, name="statuspage")
 app.add_typer(silence_app, name="silence")
+app.add_typer(route_app, name="route")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
