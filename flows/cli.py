@@ -18,6 +18,7 @@ from flows.config import Config, ConfigErrors, load
 from flows.failure import explained
 from flows.observe import RunProgress, set_up_logging
 from flows.route_cli import route_app
+from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ page_app = typer.Typer(help="Incidents that wait for a person to post them.", no
 app.add_typer(page_app, name="statuspage")
 app.add_typer(silence_app, name="silence")
 app.add_typer(route_app, name="route")
+app.command("test")(run_tests)
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
