@@ -1,4 +1,4 @@
-"""Command line: `edgewatch demo | run | replay | check | drill | generate | clickhouse | spool | silence | statuspage`.
+"""Command line: `edgewatch demo | run | replay | check | test | explain | drill | generate | clickhouse`, and groups of more.
 
 Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
 """
@@ -14,6 +14,7 @@ import orjson
 import typer
 
 from flows.config import Config, ConfigErrors, load
+from flows.explain_cli import explain
 from flows.failure import explained
 from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
@@ -35,7 +36,6 @@ page_app = typer.Typer(help="Incidents that wait for a person to post them.", no
 app.add_typer(page_app, name="statuspage")
 app.add_typer(silence_app, name="silence")
 app.add_typer(route_app, name="route")
-app.command("test")(run_tests)
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -243,6 +243,9 @@ def clickhouse(
         print(f"edgewatch: {error}", file=sys.stderr)
         raise typer.Exit(_FAILED) from error
 
+
+app.command("test")(run_tests)
+app.command()(explain)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]

@@ -16,6 +16,7 @@ from flows.matcher import parse_match
 from flows.rule_test_options import NONE, ExpectOptions, RuleTestOptions, SaidOptions, offset
 from flows.rule_test_windows import windows_of
 from flows.silence import Silence
+from flows.window import WindowResult
 from sinks.notification import Notification
 
 _NEAR = 2  # evaluations shown on either side
@@ -93,13 +94,21 @@ def run_test(test: RuleTestOptions, config: Config) -> Outcome:
 
 def _play(test: RuleTestOptions, config: Config) -> _Played:
     alerting, out = Alerting(config, config.policy, _Given(test)), _Played()
-    for result in windows_of(test, config):
-        decisions, at = alerting.evaluate(result), {"at": result.end - test.start_ms}
+    for result in _in_step(windows_of(test, config), alerting.bonds):
+        bond = next((names for names in alerting.bonds if result.dataset in names), ())
+        beside = [name for name in bond if name != result.dataset]
+        decisions, at = alerting.evaluate(result, beside=beside), {"at": result.end - test.start_ms}
         lines = b"".join(block.lines() for block in decisions.evaluations).splitlines()
         out.evaluations.extend(orjson.loads(line) | at for line in lines)
         out.notifications.extend(_said(each) | at for each in decisions.notifications)
         out.messages.extend(_said(each) | at for each in decisions.messages)
     return out
+
+
+def _in_step(results: Iterable[WindowResult], bonds: Iterable[Sequence[str]]) -> list[WindowResult]:
+    """Put the windows of one end in the order in which bonded datasets are judged."""
+    rank = {name: place for bond in bonds for place, name in enumerate(bond)}
+    return sorted(results, key=lambda each: (each.end, rank.get(each.dataset, 0), each.dataset))
 
 
 def _said(notification: Notification) -> Record:

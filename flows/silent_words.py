@@ -1,11 +1,17 @@
 """Silent words: why nothing was said at a window's end, as the end of a sentence."""
 
 from flows.explain import Case
-from flows.output import rfc3339
+from flows.explain_values import moment_words
 from flows.rule import RuleOptions
 from sinks.notification import duration
 
 _LONGEST_REPEAT_MS = 86_400_000  # as far as back-off goes, unless `repeat` is longer
+_OVER = "it is over, and nobody had heard that it fires"
+_NOT_OPEN = {"firing": _OVER, "recovering": _OVER, "pending": "it calmed down before it fired"}  # by the state before
+_NOTHING = {
+    "no_data": "without a row there is nothing to judge, and it was not firing",
+    "insufficient": "there is too little to judge, and it was not firing",
+}
 
 
 def why_silent(case: Case) -> str:
@@ -15,24 +21,12 @@ def why_silent(case: Case) -> str:
         return f"it was kept quiet by {case.quiet[0]}"
     if rule is not None and not rule.options.notify:
         return "the rule has notify = false: it is judged and written down, but says nothing itself"
-    after, before = record["state_after"], record["state_before"]
+    after = record["state_after"]
+    if after in ("firing", "recovering"):
+        return _still_open(case)
     if after == "pending":
         return "pending is not said; it has not been bad for long enough"
-    if after == "inactive":
-        if before in ("firing", "recovering"):
-            return "it is over, and nobody had heard that it fires"
-        if before == "pending":
-            return "it calmed down before it fired"
-        return _nothing_wrong(record["level"])
-    return _still_open(case)
-
-
-def _nothing_wrong(level: str) -> str:
-    if level == "no_data":
-        return "without a row there is nothing to judge, and it was not firing"
-    if level == "insufficient":
-        return "there is too little to judge, and it was not firing"
-    return "nothing was wrong"
+    return _NOT_OPEN.get(record["state_before"]) or _NOTHING.get(record["level"], "nothing was wrong")
 
 
 def _still_open(case: Case) -> str:
@@ -54,7 +48,7 @@ def _still_open(case: Case) -> str:
         return f"nothing had been said of this episode{by}, and a recovery is not the moment to begin"
     state = "recovering" if case.record["state_after"] == "recovering" else "still firing"
     if case.rule is None:
-        return f"it was {state}, and that had been said {_time(case.heard[-1]['at'])}"
+        return f"it was {state}, and that had been said {moment_words(case.heard[-1]['at'])}"
     return f"it was {state}, and {_repeats(case, case.rule.options)}"
 
 
@@ -62,7 +56,7 @@ def _cooldown(case: Case) -> str:
     ends = [row for row in case.said if row["status"] == "resolved"]
     if not ends or case.rule is None:
         return ""
-    return f" of {duration(case.rule.options.cooldown_ms)} after it was over {_time(ends[-1]['at'])}"
+    return f" of {duration(case.rule.options.cooldown_ms)} after it was over {moment_words(ends[-1]['at'])}"
 
 
 def _repeats(case: Case, options: RuleOptions) -> str:
@@ -76,14 +70,10 @@ def _repeats(case: Case, options: RuleOptions) -> str:
     if options.max_repeats and repeats >= options.max_repeats:
         return f"it had been repeated {repeats} times in a row, which is all (max_repeats)"
     due = last["at"] + due_after(options, repeats)
-    return f"the last word ({last['reason']}, {_time(last['at'])}) is repeated from {_time(due)} on (repeat)"
+    return f"the last word ({last['reason']}, {moment_words(last['at'])}) is repeated from {moment_words(due)} on (repeat)"
 
 
 def due_after(options: RuleOptions, repeats: int) -> int:
     """Give how long (ms) after the last word a repeat is due, after so many in a row."""
     longest = max(options.repeat_ms, _LONGEST_REPEAT_MS)
     return round(min(options.repeat_ms * options.repeat_backoff ** min(repeats, 64), longest))
-
-
-def _time(ms: int) -> str:
-    return f"{rfc3339(ms)[: 19 if ms % 60_000 else 16].replace('T', ' ')} UTC"

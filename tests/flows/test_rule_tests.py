@@ -231,6 +231,22 @@ zone = "Europe/Berlin"
     assert outcome(tests_of(text, configured(policy))[0], configured(policy)) == []
 
 
+def test_an_alert_of_one_dataset_inhibits_one_of_another(tests_of):
+    more = """
+[[rule]]
+name = "a_slow_database"
+metric = "db"
+statistic = "mean"
+above = { critical = 500 }
+[[inhibit]]
+source = { rule = "a_slow_database" }
+target = { rule = "failing" }
+"""
+    text = '[[test]]\nname = "t"\n' + series("errors", "0.2", "a") + series("db", "900")
+    text += '[[test.notification]]\nat = "5m"\nrule = "a_slow_database"\nkey = {}\n'
+    assert outcome(tests_of(text, configured(more))[0], configured(more)) == []
+
+
 def test_repeats_cooldown_flapping_and_groups_are_those_of_a_run(tests_of):
     config = configured(old='cooldown = "15m"', new='cooldown = "15m"\nrepeat = "10m"\nclear = 1\nflap = { transitions = 4 }')
     text = '[[test]]\nname = "t"\n' + series("errors", "0.2x3 0 0.2 0 0.2", "a")
