@@ -85,6 +85,9 @@ def _explain(log: DecisionLog, config: Config, sought: tuple[str, str | None, in
     print(f"{one_line(verdict(case))}\n")
     for each in sentences(case):
         print(f"{each.about:8} {one_line(each.text)}")
+    if when == start and any(row["at"] == when for row in case.said):
+        before = rfc3339(when - 1000)
+        print(f"{'note':8} What was said at {rfc3339(when)} was said of the window before: --at {before}")
     for line in delivered(case):
         print(f"{'sent':8} {one_line(line)}")
     if groups:

@@ -22,7 +22,7 @@ class Sentence:
 def verdict(case: Case) -> str:
     """Say in one sentence whether somebody was told, and if not, why not."""
     if case.said_now:
-        return " ".join(f"{_said(row)}." for row in case.said_now)
+        return " ".join(f"Said at {moment_words(case.end)}: {_said(row)}." for row in case.said_now)
     return f"Nothing was said: {why_silent(case)}."
 
 
@@ -31,7 +31,8 @@ def sentences(case: Case) -> list[Sentence]:
     parts = (
         ("value", [value_words(case), level_words(case)]),
         ("limits", [limits_words(case), version_words(case)]),
-        ("state", [_state(case), _waits(case), _flapping(case)]),
+        ("state", [_state(case), _waits(case)]),
+        ("flapping", [_flapping(case)]),
         ("quiet", [f"Kept quiet by {each}." for each in case.quiet]),
         ("before", [_before(case)]),
         ("after", [_after(case)]),
@@ -111,6 +112,8 @@ def _flapping(case: Case) -> str:
     windows = [row["at"] for row in case.earlier][-flap.windows :]
     turned = ("firing", "reopened", "resolved")
     turns = [row for row in case.transitions if row["reason"] in turned and windows and row["at"] >= windows[0]]
+    if not turns:
+        return ""
     return f"It began to fire or resolved {len(turns)} times in {len(windows)} windows; {flap.transitions} make it flapping."
 
 
@@ -118,19 +121,19 @@ def _before(case: Case) -> str:
     if not case.heard:
         return ""
     last = case.heard[-1]
-    return f"Before, {_said(last)} ({moment_words(last['at'])}, {duration(case.end - last['at'])} earlier): {last['title']}."
+    return f"{duration(case.end - last['at'])} earlier, at {moment_words(last['at'])}: {_said(last)}: {last['title']}."
 
 
 def _after(case: Case) -> str:
     if not case.following:
         return ""
     first = case.following[0]
-    return f"Next, {_said(first)} ({moment_words(first['at'])}, {duration(first['at'] - case.end)} later): {first['title']}."
+    return f"{duration(first['at'] - case.end)} later, at {moment_words(first['at'])}: {_said(first)}: {first['title']}."
 
 
 def _said(row: dict[str, Any]) -> str:
-    channels = ", ".join(row["channels"]) or "nobody: no route takes it"
-    return f"{row['reason']} ({row['severity']}) was said to {channels}"
+    channels = ", ".join(row["channels"]) or "nobody, because no route takes it"
+    return f"{row['reason']} ({row['severity']}), to {channels}"
 
 
 def delivered(case: Case) -> Iterator[str]:

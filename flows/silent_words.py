@@ -25,7 +25,7 @@ def why_silent(case: Case) -> str:
     if after in ("firing", "recovering"):
         return _still_open(case)
     if after == "pending":
-        return "pending is not said; it has not been bad for long enough"
+        return "it was pending: it had not been bad for long enough"
     return _NOT_OPEN.get(record["state_before"]) or _NOTHING.get(record["level"], "nothing was wrong")
 
 

@@ -37,7 +37,7 @@ def suppressors(record: Row, severity: int, others: Iterable[Row], known: Known,
     if why is None:
         return []
     if why == "flap":
-        return ["it was flapping: said to be so once, and held until it settles"]
+        return ["flapping, which was said once; it is held until it settles"]
     if rule is None:
         return [f"{why}: the configuration has no such rule any more, so which one is not known"]
     found: list[str] = []
