@@ -1,6 +1,6 @@
 """Checks: what `edgewatch check` says of a configuration, and what it asks the services that it names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from connectors.native import available
@@ -8,7 +8,7 @@ from flows.config import Config
 from flows.kind_options import Baseline
 from flows.kinds import SLO
 from flows.matcher import parse_match
-from flows.route import RouteOptions
+from flows.route import Route, routes_of
 from flows.rule import RuleOptions
 from flows.slo import DAY_MS, SloOptions
 from sinks.clickhouse import ClickHouse
@@ -35,7 +35,7 @@ def describe(config: Config) -> dict[str, str]:
     topics = [f"{topic} -> {dataset}" for topic, dataset in config.topic_datasets().items()]
     slos = {f"{SLO}{slo.name}": slo for slo in config.slos}
     rules = [f"{rule.name} ({_judged(rule, slos)})" for rule in config.rules]
-    routes = [f"{_chosen(route)} -> {', '.join(route.channels)}" for route in config.routes]
+    routes = _routes(routes_of(config.routes))
     mutes = [mute.name for mute in config.policy.mutes]
     inhibits = [f"{parse_match(each.source)} quiets {parse_match(each.target)}" for each in config.policy.inhibits]
     window = config.window
@@ -61,9 +61,13 @@ def _runbooks(config: Config) -> str:
     return f"{len(named)} of {len(config.rules)} rules have one{unread}"
 
 
-def _chosen(route: RouteOptions) -> str:
-    severities = "/".join(route.severity)
-    return f"{severities} of {parse_match(route.match)}" if route.match else severities
+def _routes(routes: Iterable[Route], before: str = "") -> Iterator[str]:
+    """Write each route with those around it, as in `warning of team="edge" > critical -> pager`."""
+    for route in routes:
+        severities = "/".join(route.severity)
+        chosen = before + (f"{severities} of {route.matchers}" if route.matchers.all else severities)
+        yield f"{chosen} -> {', '.join(route.channels)}"
+        yield from _routes(route.inner, f"{chosen} > ")
 
 
 def _judged(rule: RuleOptions, slos: Mapping[str, SloOptions]) -> str:  # noqa: PLR0911 (one return a kind)

@@ -1,10 +1,9 @@
-"""Command line: `edgewatch demo | run | replay | check | drill | generate | clickhouse | spool | silence | statuspage`.
+"""Command line: `edgewatch demo | run | replay | check | test | explain | drill | generate | clickhouse`, and groups of more.
 
 Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
 """
 
 import datetime
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,8 +14,12 @@ import orjson
 import typer
 
 from flows.config import Config, ConfigErrors, load
+from flows.explain_cli import explain
 from flows.failure import explained
+from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
+from flows.route_cli import route_app
+from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
 
 app = typer.Typer(
@@ -32,11 +35,10 @@ app.add_typer(spool_app, name="spool")
 page_app = typer.Typer(help="Incidents that wait for a person to post them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(page_app, name="statuspage")
 app.add_typer(silence_app, name="silence")
+app.add_typer(route_app, name="route")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
-_RELATIVE = re.compile(r"-(\d+)(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
@@ -242,6 +244,9 @@ def clickhouse(
         raise typer.Exit(_FAILED) from error
 
 
+app.command("test")(run_tests)
+app.command()(explain)
+
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
 
@@ -371,16 +376,10 @@ def _check_clock() -> None:
 def _time(text: str | None, option: str) -> int | None:
     if text is None:
         return None
-    relative = _RELATIVE.fullmatch(text)
-    if relative:
-        return (int(time.time()) - int(relative[1]) * _SECONDS[relative[2]]) * 1000
     try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        _bad_use(f"{option} {text}: give a time such as 2025-12-01T00:00:00Z, or -2h")
-    if moment.tzinfo is None:
-        _bad_use(f"{option} {text}: say the zone, as in {text}Z")
-    return int(moment.timestamp() * 1000)
+        return moment(text, time.time())
+    except ValueError as error:
+        _bad_use(f"{option} {text}: {error}")
 
 
 def _bad_use(words: str) -> NoReturn:

@@ -302,9 +302,9 @@ class _Builder:
     def _routes(self, channels: dict[str, Any]) -> list[RouteOptions]:
         routes: list[RouteOptions] = self._tables("route", RouteOptions)
         for number, route in enumerate(routes, 1):
-            for name in route.channels:
-                if name not in channels:
-                    self._refuse(f"route #{number}.channels", f"no channel {name!r}; there are: {', '.join(channels)}")
+            self._check_route(route, f"route #{number}", channels)
+            if route.channels is None:
+                self._refuse(f"route #{number}.channels", "is missing; names of channels")
         if "route" in self._given:
             return routes
         # As the seed: critical pages, and everything is also said in chat.
@@ -314,6 +314,13 @@ class _Builder:
             RouteOptions(severity=("critical",), channels=tuple(channels)),
             RouteOptions(channels=chats or tuple(channels)),
         ]
+
+    def _check_route(self, route: RouteOptions, path: str, channels: dict[str, Any]) -> None:
+        for name in route.channels or ():
+            if name not in channels:
+                self._refuse(f"{path}.channels", f"no channel {name!r}; there are: {', '.join(channels)}")
+        for number, inner in enumerate(route.route, 1):
+            self._check_route(inner, f"{path}.route #{number}", channels)
 
     def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
         kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}

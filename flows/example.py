@@ -72,6 +72,8 @@ _SHOWN: dict[str, dict[str, str]] = {
         "severity": '["critical"]',
         "channels": '["pagerduty", "slack"]',
         "group_by": '["rule"]',
+        "limit": "50",
+        "route": '[{ match = { rule = "failing" }, channels = ["slack"] }]',
     },
     "[inhibit]": {
         "source": '{ rule = "failing", severity = "critical" }',

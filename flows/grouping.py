@@ -15,7 +15,7 @@ from typing import Any
 
 from flows.notify import Told
 from flows.output import canonical
-from flows.route import RouteOptions
+from flows.route import RouteOptions, every_route, routes_of
 from sinks.notification import Notification
 
 LISTED = 10
@@ -50,7 +50,7 @@ class Grouping:
     def __init__(self, environment: str, routes: Sequence[RouteOptions], modes: Mapping[str, str]) -> None:
         """Take the routes and each channel's mode; a channel without one is told of each alert."""
         self._environment = environment
-        self._routes = tuple(routes)
+        self._routes = every_route(routes_of(routes))
         self._modes = dict(modes)
         self._bundles: dict[str, _Bundle] = {}
         self._of: dict[tuple[str, str], str] = {}  # (channel, fingerprint) -> bundle

@@ -1,7 +1,7 @@
 """Options: a TOML table to a frozen options dataclass, with every problem of the table said at once.
 
 A dataclass is the whole definition of its table: keys are field names (durations without `_ms`, keywords without `_`), and
-`metadata` says what is a duration or a secret. So a new component needs no change here.
+`metadata` says what is a duration, a secret, or tables. So a new component needs no change here.
 """
 
 import dataclasses
@@ -93,6 +93,8 @@ class Reader:
             return self._refuse(path, f"must be {'a table' if origin is dict else 'an array'}, not a string")
         if origin in (typing.Union, types.UnionType):
             return self._union([kind for kind in arguments if kind is not type(None)], given, path)
+        if column is not None and column.metadata.get("tables"):
+            return self._tables(arguments[0], given, path)
         if origin is tuple:
             return self._array(arguments[0], given, path, column if secret else None)
         if origin is dict:
@@ -128,6 +130,12 @@ class Reader:
         if not isinstance(given, list):
             return self._refuse(path, f"must be an array, not {_shown(given)}")
         return tuple(self._value(kind, value, f"{path}[{n}]", column) for n, value in enumerate(given))
+
+    def _tables(self, kind: type[Any], given: Any, path: str) -> Any:
+        """Convert tables that a file has one by one, so they are counted from 1."""
+        if not isinstance(given, list):
+            return self._refuse(path, f"must be an array of tables, not {_shown(given)}")
+        return tuple(self.table(kind, value, f"{path} #{number}") for number, value in enumerate(given, 1))
 
     def _duration(self, given: Any, path: str) -> int | None:
         match = _DURATION.fullmatch(given) if isinstance(given, str) else None

@@ -1,16 +1,18 @@
 """Route: who hears of an alert, by its labels and severity.
 
-The first route that fits takes the alert; one with `continue` takes it and lets those behind it have it too.
+The first route that fits takes the alert; one with `continue` takes it and lets those behind it have it too. Routes may hold
+routes: then those that fit inside of it take the alert in its place, and have of it what they leave out themselves.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from flows.labels import SEVERITY_NAMES, Labels, Subject
-from flows.matcher import Match, match_problems, parse_match
+from flows.matcher import Match, Matchers, match_problems, parse_match
 from flows.rule import CRITICAL, WARNING, Rule
 
 _MOST_KNOWN = 100_000
+_LIMIT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +21,17 @@ class RouteOptions:
 
     match: Match = field(default_factory=dict, metadata={"help": "labels of the alerts it takes; empty: all"})
     severity: tuple[str, ...] = field(default=("warning", "critical"), metadata={"help": "severities it takes"})
-    channels: tuple[str, ...] = field(metadata={"help": "names of channels"})
+    channels: tuple[str, ...] | None = field(default=None, metadata={"help": "names of channels"})
     continue_: bool = field(default=False, metadata={"help": "routes behind it may take the alert too"})
-    group_by: tuple[str, ...] = field(
-        default=(), metadata={"help": "labels; alerts of one window that agree in them make one message"}
+    group_by: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "labels; alerts of one window that agree in them make one message"}
     )
-    limit: int = field(default=50, metadata={"help": "messages of one window, at chat channels; the rest is one digest"})
+    limit: int | None = field(
+        default=None, metadata={"help": "messages of one window, at chat channels; the rest is one digest"}
+    )
+    route: tuple["RouteOptions", ...] = field(
+        default=(), metadata={"tables": True, "help": "routes inside ([[route.route]]): those that fit take it instead"}
+    )
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
@@ -34,8 +41,70 @@ class RouteOptions:
         for name in self.severity:
             if name not in ("warning", "critical"):
                 yield "severity", f"{name!r} is not a severity; allowed: warning, critical"
-        if self.limit < 1:
+        if self.limit is not None and self.limit < 1:
             yield "limit", f"must be at least 1, not {self.limit}"
+        for number, inner in enumerate(self.route, 1):
+            if inner.severity and not set(inner.severity) & set(self.severity):
+                yield f"route #{number}.severity", f"never comes: the route around it takes {', '.join(self.severity)} only"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route made ready, with what it has of the one around it; `number` counts all routes in the order of the file."""
+
+    number: int
+    path: str  # as problems name it: route #1.route #2
+    matchers: Matchers
+    severity: tuple[str, ...]
+    channels: tuple[str, ...]
+    group_by: tuple[str, ...]
+    limit: int
+    goes_on: bool
+    inner: tuple["Route", ...]
+
+    def every(self) -> Iterator["Route"]:
+        """Give the route and all inside of it, in the order of their numbers."""
+        yield self
+        for each in self.inner:
+            yield from each.every()
+
+
+def routes_of(options: Sequence[RouteOptions], outer: Route | None = None) -> tuple[Route, ...]:
+    """Make routes ready; `outer` is the one that they are in."""
+    out: list[Route] = []
+    number = outer.number + 1 if outer else 0
+    for place, given in enumerate(options, 1):
+        bare = Route(
+            number,
+            f"{outer.path}.route #{place}" if outer else f"route #{place}",
+            parse_match(given.match),
+            given.severity,
+            (outer.channels if outer else ()) if given.channels is None else given.channels,
+            (outer.group_by if outer else ()) if given.group_by is None else given.group_by,
+            (outer.limit if outer else _LIMIT) if given.limit is None else given.limit,
+            given.continue_,
+            (),
+        )
+        route = replace(bare, inner=routes_of(given.route, bare))
+        out.append(route)
+        number += len(list(route.every()))
+    return tuple(out)
+
+
+def every_route(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """Give all routes of a tree by their numbers."""
+    return tuple(each for route in routes for each in route.every())
+
+
+def taken_by(routes: Iterable[Route], labels: Mapping[str, str], severity: str) -> list[Route]:
+    """Give the routes that take an alert: the innermost that fit, up to the first without `continue` at each level."""
+    out: list[Route] = []
+    for route in routes:
+        if severity in route.severity and route.matchers.matches(labels):
+            out += taken_by(route.inner, labels, severity) or [route]
+            if not route.goes_on:
+                break
+    return out
 
 
 class Routes:
@@ -43,10 +112,10 @@ class Routes:
 
     def __init__(self, routes: Sequence[RouteOptions], labels: Labels) -> None:
         """Make the routes ready."""
-        self._routes = tuple(routes)
+        self._tree = routes_of(routes)
+        self._every = every_route(self._tree)
         self._labels = labels
-        self._matchers = [parse_match(route.match) for route in routes]
-        self._plain = not any(matchers.all for matchers in self._matchers)
+        self._plain = not any(route.matchers.all for route in self._every)
         self._known: dict[Subject | int, tuple[int, ...]] = {}
         if self._plain:
             self._known = {code: self._choose({}, code) for code in (WARNING, CRITICAL)}
@@ -65,13 +134,7 @@ class Routes:
 
     def channels(self, taken: Iterable[int]) -> frozenset[str]:
         """Give the channels of routes."""
-        return frozenset(name for number in taken for name in self._routes[number].channels)
+        return frozenset(name for number in taken for name in self._every[number].channels)
 
-    def _choose(self, labels: dict[str, str], severity: int) -> tuple[int, ...]:
-        found = []
-        for number, (route, matchers) in enumerate(zip(self._routes, self._matchers, strict=True)):
-            if SEVERITY_NAMES[severity] in route.severity and matchers.matches(labels):
-                found.append(number)
-                if not route.continue_:
-                    break
-        return tuple(found)
+    def _choose(self, labels: Mapping[str, str], severity: int) -> tuple[int, ...]:
+        return tuple(route.number for route in taken_by(self._tree, labels, SEVERITY_NAMES[severity]))

@@ -7,6 +7,7 @@ import pytest
 
 from flows.config import load
 from flows.rule import KINDS
+from tests.runs import edgewatch
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,11 +30,14 @@ def test_the_first_configuration_and_the_rule_of_your_own_are_valid(tmp_path: Pa
 
 def test_the_configuration_of_the_page_on_alerting_is_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "alerting.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    text, tree = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     path = tmp_path / "monitor.toml"
     path.write_text(text, encoding="utf-8")
     config = load(path)
     assert [len(each) for each in (config.policy.inhibits, config.policy.mutes, config.routes)] == [1, 1, 2]
+    path.write_text(tree, encoding="utf-8")
+    done = edgewatch("route", "test", "-c", path, "team=shop", "severity=critical")
+    assert (done.returncode, done.stdout in page) == (0, True), done.stderr
 
 
 def test_the_configuration_of_the_page_on_rules_has_every_kind(tmp_path: Path) -> None:
