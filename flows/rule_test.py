@@ -80,6 +80,8 @@ class _Given:
     def at(self, dataset: str, end: int) -> Sequence[Silence]:  # noqa: ARG002 (a silence is of no dataset)
         return [silence for silence in self._silences if silence.holds(end)]
 
+    known = at
+
 
 def run_test(test: RuleTestOptions, config: Config) -> Outcome:
     """Play one test, which must be valid."""
