@@ -80,6 +80,9 @@ class _Given:
     def at(self, dataset: str, end: int) -> Sequence[Silence]:  # noqa: ARG002 (a silence is of no dataset)
         return [silence for silence in self._silences if silence.holds(end)]
 
+    def known(self, dataset: str, end: int) -> Sequence[Silence]:
+        return self.at(dataset, end)
+
 
 def run_test(test: RuleTestOptions, config: Config) -> Outcome:
     """Play one test, which must be valid."""
