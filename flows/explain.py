@@ -23,7 +23,7 @@ JUDGED = ("ok", "warning", "critical")
 LOOKED_BACK_MS = 86_400_000
 _FOLLOWING_MS = 86_400_000
 _EPISODES_MS = 30 * 86_400_000  # so long ago an alert may have begun to fire
-_BY_LIMITS = ("threshold", "change", "absence", "budget", "capacity")  # kinds whose level follows from value and count
+_BY_LIMITS = ("threshold", "change", "absence", "budget", "capacity", "event")  # kinds whose level follows from value and count
 
 
 class Counters(NamedTuple):

@@ -55,6 +55,8 @@ def value_words(case: Case) -> str:
             text = f"{what} was {now} of its capacity ({records})."
         case "slo":
             text = f"The error budget burnt {now} too fast, by the pair of windows nearest to its limit ({records})."
+        case "event":
+            text = f"{record['metric']}: {records} of this kind."
         case "composite":
             text = f"{now} of its {count} rules fired{_members(case)}."
         case _:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.acknowledge import REASON as ACKNOWLEDGED
 from flows.alert_state import SEVERITIES, STATES
 from flows.config import Config, ConfigErrors
 from flows.evaluation import SUPPRESSORS
@@ -109,7 +110,7 @@ class SaidOptions:
 
     def problems(self) -> Problems:
         """Yield (key, problem) for what the types cannot say."""
-        reasons = (*REASONS[1:], "update")
+        reasons = (*REASONS[1:], "update", ACKNOWLEDGED)
         yield from _not_among(self, {"reason": reasons, "status": ("firing", "resolved"), "severity": _SEVERITIES[1:]})
 
 

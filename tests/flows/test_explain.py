@@ -290,6 +290,11 @@ capacity = 10
 name = "both"
 kind = "composite"
 all = ["failing", "full"]
+[[rule]]
+name = "seen"
+kind = "event"
+metric = "requests"
+above = { critical = 0 }
 [[slo]]
 name = "availability"
 metric = "errors"
@@ -326,6 +331,7 @@ def test_every_kind_of_rule_is_explained_in_its_own_words(tmp_path):
     assert (
         words["full"][4][1]["value"] == "requests rate was 100 % of its capacity (3 000 records). Level critical: above 90 %."
     )
+    assert words["seen"][0][1]["value"] == "requests: 1 000 records of this kind. Level critical: above 0."
     assert words["both"][4][1]["value"] == "2 of its 2 rules fired: failing firing, full firing. Level critical."
     assert words["slo:availability"][4][1]["value"].startswith("The error budget burnt ")
     assert words["failing"][7][0].startswith("Said at 2025-12-01 00:40 UTC: flapping")
