@@ -21,6 +21,7 @@ from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
 from connectors.source import SourceError
+from connectors.vitals import Vitals
 
 _log = logging.getLogger(__name__)
 _START_S = 30.0
@@ -113,6 +114,7 @@ class KafkaSource:
             self._refuse_grown_topics()
         names = [partition.name for partition in self.plan.partitions]
         self._hold = Hold(folder / "hold", names, ahead_ms=4 * reading.length_ms)
+        self.vitals = Vitals(folder / "vitals", names) if live else None
 
     def _identity(self) -> dict[str, str]:
         topics = {name: options.dataset for name, options in self._options.topic_options().items()}
@@ -160,6 +162,7 @@ class KafkaSource:
             state,
             self._folder / "advances" / f"{lane}.ndjson" if self._live else None,
             self._idle_after_ms,
+            self.vitals,
         )
 
     def _look(self) -> list[PlannedPartition]:
