@@ -369,7 +369,9 @@ class KafkaLane:
         idle = [
             part
             for part in self._parts.values()
-            if part.at_end and now - part.quiet_since >= self._idle_s and now - part.advanced >= _ADVANCE_S
+            if part.at_end
+            and now - part.quiet_since >= self._idle_s
+            and now - part.advanced >= _ADVANCE_S
             # What a broker that does not answer has got meanwhile would all be late.
             and not (self._vitals is not None and self._vitals.is_away(part.progress.name))
         ]

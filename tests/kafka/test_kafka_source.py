@@ -396,7 +396,11 @@ def test_a_live_lane_says_how_its_partitions_are_and_takes_none_for_silent_that_
     lane.read()
     assert vitals.read(f"{name}/0") == Vital(3, now - 600_000, 3, 0, 1, now - 5000, 0)
     vitals.set_away(f"{name}/0", away=False)
-    wait_until(lambda: lane.read() is None or (Vitals(tmp_path / "vitals", [f"{name}/0", f"{name}/1"]).read(f"{name}/0").high or 0) >= now)
+    wait_until(
+        lambda: (
+            lane.read() is None or (Vitals(tmp_path / "vitals", [f"{name}/0", f"{name}/1"]).read(f"{name}/0").high or 0) >= now
+        )
+    )
     topics.send(brokers, name, [Sent(None, line(2), now - 600_000, 0)])
     wait_until(lambda: lane.read() is None or vitals.read(f"{name}/0").position == 4)
     time.sleep(0.2)
