@@ -23,7 +23,8 @@ from connectors.source import SourceError
 
 _TIMEOUT_S = 30.0
 _SILENT_S = 10.0
-_POLL = 500
+_POLL, _FIRST_POLL = 500, 4
+_RECORDS = 50_000  # of a partition: a message may hold very many
 _WARM_UP = 10  # a tenth of the sample
 Told = Callable[[int], None]
 
@@ -51,9 +52,9 @@ class Delays:
 def measure(
     options: KafkaOptions, reading: Reading, partitions: Sequence[PlannedPartition], *, messages: int, told: Told
 ) -> list[Delays]:
-    """Measure each topic on the last `messages` of each of its partitions, up to their ends now; raises SourceError.
+    """Measure each topic on the last `messages` of each of its partitions, up to their ends now, or 50 000 records of these.
 
-    `told` hears how many records were read. Offsets are not committed.
+    `told` hears how many records were read. Offsets are not committed. Raises SourceError.
     """
     watch = Watch(", ".join(options.brokers))
     consumer = Consumer(client_settings(options, watch, 1))
@@ -89,6 +90,13 @@ class _Sample:
     def place(self) -> tuple[str, int]:
         return self.planned.topic, int(self.planned.partition)
 
+    def wanted(self) -> int:
+        """Give how many messages may come next; 0 where there are records enough."""
+        if not self.messages:
+            return _FIRST_POLL
+        left = _RECORDS - self.progress.records
+        return min(max(left * self.messages // max(self.progress.records, 1), 1), _POLL) if left > 0 else 0
+
     def take(self, messages: Sequence[Message]) -> None:
         """Decode messages as a run does; what it would refuse is left out."""
         stamps = np.array([message.timestamp()[1] for message in messages], np.int64)
@@ -112,7 +120,7 @@ class _Sample:
 
 
 def _read(consumer: Consumer, watch: Watch, sample: _Sample, messages: int) -> Iterable[list[Message]]:
-    """Read the last messages of one partition, in order, up to where it ends now."""
+    """Read the last messages of one partition, in order, up to where it ends now or there are records enough."""
     name = sample.planned.name
     low, high = consumer.get_watermark_offsets(TopicPartition(*sample.place), timeout=_TIMEOUT_S)
     sample.begin = max(low, high - messages)
@@ -121,15 +129,23 @@ def _read(consumer: Consumer, watch: Watch, sample: _Sample, messages: int) -> I
     consumer.assign([TopicPartition(*sample.place, sample.begin)])
     heard = time.monotonic()
     while True:
-        found = consumer.consume(_POLL, 0.2)
-        ended = any(message.error() and message.error().code() == KafkaError._PARTITION_EOF for message in found)
+        found = consumer.consume(sample.wanted(), 0.2)
+        ended = any(_is_end(message.error()) for message in found)
         whole = [message for message in found if message.error() is None]
-        yield [message for message in whole if message.offset() < high]
-        if ended or any(message.offset() >= high - 1 for message in whole):
+        yield [message for message in whole if _offset(message) < high]
+        if ended or not sample.wanted() or any(_offset(message) >= high - 1 for message in whole):
             return
         heard = time.monotonic() if whole else heard
         if watch.fatal is not None or time.monotonic() - heard > _SILENT_S:
             raise SourceError(watch.fatal or f"{name}: offsets {sample.begin} to {high} did not come within {_SILENT_S:g} s")
+
+
+def _is_end(error: KafkaError | None) -> bool:
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
+
+
+def _offset(message: Message) -> int:
+    return int(message.offset() or 0)
 
 
 def _joined(samples: Sequence[_Sample]) -> Delays:

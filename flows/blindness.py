@@ -8,7 +8,7 @@ Datasets are held by control events, which are on the disk before a window is ju
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,10 +17,8 @@ from flows.config import Config
 from flows.controls import BlindEvent, Controls, append
 from flows.health import Finding
 from flows.health_words import over_text, over_title, text_of, title_of
-from flows.labels import Labels
 from flows.output import Block
-from flows.route import RouteOptions, Routes
-from flows.rule import CRITICAL
+from flows.route import every_route, routes_of, taken_by
 from flows.transition import fingerprint_of
 from sinks.notification import Notification
 
@@ -164,16 +162,8 @@ class Blindness:
 
 def channels_of(config: Config) -> frozenset[str]:
     """Give who is told: by the routes as for a critical alert; where none takes it, all who hear of any critical alert."""
-    labels = labels_of(config)
-    routes = Routes(config.routes, Labels(config.environment, config.labels))
-    found = routes.channels(routes.by_labels(labels, CRITICAL))
-    return found or _critical(config.routes) or frozenset(config.channels)
-
-
-def labels_of(config: Config) -> Mapping[str, str]:
-    """Give the labels that routes choose it by."""
-    return {**config.labels, "rule": RULE, "environment": config.environment, "severity": "critical"}
-
-
-def _critical(routes: Sequence[RouteOptions]) -> frozenset[str]:
-    return frozenset(name for route in routes if "critical" in route.severity for name in route.channels)
+    labels = {**config.labels, "rule": RULE, "environment": config.environment, "severity": "critical"}
+    tree = routes_of(config.routes)
+    critical = [route for route in every_route(tree) if "critical" in route.severity]
+    chosen = taken_by(tree, labels, "critical") or critical
+    return frozenset(name for route in chosen for name in route.channels) or frozenset(config.channels)

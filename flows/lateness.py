@@ -51,20 +51,19 @@ def _advice(delays: Delays) -> str:
     if allowed < delays.at(SHARE) or not is_fine(delays):
         return f'Recommended: allowed_lateness = "{written(best)}" ({reason}{few}).'
     if allowed > FAR_MORE * best:
-        waits = f"every window closes {written(allowed - best)} later than it could"
+        waits = f"every window closes {duration(allowed - best)} later than it could"
         return f'That is far more than needed, and {waits}; allowed_lateness = "{written(best)}" would do ({reason}{few}).'
     return f"That fits: 99.9% come within {_length(delays.at(SHARE))}{few}."
 
 
 def facts(delays: Delays) -> Mapping[str, Any]:
     """Give the same for machines; lengths in ms."""
-    measured = {f"{name.replace('.', '').replace(' ', '_')}_ms": delays.at(share) for name, share in _KEYS}
     return {
         "topic": delays.topic,
         "partitions": delays.partitions,
         "messages": delays.messages,
         "records": len(delays.delays),
-        **measured,
+        "delay_ms": {name: delays.at(share) for name, share in _KEYS},
         "allowed_lateness_ms": delays.allowed_ms,
         "late_share": late_share(delays),
         "recommended_ms": recommended(delays) if len(delays.delays) else None,
@@ -79,7 +78,7 @@ _KEYS = (("p50", 0.5), ("p99", 0.99), ("p999", SHARE), ("max", 1.0))
 def written(ms: int) -> str:
     """Give a length as the configuration has it."""
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if ms and ms % size == 0 and (unit != "m" or ms >= 120_000 or ms == size):
+        if ms and ms % size == 0:
             return f"{ms // size}{unit}"
     return f"{ms}ms" if ms else "0s"
 

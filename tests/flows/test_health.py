@@ -138,7 +138,8 @@ def test_a_late_share_is_of_the_records_that_could_be_decoded():
 def test_the_worst_partition_counts_and_is_named():
     line, other = Line(), replace(WELL, partition="t/1")
     for n in range(4):
-        held = line.health.judge(Sample(NOW, (replace(WELL, records=5000 * n), replace(other, records=200 * n, dead=20 * n)), {}))
+        parts = (replace(WELL, records=5000 * n), replace(other, records=200 * n, dead=20 * n))
+        held = line.health.judge(Sample(NOW, parts, {}))
     assert [(each.cause, each.partition, each.value) for each in held] == [(DEAD, "t/1", 0.1)]
 
 
