@@ -76,6 +76,7 @@ class Feed:
     def __init__(self, brokers, topic):
         self._brokers, self._topic = brokers, topic
         self.on, self.status, self.garbage = True, 200, 0
+        self.stuck = 0  # the event time of all records of the second partition
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -83,8 +84,9 @@ class Feed:
         while not self._end.wait(0.1):
             if self.on:
                 now = time.time_ns() // 1_000_000
-                record = {"EdgeEndTimestamp": now, "EdgeResponseStatus": self.status, "RayID": "r"}
-                bodies = [b"\xff\x00 garbage" if n < self.garbage else json.dumps(record).encode() for n in range(10)]
+                record = {"EdgeResponseStatus": self.status, "RayID": "r"}
+                records = [record | {"EdgeEndTimestamp": (n % 2 and self.stuck) or now} for n in range(10)]
+                bodies = [b"\xff\x00 garbage" if n < self.garbage else json.dumps(r).encode() for n, r in enumerate(records)]
                 topics.send(self._brokers, self._topic, [Sent(None, body, now, n % 2) for n, body in enumerate(bodies)])
 
     def __enter__(self):
@@ -197,3 +199,20 @@ def test_a_flood_of_garbage_is_one_page_with_its_share_and_an_idle_topic_is_none
     assert len(run.chat()) == 1
     events = [json.loads(line) for line in (tmp_path / "state" / "controls.ndjson").read_bytes().splitlines()]
     assert [each["causes"] for each in events if each["kind"] == "blind"] == [["decode_errors"], []]
+
+
+def test_a_partition_that_holds_all_windows_open_is_one_page_that_names_it(brokers, topic, tmp_path):
+    name = topic(2)
+    with FakeSlack() as slack, FakePagerDuty() as pagerduty, Feed(brokers, name) as feed:
+        run = Watched(tmp_path, brokers, name, slack, pagerduty)
+        wait_until((tmp_path / "state" / "firing.json").exists, what="the first windows")
+        feed.stuck = time.time_ns() // 1_000_000
+        wait_until(lambda: run.pages("pipeline_blind"), what="the page")
+        feed.stuck = 0
+        wait_until(lambda: len(run.pages("pipeline_blind")) > 1, what="the end of the page")
+        run.stop()
+    (first, last) = run.pages("pipeline_blind")
+    assert [first[0], last[0], first[2] == last[2]] == ["trigger", "resolve", True]
+    assert "edgewatch is blind: no window of http_requests has closed for 6 s" in first[1]
+    (said,) = run.chat()
+    assert f"(worst: {name}/1, limit 6 s)" in said
