@@ -110,10 +110,10 @@ class Controls:
         self._refresh()
         return {name for name, on in {n: each.on for each in self._blind for n in each.datasets}.items() if on}
 
-    def known(self, dataset: str, end: int) -> Sequence[Silence]:  # noqa: ARG002 (what has no stamp will hold for all)
+    def known(self, dataset: str, end: int) -> Sequence[Silence]:
         """Give those that will be in force at a window's end, as far as is known now; nothing is stamped."""
-        self._refresh()
-        return [each for each in self.silences() if each.holds(end)]
+        blind = [blindness("", "")] if self._live and dataset in self.blinded() else []
+        return [*(each for each in self.silences() if each.holds(end)), *blind]
 
     def silences(self) -> list[Silence]:
         """Give all that have not been ended early, in the order they were added."""

@@ -280,6 +280,16 @@ def test_another_dataset_is_not_blind_and_the_last_event_of_a_window_counts(tmp_
     assert [Controls(path).at("d", end_of(n)) == [] for n in range(3)] == [True, False, False]
 
 
+def test_what_is_said_before_its_window_closes_is_held_too(tmp_path):
+    path = tmp_path / "controls.ndjson"
+    append(path, [blind("a", on=True)])
+    live, replayed = Controls(path, live=True), Controls(path)
+    assert [each.blind for each in live.known("d", end_of(0))] == [True]
+    assert [*live.known("e", end_of(0)), *replayed.known("d", end_of(0))] == []
+    append(path, [blind("b", on=False)])
+    assert live.known("d", end_of(0)) == []
+
+
 def test_silences_are_listed_as_before(tmp_path):
     append(tmp_path / "controls.ndjson", [blind("a", on=True)])
     (tmp_path / "monitor.toml").write_text("")
