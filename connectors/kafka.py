@@ -8,11 +8,13 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.archive import Reading
@@ -21,6 +23,7 @@ from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
 from connectors.source import SourceError
+from connectors.vitals import Vitals
 
 _log = logging.getLogger(__name__)
 _START_S = 30.0
@@ -113,6 +116,7 @@ class KafkaSource:
             self._refuse_grown_topics()
         names = [partition.name for partition in self.plan.partitions]
         self._hold = Hold(folder / "hold", names, ahead_ms=4 * reading.length_ms)
+        self.vitals = Vitals(folder / "vitals", names) if live else None
 
     def _identity(self) -> dict[str, str]:
         topics = {name: options.dataset for name, options in self._options.topic_options().items()}
@@ -160,6 +164,7 @@ class KafkaSource:
             state,
             self._folder / "advances" / f"{lane}.ndjson" if self._live else None,
             self._idle_after_ms,
+            self.vitals,
         )
 
     def _look(self) -> list[PlannedPartition]:
@@ -181,17 +186,9 @@ class KafkaSource:
     def _planned(self, consumer: Consumer, topic: str, number: int) -> PlannedPartition:
         place = TopicPartition(topic, number)
         low, high = consumer.get_watermark_offsets(place, timeout=_START_S)
-        options = self._options.topic_options()
-        chosen = options.get(topic) or next(o for name, o in options.items() if name.startswith("^") and re.match(name, topic))
-        lateness = chosen.allowed_lateness_ms
-        return PlannedPartition(
-            topic=topic,
-            partition=number,
-            dataset=chosen.dataset,
-            allowed_lateness_ms=self._reading.allowed_lateness_ms if lateness is None else lateness,
-            start=self._first(consumer, place, low, high),
-            end=None if self._live else high,
-        )
+        planned = _partition(self._options, topic, number, self._reading.allowed_lateness_ms)
+        start = self._first(consumer, place, low, high)
+        return msgspec.structs.replace(planned, start=start, end=None if self._live else high)
 
     def _first(self, consumer: Consumer, place: TopicPartition, low: int, high: int) -> int:
         """Give the offset a first start reads from."""
@@ -206,6 +203,14 @@ class KafkaSource:
         found = consumer.offsets_for_times([TopicPartition(place.topic, place.partition, max(ms, 0))], timeout=_START_S)
         offset = found[0].offset
         return high if offset < 0 else int(offset)
+
+
+def _partition(options: KafkaOptions, topic: str, number: int, allowed_lateness_ms: int) -> PlannedPartition:
+    """Give a partition with what the options say of its topic; the lateness is for those that have none of their own."""
+    known = options.topic_options()
+    chosen = known.get(topic) or next(o for name, o in known.items() if name.startswith("^") and re.match(name, topic))
+    lateness = allowed_lateness_ms if chosen.allowed_lateness_ms is None else chosen.allowed_lateness_ms
+    return PlannedPartition(topic=topic, partition=number, dataset=chosen.dataset, allowed_lateness_ms=lateness)
 
 
 def _topics(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s: float) -> dict[str, list[int]]:
@@ -245,13 +250,24 @@ def _metadata(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s
 
 
 def look_at_topics(options: KafkaOptions, *, timeout_s: float) -> dict[str, int]:
-    """Give topic -> number of partitions, as `check --online` shows them. Raises SourceError."""
+    """Give topic -> number of partitions. Raises SourceError."""
+    found = look_at_partitions(options, allowed_lateness_ms=0, timeout_s=timeout_s)
+    return dict(Counter(partition.topic for partition in found))
+
+
+def look_at_partitions(options: KafkaOptions, *, allowed_lateness_ms: int, timeout_s: float) -> list[PlannedPartition]:
+    """Give the partitions of all topics, without offsets, as `check --online` looks at them. Raises SourceError."""
     watch = Watch(", ".join(options.brokers))
     consumer = Consumer(client_settings(options, watch, 1))
     try:
-        return {name: len(numbers) for name, numbers in _topics(consumer, watch, options, timeout_s).items()}
+        topics = _topics(consumer, watch, options, timeout_s)
     finally:
         consumer.close()
+    return [
+        _partition(options, topic, number, allowed_lateness_ms)
+        for topic, numbers in topics.items()
+        for number in sorted(numbers)
+    ]
 
 
 def _reason(error: object) -> str:

@@ -22,6 +22,7 @@ from connectors.hold import Hold
 from connectors.plan import PlannedPartition
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
+from connectors.vitals import Vitals
 
 _HELD_S = 0.005
 _CHUNK_BYTES = 4 << 20
@@ -29,6 +30,7 @@ _FIRST_MESSAGES = 16
 _SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's without a note
 _COMMIT_S = 5.0
 _ADVANCE_S = 1.0
+_REPORT_S = 0.1
 _OFFSET_LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -48,7 +50,10 @@ class _Part:
         self.planned = planned
         self.progress = progress
         self.timing = Timing(pane_ms=pane_ms, allowed_lateness_ms=planned.allowed_lateness_ms)
-        self.at_end = False
+        self.end_seen = -1  # the offset at which the broker last said that the partition ends
+        self.stamp: int | None = None  # the last message's timestamp, and how far behind the clock it was as it came
+        self.behind = 0
+        self.waited = False  # at its end after the last read: what comes next is read as it comes
         self.quiet_since = time.monotonic()
         self.advanced = 0.0
         self.paused = False
@@ -59,8 +64,22 @@ class _Part:
     def place(self) -> TopicPartition:
         return TopicPartition(self.planned.topic, int(self.planned.partition), self.progress.next_offset)
 
+    @property
+    def at_end(self) -> bool:
+        return self.end_seen >= self.progress.next_offset
+
     def watermark(self) -> int:
         return self.progress.watermark(self.timing)
+
+    def stamped(self, stamps: NDArray[np.int64], now_ms: int) -> None:
+        """Take note of when messages were produced."""
+        stamp = int(stamps.max(initial=-1))
+        if stamp >= 0:
+            self.stamp, self.behind = stamp, max(now_ms - stamp, 0) if self.waited else 0
+
+    def report(self, vitals: Vitals) -> None:
+        position = max(self.progress.next_offset, self.end_seen)  # what lies between holds no message
+        vitals.write(self.progress, position, stamp=self.stamp, behind=self.behind)
 
 
 class KafkaLane:
@@ -76,6 +95,7 @@ class KafkaLane:
         state: bytes | None,
         advances: Path | None,
         idle_after_ms: int,
+        vitals: Vitals | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Assign the partitions; `advances` is the lane's file where it is live, None where it is bounded."""
@@ -85,6 +105,8 @@ class KafkaLane:
         self._watch = watch
         self._idle_s = idle_after_ms / 1000
         self._now_ms = now_ms
+        self._vitals = vitals
+        self._reported = 0.0
         self._parts: dict[tuple[str, int], _Part] = {}
         kept = msgspec.json.decode(state, type=dict[str, dict[str, int | str | bool | None]]) if state else {}
         for partition in planned:
@@ -148,6 +170,14 @@ class KafkaLane:
 
     def read(self) -> list[Batch]:
         """Give what came; at the end of a bounded partition its last mark."""
+        batches = self._read()
+        if self._vitals is not None and time.monotonic() - self._reported >= _REPORT_S:
+            self._reported = time.monotonic()
+            for part in self._parts.values():
+                part.report(self._vitals)
+        return batches
+
+    def _read(self) -> list[Batch]:
         if self._watch.fatal is not None:
             raise SourceError(self._watch.fatal)
         if self._fresh:
@@ -162,6 +192,7 @@ class KafkaLane:
             batches += self._idle()
             self._commit()
         for part in self._parts.values():
+            part.waited = part.at_end
             self._hold.write(part.progress.name, DONE if part.at_end and self._advances else part.watermark())
         return batches
 
@@ -227,9 +258,10 @@ class KafkaLane:
         if error is None or part is None:
             return []
         if error.code() == KafkaError._PARTITION_EOF:
-            if not part.at_end:
-                part.at_end, part.quiet_since = True, time.monotonic()
             end, reached = part.planned.end, message.offset()
+            if not part.at_end:
+                part.quiet_since = time.monotonic()
+            part.end_seen = -1 if reached is None else reached
             if end is not None and reached is not None and reached >= end:
                 # The last offsets before the end hold no message: transaction markers, or compaction took them.
                 part.progress.next_offset = max(part.progress.next_offset, end)
@@ -252,7 +284,6 @@ class KafkaLane:
             keep = sum(offset < end for offset in offsets)  # type: ignore[operator]
             messages, offsets = messages[:keep], offsets[:keep]
             part.progress.next_offset = end
-        part.at_end = False
         part.quiet_since = time.monotonic()
         return [part, messages, offsets]
 
@@ -269,6 +300,7 @@ class KafkaLane:
             count += len(payloads)
             column = np.array(offsets, np.int64)
             limits = self._limits(part, column, stamps)
+            part.stamped(stamps, self._now_ms())
             cuts = [int(np.searchsorted(column, offset)) for offset in sorted(part.highs)]
             start = 0
             for cut in dict.fromkeys(c for c in cuts if 0 < c < len(payloads)):
@@ -337,14 +369,18 @@ class KafkaLane:
         idle = [
             part
             for part in self._parts.values()
-            if part.at_end and now - part.quiet_since >= self._idle_s and now - part.advanced >= _ADVANCE_S
+            if part.at_end
+            and now - part.quiet_since >= self._idle_s
+            and now - part.advanced >= _ADVANCE_S
+            # What a broker that does not answer has got meanwhile would all be late.
+            and not (self._vitals is not None and self._vitals.is_away(part.progress.name))
         ]
         if not idle or self._advances is None:
             return []
         stamp = self._now_ms()
         self._advances.write([Advance(part.progress.name, part.progress.next_offset, high=stamp) for part in idle])
         for part in idle:
-            part.advanced = now
+            part.advanced, part.behind = now, 0
             part.progress.high = max(part.progress.high or UNHEARD, stamp)
         return self._batches([[part, [], []] for part in idle])
 

@@ -1,12 +1,18 @@
 """Checks: what `edgewatch check` says of a configuration, and what it asks the services that it names."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from connectors.archive import Reading
 from connectors.native import available
+from connectors.source import SourceError
+from flows.blindness import channels_of
 from flows.config import Config
 from flows.kind_options import Baseline
 from flows.kinds import SLO
+from flows.line import build_line
 from flows.matcher import parse_match
 from flows.route import Route, routes_of
 from flows.rule import RuleOptions
@@ -15,6 +21,7 @@ from sinks.clickhouse import ClickHouse
 from sinks.notification import DeliveryError
 
 _TIMEOUT_S = 10.0
+_SAMPLE = 5000  # messages of each partition whose lateness is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +31,11 @@ class Checked:
     what: str
     ok: bool
     words: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, str | bool]:
+    def as_dict(self) -> dict[str, Any]:
         """Give it as JSON has it."""
-        return {"what": self.what, "ok": self.ok, "words": self.words}
+        return {"what": self.what, "ok": self.ok, "words": self.words} | ({"facts": self.facts} if self.facts else {})
 
 
 def describe(config: Config) -> dict[str, str]:
@@ -50,6 +58,7 @@ def describe(config: Config) -> dict[str, str]:
         "routes": "; ".join(routes),
         "kept quiet": "; ".join([*inhibits, *(f"mute {name}" for name in mutes)]) or "nothing but by `edgewatch silence`",
         "runbooks": _runbooks(config),
+        "blindness": _blindness(config),
         "clickhouse": config.clickhouse.url if config.clickhouse else "none",
     }
 
@@ -68,6 +77,13 @@ def _routes(routes: Iterable[Route], before: str = "") -> Iterator[str]:
         chosen = before + (f"{severities} of {route.matchers}" if route.matchers.all else severities)
         yield f"{chosen} -> {', '.join(route.channels)}"
         yield from _routes(route.inner, f"{chosen} > ")
+
+
+def _blindness(config: Config) -> str:
+    """Say who hears when the line itself does not see."""
+    if not config.health.enabled:
+        return "not judged: nobody hears when the broker is gone or records cannot be read"
+    return f"pipeline_blind -> {', '.join(sorted(channels_of(config)))}"
 
 
 def _judged(rule: RuleOptions, slos: Mapping[str, SloOptions]) -> str:  # noqa: PLR0911 (one return a kind)
@@ -99,11 +115,14 @@ def _limits(rule: RuleOptions, side: str, more: int = 0) -> str:
     return ", ".join(f"{name} {side} {value + more:g}" for name, value in pairs if value is not None)
 
 
-def online_checks(config: Config) -> list[Checked]:
-    """Ask Kafka for the topics and ClickHouse for its version, bringing its schema up to date."""
+def online_checks(config: Config, told: Callable[[int], None] = lambda _: None) -> list[Checked]:
+    """Ask Kafka for the topics and how late their records come, and ClickHouse for its version, bringing its schema up to date.
+
+    `told` hears how many records were read so far.
+    """
     out = []
     if config.kafka is not None:
-        out += _kafka(config)
+        out += _kafka(config, told)
     if config.clickhouse is not None:
         out.append(_clickhouse(config))
     names = ", ".join(config.channels)
@@ -111,16 +130,35 @@ def online_checks(config: Config) -> list[Checked]:
     return out
 
 
-def _kafka(config: Config) -> list[Checked]:
-    from connectors.kafka import look_at_topics  # noqa: PLC0415 (only this check needs a client)
-    from connectors.source import SourceError  # noqa: PLC0415
+def _kafka(config: Config, told: Callable[[int], None]) -> list[Checked]:
+    from connectors.kafka import look_at_partitions  # noqa: PLC0415 (only this check needs a client)
+    from connectors.lateness import measure  # noqa: PLC0415
+    from flows.lateness import facts, is_fine, words  # noqa: PLC0415
 
     assert config.kafka is not None  # noqa: S101 (the caller has looked)
+    allowed = config.window.allowed_lateness_ms
+    out: list[Checked] = []
     try:
-        topics = look_at_topics(config.kafka, timeout_s=_TIMEOUT_S)
+        partitions = look_at_partitions(config.kafka, allowed_lateness_ms=allowed, timeout_s=_TIMEOUT_S)
+        topics = Counter(partition.topic for partition in partitions)
+        out += [Checked("kafka", ok=True, words=f"topic {name}: {count} partitions") for name, count in topics.items()]
+        measured = measure(config.kafka, _reading(config), partitions, messages=_SAMPLE, told=told)
     except SourceError as error:
-        return [Checked("kafka", ok=False, words=str(error))]
-    return [Checked("kafka", ok=True, words=f"topic {name}: {count} partitions") for name, count in topics.items()]
+        return [*out, Checked("kafka", ok=False, words=str(error))]
+    return [*out, *(Checked(f"lateness of {m.topic}", ok=is_fine(m), words=words(m), facts=facts(m)) for m in measured)]
+
+
+def _reading(config: Config) -> Reading:
+    line, window = build_line(config), config.window
+    return Reading(
+        datasets=line.datasets,
+        fields=line.fields(),
+        pane_ms=window.pane_ms,
+        length_ms=window.length_ms,
+        allowed_lateness_ms=window.allowed_lateness_ms,
+        max_ahead_ms=window.max_ahead_ms,
+        chunk_records=_SAMPLE,
+    )
 
 
 def _clickhouse(config: Config) -> Checked:

@@ -149,7 +149,11 @@ def check(
 
     settings = _load(config, secrets=online)
     report: dict[str, Any] = describe(settings)
-    found = online_checks(settings) if online else []
+    found: list[Any] = []
+    if online:
+        progress = RunProgress("check")
+        found = online_checks(settings, lambda records: progress(records, None))
+        progress.stop()
     if as_json:
         sys.stdout.buffer.write(
             orjson.dumps(report | {"online": [c.as_dict() for c in found]}, option=orjson.OPT_INDENT_2) + b"\n"

@@ -16,6 +16,7 @@ from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.kafka_options import KafkaOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
+from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
 from flows.kinds import expanded, metrics_of
 from flows.matcher import parse_match
@@ -51,6 +52,7 @@ _TABLES = (
     "channel",
     "clickhouse",
     "heartbeat",
+    "health",
     "observe",
 )
 _NOT_YET = ("dashboard",)
@@ -119,6 +121,7 @@ class Config:
     channels: dict[str, Any]
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
+    health: HealthOptions
     log_level: str
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
@@ -185,6 +188,7 @@ class _Builder:
         routes = self._routes(channels)
         clickhouse = self._optional("clickhouse", ClickHouseOptions)
         heartbeat = self._optional("heartbeat", HeartbeatOptions)
+        health = self._read.table(HealthOptions, given.get("health", {}), "health")
         log_level = self._observe()
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
@@ -212,6 +216,7 @@ class _Builder:
             channels=channels,
             clickhouse=clickhouse,
             heartbeat=heartbeat,
+            health=health,
             log_level=log_level,
             policy=policy,
             unread_runbooks=unread,

@@ -1,8 +1,9 @@
-"""Controls: the file of control events: what people decide while the line runs, and from which window on it holds.
+"""Controls: the file of control events: what is decided outside the log while the line runs, and from which window on it holds.
 
-Append-only, one JSON object a line: silences and their early ends, written by the command line, and stamps, written by the
-run. A stamp says from which window end of a dataset an event holds. It is on the disk before it takes effect, so a resume
-and a replay that find the file decide as was decided. A dataset has its own stamp because each has its own barriers.
+Append-only, one JSON object a line: silences and their early ends, written by the command line; that the run is blind or
+sees again, written by its watcher; and stamps, written by the run. A stamp says from which window end of a dataset an event
+holds. It is on the disk before it takes effect, so a resume and a replay that find the file decide as was decided. A dataset
+has its own stamp because each has its own barriers.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from flows.matcher import MatchError, parse_match
-from flows.silence import Silence
+from flows.silence import Silence, blindness
 
 
 class ControlsBroken(Exception):
@@ -53,6 +54,17 @@ class ExpireEvent(msgspec.Struct, frozen=True, tag_field="kind", tag="expire", k
     at: int
 
 
+class BlindEvent(msgspec.Struct, frozen=True, tag_field="kind", tag="blind", kw_only=True):
+    """That datasets are blind (`on`), or not any more; of one dataset, the later event counts."""
+
+    id: str
+    on: bool
+    datasets: tuple[str, ...]
+    causes: tuple[str, ...]
+    text: str
+    at: int
+
+
 class Stamp(msgspec.Struct, frozen=True, tag_field="kind", tag="stamp", kw_only=True):
     """From the window of a dataset that ends at `end` on, event `of` holds."""
 
@@ -61,7 +73,7 @@ class Stamp(msgspec.Struct, frozen=True, tag_field="kind", tag="stamp", kw_only=
     end: int
 
 
-Event = SilenceEvent | ExpireEvent
+Event = SilenceEvent | ExpireEvent | BlindEvent
 Control = Event | Stamp
 _DECODER = msgspec.json.Decoder(Control)
 
@@ -69,27 +81,39 @@ _DECODER = msgspec.json.Decoder(Control)
 class Controls:
     """The events of a state folder as one process sees them; reads on when the file has grown."""
 
-    def __init__(self, path: Path, closed: Mapping[str, int] | None = None) -> None:
-        """Read what is there; windows that end up to `closed`, by dataset, were judged before and are not changed."""
+    def __init__(self, path: Path, closed: Mapping[str, int] | None = None, *, live: bool = False) -> None:
+        """Read what is there; windows that end up to `closed`, by dataset, were judged before and are not changed.
+
+        Only a `live` run becomes blind: elsewhere what has no stamp never took effect, and does not now.
+        """
         self._path = path
+        self._live = live
         self._closed = dict(closed or {})
         self._read = self._lines = 0
         self._silences: dict[str, Silence] = {}
         self._expired: dict[str, str] = {}  # silence -> the event that ended it
         self._stamps: dict[tuple[str, str], int] = {}
+        self._blind: list[BlindEvent] = []
         self._refresh()
 
     def at(self, dataset: str, end: int) -> Sequence[Silence]:
-        """Give the silences in force at a window's end; events not seen before are stamped first."""
+        """Give the silences in force at a window's end, and blindness as one; events not seen before are stamped first."""
         self._refresh()
         if end > self._closed.get(dataset, -1):
             self._stamp(dataset, end)
-        return [each for each in self._silences.values() if each.holds(end) and self._holds(each.id, dataset, end)]
+        found = [each for each in self._silences.values() if each.holds(end) and self._holds(each.id, dataset, end)]
+        last = next((each for each in reversed(self._blind) if self._began(each, dataset, end)), None)
+        return [*found, blindness(last.id, last.text)] if last is not None and last.on else found
 
-    def known(self, dataset: str, end: int) -> Sequence[Silence]:  # noqa: ARG002 (what has no stamp will hold for all)
-        """Give those that will be in force at a window's end, as far as is known now; nothing is stamped."""
+    def blinded(self) -> set[str]:
+        """Give the datasets that are blind by their last event, whether a window has closed since or not."""
         self._refresh()
-        return [each for each in self.silences() if each.holds(end)]
+        return {name for name, on in {n: each.on for each in self._blind for n in each.datasets}.items() if on}
+
+    def known(self, dataset: str, end: int) -> Sequence[Silence]:
+        """Give those that will be in force at a window's end, as far as is known now; nothing is stamped."""
+        blind = [blindness("", "")] if self._live and dataset in self.blinded() else []
+        return [*(each for each in self.silences() if each.holds(end)), *blind]
 
     def silences(self) -> list[Silence]:
         """Give all that have not been ended early, in the order they were added."""
@@ -104,10 +128,15 @@ class Controls:
         over = self._stamps.get((self._expired.get(name, ""), dataset))
         return began is not None and began <= end and (over is None or end < over)
 
+    def _began(self, event: BlindEvent, dataset: str, end: int) -> bool:
+        stamp = self._stamps.get((event.id, dataset))
+        return dataset in event.datasets and stamp is not None and stamp <= end
+
     def _stamp(self, dataset: str, end: int) -> None:
         """Stamp what may still matter and has no stamp."""
         due = [name for name, silence in self._silences.items() if silence.end > end]
         due += [self._expired[name] for name in due if name in self._expired]
+        due += [each.id for each in self._blind if self._live and dataset in each.datasets]
         stamps = [Stamp(of=name, dataset=dataset, end=end) for name in due if (name, dataset) not in self._stamps]
         if stamps:
             append(self._path, stamps)
@@ -136,6 +165,8 @@ class Controls:
                 self._silences.setdefault(control.id, control.silence())
             elif isinstance(control, ExpireEvent):
                 self._expired.setdefault(control.silence, control.id)
+            elif isinstance(control, BlindEvent):
+                self._blind.append(control)
             else:
                 self._stamps.setdefault((control.of, control.dataset), control.end)
         except (msgspec.DecodeError, MatchError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 from connectors.dataset import DatasetOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from flows.engine_options import EngineOptions
+from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
@@ -143,6 +144,7 @@ def example_text() -> str:
         *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
         ("clickhouse", ClickHouseOptions),
         ("heartbeat", HeartbeatOptions),
+        ("health", HealthOptions),
     ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"

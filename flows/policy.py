@@ -1,5 +1,7 @@
 """Policy: what keeps alerts quiet at a barrier: silences, mute times and inhibitions, in this order.
 
+A run that is blind inhibits every alert of the dataset that it does not see well.
+
 State is never touched: an alert fires and resolves behind a silence as it would without. Only what is said is withheld, and
 each decision record says by what.
 """
@@ -55,7 +57,8 @@ class Suppression:
     def at(self, dataset: str, end: int, books: Sequence[tuple[str, list[str], Step]]) -> list[Quiet] | None:
         """Give what keeps the alerts of each book (rule, keys, step) quiet at a window's end; None where nothing can."""
         silences = self._silences.at(dataset, end)
-        self._choosers = {s.id: self._choosers.get(s.id) or Chooser(s.matchers) for s in silences}
+        blind = any(each.blind for each in silences)
+        self._choosers = {s.id: self._choosers.get(s.id) or Chooser(s.matchers) for s in silences if not s.blind}
         mutes = [(mute, chooser) for mute, chooser in self._mutes if mute.holds(end)]
         if not (silences or mutes or self._inhibits):
             return None
@@ -70,6 +73,8 @@ class Suppression:
         for inhibit in self._inhibits:
             for number, inhibited in enumerate(inhibit.inhibited(alerts, self._labels_of)):
                 codes[number] = codes[number] or (INHIBITED if inhibited else 0)
+        if blind:
+            codes = [code or INHIBITED for code in codes]
         for (book, place), code in zip(places, codes, strict=True):
             quiet[book][place] = code
         return quiet

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from connectors.source import Source
 from flows.barrier import Scope
 from flows.board import Board
 from flows.config import Config
@@ -20,6 +21,7 @@ from flows.inputs import archive_datasets, open_source
 from flows.line import build_line
 from flows.outgoing import build_delivery
 from flows.run_folder import RunFolder, RunSpec
+from flows.watch import Watcher, watched
 from flows.writer import BothWriter, SegmentWriter, SpoolWriter
 from sinks.delivery import Delivery
 from sinks.heartbeat import Heartbeat
@@ -33,9 +35,11 @@ _AT_ONCE = 130
 class Outbox:
     """Opens the writer in the process that has the output, and delivers from its spool."""
 
-    def __init__(self, config: Config, spec: RunSpec, folder: RunFolder) -> None:
-        """Open nothing yet: only one process of a run gets the output."""
+    def __init__(self, config: Config, spec: RunSpec, folder: RunFolder, source: Source) -> None:
+        """Open nothing yet: only one process of a run gets the output, and watches over the run."""
         self._config = config
+        self._source: Any = source
+        self._watcher: Watcher | None = None
         self._spec = spec
         self._folder = folder
         self._spool: Spool | None = None
@@ -55,7 +59,9 @@ class Outbox:
         firing = FiringFile(self._folder.firing)
         version = self._config.version
         if self._spec.mode == "live":
-            return SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing, beat=self._beat())
+            live = SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing, beat=self._beat())
+            writer, self._watcher = watched(self._config, self._folder, self._source, live)
+            return writer
         spool = SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing)
         return BothWriter(SegmentWriter(self._folder.segments, state), spool)
 
@@ -67,6 +73,8 @@ class Outbox:
 
     def close(self, *, drain: bool) -> None:
         """Stop delivery; with `drain`, after everything that can be delivered now has been."""
+        if self._watcher is not None:
+            self._watcher.stop()
         if self._heartbeat is not None:
             self._heartbeat.close()
         if self.delivery is not None:
@@ -80,11 +88,11 @@ class Outbox:
 def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:
     """Run one process until its input ends (True) or it was told to stop (False)."""
     folder = RunFolder(Path(spec.state))
-    silences = Controls(folder.controls, closed_of(folder.firing))
+    silences = Controls(folder.controls, closed_of(folder.firing), live=spec.mode == "live")
     line = build_line(config, archive_datasets(config, spec), silences)
     source = open_source(config, line, spec)
     stop = threading.Event()
-    outbox = Outbox(config, spec, folder)
+    outbox = Outbox(config, spec, folder, source)
     board = Board(folder.board, source.lanes())
     with _stopped_by_signals(stop):
         try:

@@ -42,6 +42,7 @@ class RunFolder:
         self.controls = path / "controls.ndjson"
         self.firing = path / "firing.json"
         self.deployed = path / "deployed.json"
+        self.blindness = path / "blindness.json"
         self.dead_letters = path / "dead_letters.ndjson"
 
     @contextlib.contextmanager

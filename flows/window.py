@@ -23,7 +23,7 @@ from flows.partial import Partial
 class WindowOptions:
     """The `[window]` table."""
 
-    NOT_YET = ("barrier_wait", "stall_after")
+    NOT_YET = ("barrier_wait",)
 
     length_ms: int = field(default=300_000, metadata={"duration": True, "help": "length of a window"})
     hop_ms: int = field(default=0, metadata={"duration": True, "help": "a window ends this often; = length: tumbling"})
@@ -36,6 +36,10 @@ class WindowOptions:
     max_ahead_ms: int = field(
         default=3_600_000, metadata={"duration": True, "help": "an event time further in the future is a dead letter"}
     )
+    stall_after_ms: int = field(
+        default=900_000,
+        metadata={"duration": True, "help": "live: blind when no window closes, or no broker answers, this long"},
+    )
     exact_samples: int = field(default=20_000, metadata={"help": "values a key and window up to which percentiles are exact"})
     max_keys: int = field(default=1_000, metadata={"help": "keys a window has rows for; the rest is (other)"})
     max_open_keys: int = field(default=100_000, metadata={"help": "open keys a shard, pane and grouping"})
@@ -47,7 +51,7 @@ class WindowOptions:
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
-        for name in ("length_ms", "max_ahead_ms"):
+        for name in ("length_ms", "max_ahead_ms", "stall_after_ms"):
             if getattr(self, name) <= 0:
                 yield name.removesuffix("_ms"), "must be longer than 0"
         for name in ("exact_samples", "max_keys", "max_open_keys"):

@@ -28,6 +28,8 @@ NOUNS = {
     "evaluation",
     "group",
     "grouping",
+    "health",
+    "health_words",
     "inhibit",
     "judged",
     "labels",

@@ -11,6 +11,8 @@ from tests.runs import ACCEPTANCE, checked, config_for, make_logs, outputs, prod
 
 pytestmark = pytest.mark.slow
 
+START = 1_764_547_200_000
+BLIND = (("on", 15), ("off", 18))  # from which window on
 MONITOR = ACCEPTANCE / "monitor.toml"
 POLICY = """
 [[inhibit]]
@@ -51,11 +53,14 @@ def archive(tmp_path_factory):
 
 
 def silence(state):
-    """Put the same silence into every state folder."""
+    """Put the same silence and the same blindness into every state folder."""
     state.mkdir(parents=True)
     event = {"kind": "silence", "id": "s", "match": ["rule=slow_database"], "author": "me", "reason": "x"}
     times = {"start": 0, "end": 2_000_000_000_000, "at": 0}
-    (state / "controls.ndjson").write_text(json.dumps(event | times) + "\n")
+    stamps = [{"kind": "stamp", "of": name, "dataset": "http_requests", "end": START + n * 300_000} for name, n in BLIND]
+    blind = [{"kind": "blind", "id": name, "on": name == "on", "causes": [], "text": "", "at": 0} for name, _ in BLIND]
+    events = [event | times, *(each | {"datasets": ["http_requests"]} for each in blind), *stamps]
+    (state / "controls.ndjson").write_text("".join(json.dumps(each) + "\n" for each in events))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,11 @@ def replayed(archive, tmp_path_factory):
 def test_everything_that_keeps_alerts_quiet_happens(replayed):
     rows = [json.loads(line) for line in (replayed / "evaluations.ndjson").read_bytes().splitlines()]
     assert {row["suppressed_by"] for row in rows} >= {None, "silence", "inhibit"}
+    blind = [f"2025-12-01T{moment}:00Z" for moment in ("01:15", "01:20", "01:25")]
+    unseen = {row["suppressed_by"] for row in rows if row["window_end"] in blind and row["state_after"] == "firing"}
+    assert unseen - {"silence"} == {"inhibit"}
     said = [json.loads(line) for line in (replayed / "notifications.ndjson").read_bytes().splitlines()]
+    assert not {row["reason"] for row in said if row["at"] in blind} - {"resolved"}
     assert {row["rule"] for row in said if row["group"]} != set()
     assert "slow_database" not in {row["rule"] for row in said}
 

@@ -36,7 +36,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
-        *("dashboard", "window.barrier_wait", "window.stall_after", "observe.listen", "observe.sentry_dsn"),
+        *("dashboard", "window.barrier_wait", "observe.listen", "observe.sentry_dsn"),
         *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
         *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
     }
@@ -101,12 +101,12 @@ channels = ["slak"]
     assert found == [
         (
             "colour: unknown key; allowed: environment, labels, runbooks, input, window, engine, dataset, metric, rule, slo,"
-            " route, inhibit, mute, channel, clickhouse, heartbeat, observe"
+            " route, inhibit, mute, channel, clickhouse, heartbeat, health, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
             "window.lenght: unknown key; did you mean 'length'? allowed: length, hop, allowed_lateness, idle_after, max_ahead,"
-            " exact_samples, max_keys, max_open_keys"
+            " stall_after, exact_samples, max_keys, max_open_keys"
         ),
         'window.allowed_lateness: must be a duration such as "90s", "5m", "1h" or "1d", not 60',
         "metric \"errors\".kind: 'ratoi' is not a kind of metric; allowed: count, ratio, distribution, distinct, gauge, sum",

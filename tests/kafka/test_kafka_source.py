@@ -16,6 +16,7 @@ from connectors.kafka import KafkaSource, look_at_topics
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.plan import MAX_LANES
 from connectors.source import SourceError
+from connectors.vitals import Vital, Vitals
 from tests.kafka import topics
 from tests.kafka.broker import Login
 from tests.kafka.topics import Sent
@@ -358,3 +359,53 @@ def test_committed_offsets_tell_lag_tools_how_far_it_is(brokers, topic, tmp_path
     wait_until(committed, what="the committed offset")
     lane.close()
     consumer.close()
+
+
+def test_a_partition_is_at_its_end_also_where_the_end_came_together_with_the_last_message(brokers, topic, tmp_path):
+    name = topic(1)
+    now = time.time_ns() // 1_000_000
+    topics.send(brokers, name, [Sent(None, line(0, EdgeEndTimestamp=now - 600_000), now, 0)])
+    lane = source(brokers, tmp_path, {name: "http_requests"}, live=True).open("lane-0", None)
+    lane.read()
+    time.sleep(2)  # both are in the client's queue by now, and one call takes both
+    marks: list = []
+
+    def advanced():
+        marks.extend(mark for batch in lane.read() for mark in batch.marks)
+        return bool(marks) and marks[-1].watermark >= now - 60_000
+
+    wait_until(advanced, what="the advance")
+    lane.close()
+
+
+def test_a_live_lane_says_how_its_partitions_are_and_takes_none_for_silent_that_is_away(brokers, topic, tmp_path):
+    name = topic(2)
+    now = time.time_ns() // 1_000_000
+    found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    bodies = [line(0, EdgeEndTimestamp=now - 700_000), b"broken", line(1, EdgeEndTimestamp=now - 600_000)]
+    topics.send(brokers, name, [Sent(None, body, now - 5000, 0) for body in bodies])
+    vitals = found.vitals
+    assert vitals is not None
+    assert vitals.read(f"{name}/0") is None
+    for number in range(2):
+        vitals.set_away(f"{name}/{number}", away=True)
+    lane = found.open("lane-0", None)
+    silent = found.open("lane-1", None)
+    wait_until(lambda: lane.read() is None or (vitals.read(f"{name}/0") or Vital(0, 0, 0, 0, 0, 0, 0)).position == 3)
+    time.sleep(1)
+    lane.read()
+    assert vitals.read(f"{name}/0") == Vital(3, now - 600_000, 3, 0, 1, now - 5000, 0)
+    vitals.set_away(f"{name}/0", away=False)
+    wait_until(
+        lambda: (
+            lane.read() is None or (Vitals(tmp_path / "vitals", [f"{name}/0", f"{name}/1"]).read(f"{name}/0").high or 0) >= now
+        )
+    )
+    topics.send(brokers, name, [Sent(None, line(2), now - 600_000, 0)])
+    wait_until(lambda: lane.read() is None or vitals.read(f"{name}/0").position == 4)
+    time.sleep(0.2)
+    assert 600_000 <= vitals.read(f"{name}/0").behind < 700_000
+    silent.read()
+    assert vitals.read(f"{name}/1").high is None
+    lane.close()
+    silent.close()
