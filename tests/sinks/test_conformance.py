@@ -53,7 +53,7 @@ def sent(entry: Entry, there: There, before: Channel, memory: dict[str, str]) ->
     return channel.send(notification(), memory)
 
 
-def whom(there: There) -> list[tuple[str, str]]:
+def heard(there: There) -> list[tuple[str, str]]:
     return [(told.rule, told.status) for told in there.told()]
 
 
@@ -88,9 +88,9 @@ def test_each_answer_is_retried_or_final(entry: Entry, there: There) -> None:
         want[case.name] = (case.retried, case.code or error.code, True)
         got[case.name] = (error.retryable, error.code, case.words in str(error) and "planted" not in f"{error} {error.code}")
     assert {name: found for name, found in got.items() if found != want[name]} == {}
-    assert whom(there) == []
+    assert heard(there) == []
     channel.send(notification(), {})
-    assert whom(there) == [("high_error_rate", "firing")]
+    assert heard(there) == [("high_error_rate", "firing")]
 
 
 @pytest.mark.parametrize(("entry", "case"), [param for param in each("answers") if " at call " in param.id])
@@ -98,7 +98,7 @@ def test_an_answer_to_a_later_call_of_an_attempt_counts_alike(entry: Entry, case
     channel, error, memory = meets(entry, there, case)
     assert (error.retryable, case.words in str(error)) == (case.retried, True)
     channel.send(notification(), memory)
-    assert (whom(there), there.wrong()) == ([("high_error_rate", "firing")], [])
+    assert (heard(there), there.wrong()) == ([("high_error_rate", "firing")], [])
 
 
 @pytest.mark.parametrize(("entry", "case"), each("waits"))
@@ -118,7 +118,7 @@ def test_a_time_out_or_a_broken_connection_is_retried_and_repeats_little(entry: 
     assert (error.retryable, error.code if case.code else "", case.words in str(error)) == (True, case.code, True)
     before = len(there.told())
     sent(entry, there, channel, memory)
-    assert whom(there) == [("high_error_rate", "firing")] * (entry.repeats if before else 1)
+    assert heard(there) == [("high_error_rate", "firing")] * (entry.repeats if before else 1)
     assert there.wrong() == []
 
 
@@ -135,7 +135,7 @@ def test_a_refusal_that_looks_like_success_is_a_failure(entry: Entry, case: Case
     channel, error, memory = meets(entry, there, case)
     assert (error.retryable, error.code) == (case.retried, case.code)
     channel.send(notification(), memory)
-    assert whom(there) == [("high_error_rate", "firing")]
+    assert heard(there) == [("high_error_rate", "firing")]
 
 
 @pytest.mark.parametrize(("entry", "case"), each("echoes"))
@@ -172,7 +172,7 @@ def test_log_data_injects_nothing(entry: Entry, mark: str, there: There) -> None
         evidence = {"exemplars": exemplars, "contribution": [{text: text}]}
         memory = channel.send(dataclasses.replace(said, **named, evidence=evidence), memory)
     assert there.wrong() == []
-    assert {status for _, status in whom(there)} == {"firing", "resolved"}
+    assert {status for _, status in heard(there)} == {"firing", "resolved"}
     assert ("behind" in there.shown()) is entry.shows_logs
 
 
@@ -225,6 +225,6 @@ def test_a_whole_episode_goes_through(entry: Entry, there: There) -> None:
     memory: dict[str, str] = {}
     for said in story("first", "repeat", "escalated", "de-escalated", "resolved", "reopened", "forgotten"):
         memory = channel.send(said, memory)
-    statuses = [status for _, status in whom(there)]
+    statuses = [status for _, status in heard(there)]
     turns = [status for place, status in enumerate(statuses) if statuses[:place][-1:] != [status]]
     assert (turns, there.wrong()) == (["firing", "resolved"] * 2, [])
