@@ -1,14 +1,15 @@
 """Controls: the file of control events: what is decided outside the log while the line runs, and from which window on it holds.
 
 Append-only, one JSON object a line: silences and their early ends, written by the command line; that the run is blind or
-sees again, written by its watcher; and stamps, written by the run. A stamp says from which window end of a dataset an event
-holds. It is on the disk before it takes effect, so a resume and a replay that find the file decide as was decided. A dataset
-has its own stamp because each has its own barriers.
+sees again, written by its watcher; that a dataset is not waited for, and stamps, written by the run. A stamp says from which
+window end of a dataset an event holds. It is on the disk before it takes effect, so a resume and a replay that find the file
+decide as was decided. A dataset has its own stamp because each has its own barriers.
 """
 
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -73,7 +74,19 @@ class Stamp(msgspec.Struct, frozen=True, tag_field="kind", tag="stamp", kw_only=
     end: int
 
 
-Event = SilenceEvent | ExpireEvent | BlindEvent
+class GaveUpEvent(msgspec.Struct, frozen=True, tag_field="kind", tag="gave_up", kw_only=True):
+    """Windows of other datasets that end in (`after`, `end`] were judged without this one: it was too far behind.
+
+    It needs no stamp: it says itself for which windows it holds.
+    """
+
+    dataset: str
+    after: int
+    end: int
+    at: int
+
+
+Event = SilenceEvent | ExpireEvent | BlindEvent | GaveUpEvent
 Control = Event | Stamp
 _DECODER = msgspec.json.Decoder(Control)
 
@@ -94,6 +107,7 @@ class Controls:
         self._expired: dict[str, str] = {}  # silence -> the event that ended it
         self._stamps: dict[tuple[str, str], int] = {}
         self._blind: list[BlindEvent] = []
+        self._gave_up: list[GaveUpEvent] = []
         self._refresh()
 
     def at(self, dataset: str, end: int) -> Sequence[Silence]:
@@ -114,6 +128,15 @@ class Controls:
         """Give those that will be in force at a window's end, as far as is known now; nothing is stamped."""
         blind = [blindness("", "")] if self._live and dataset in self.blinded() else []
         return [*(each for each in self.silences() if each.holds(end)), *blind]
+
+    def gave_up(self, dataset: str, end: int) -> bool:
+        """Tell whether windows of other datasets that end at `end` are judged without this one."""
+        return any(each.dataset == dataset and each.after < end <= each.end for each in self._gave_up)
+
+    def give_up(self, dataset: str, closed: int, end: int) -> None:
+        """Keep that windows that end in (`closed`, `end`] are; durable when it returns."""
+        append(self._path, [GaveUpEvent(dataset=dataset, after=closed, end=end, at=time.time_ns() // 1_000_000)])
+        self._refresh()
 
     def silences(self) -> list[Silence]:
         """Give all that have not been ended early, in the order they were added."""
@@ -167,6 +190,8 @@ class Controls:
                 self._expired.setdefault(control.silence, control.id)
             elif isinstance(control, BlindEvent):
                 self._blind.append(control)
+            elif isinstance(control, GaveUpEvent):
+                self._gave_up.append(control)
             else:
                 self._stamps.setdefault((control.of, control.dataset), control.end)
         except (msgspec.DecodeError, MatchError) as error:

@@ -60,7 +60,9 @@ class Line:
         return Barrier(layouts, self.shards, RuleJudge(self.config, self.silences, firing=scope.firing), scope, self.patience)
 
 
-def build_line(config: Config, names: Sequence[str] | None = None, silences: Silences = NO_SILENCES) -> Line:
+def build_line(
+    config: Config, names: Sequence[str] | None = None, silences: Silences = NO_SILENCES, patience: Patience = ENDLESS
+) -> Line:
     """Build the line of a configuration over the named datasets (default: those that its topics use)."""
     options = {dataset.name: dataset for dataset in config.datasets}
     used = list(names) if names is not None else list(dict.fromkeys(config.topic_datasets().values()))
@@ -68,7 +70,9 @@ def build_line(config: Config, names: Sequence[str] | None = None, silences: Sil
     judged = frozenset(rule.metric for rule in config.rules)
     chosen = [metric for metric in config.metrics if metric.dataset in datasets]
     compiled = compile_metrics(chosen, datasets, with_exemplars=judged)
-    return Line(config, datasets, {name: tuple(found) for name, found in compiled.items()}, config.engine.shards, silences)
+    return Line(
+        config, datasets, {name: tuple(found) for name, found in compiled.items()}, config.engine.shards, silences, patience
+    )
 
 
 class RuleJudge:

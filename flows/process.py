@@ -20,6 +20,7 @@ from flows.firing import FiringFile, closed_of
 from flows.inputs import archive_datasets, open_source
 from flows.line import build_line
 from flows.outgoing import build_delivery
+from flows.patience import Limited, Recorded
 from flows.run_folder import RunFolder, RunSpec
 from flows.watch import Watcher, watched
 from flows.writer import BothWriter, SegmentWriter, SpoolWriter
@@ -89,7 +90,8 @@ def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: l
     """Run one process until its input ends (True) or it was told to stop (False)."""
     folder = RunFolder(Path(spec.state))
     silences = Controls(folder.controls, closed_of(folder.firing), live=spec.mode == "live")
-    line = build_line(config, archive_datasets(config, spec), silences)
+    patience = Limited(silences, config.window.barrier_wait_ms) if spec.mode == "live" else Recorded(silences)
+    line = build_line(config, archive_datasets(config, spec), silences, patience)
     source = open_source(config, line, spec)
     stop = threading.Event()
     outbox = Outbox(config, spec, folder, source)

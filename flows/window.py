@@ -23,8 +23,6 @@ from flows.partial import Partial
 class WindowOptions:
     """The `[window]` table."""
 
-    NOT_YET = ("barrier_wait",)
-
     length_ms: int = field(default=300_000, metadata={"duration": True, "help": "length of a window"})
     hop_ms: int = field(default=0, metadata={"duration": True, "help": "a window ends this often; = length: tumbling"})
     allowed_lateness_ms: int = field(
@@ -35,6 +33,10 @@ class WindowOptions:
     )
     max_ahead_ms: int = field(
         default=3_600_000, metadata={"duration": True, "help": "an event time further in the future is a dead letter"}
+    )
+    barrier_wait_ms: int = field(
+        default=900_000,
+        metadata={"duration": True, "help": "live: so long a window waits for other datasets that decide about its alerts"},
     )
     stall_after_ms: int = field(
         default=900_000,
@@ -51,7 +53,7 @@ class WindowOptions:
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
-        for name in ("length_ms", "max_ahead_ms", "stall_after_ms"):
+        for name in ("length_ms", "max_ahead_ms", "barrier_wait_ms", "stall_after_ms"):
             if getattr(self, name) <= 0:
                 yield name.removesuffix("_ms"), "must be longer than 0"
         for name in ("exact_samples", "max_keys", "max_open_keys"):
