@@ -106,7 +106,7 @@ channels = ["slak"]
         "input.kafka.brokers: 'localhost' is not host:port",
         (
             "window.lenght: unknown key; did you mean 'length'? allowed: length, hop, allowed_lateness, idle_after, max_ahead,"
-            " stall_after, exact_samples, max_keys, max_open_keys"
+            " barrier_wait, stall_after, exact_samples, max_keys, max_open_keys"
         ),
         'window.allowed_lateness: must be a duration such as "90s", "5m", "1h" or "1d", not 60',
         "metric \"errors\".kind: 'ratoi' is not a kind of metric; allowed: count, ratio, distribution, distinct, gauge, sum",
