@@ -9,7 +9,8 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from flows.event import Event, first_records
 from flows.exemplar import Candidates, first_of_each
 from flows.expression import Expression
 from flows.output import canonical
-from flows.partial import DistinctPart, GroupPart, Partial, RatioPart, SamplePart
+from flows.partial import DistinctPart, GroupPart, Partial, Picked, RatioPart, SamplePart
 from flows.path import template
+from flows.pick import Bad, Picker
 
 KINDS = {
     "count": ("count", "rate"),
@@ -74,13 +76,28 @@ class MetricOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """Which values rules call bad: those above `limit`, or below it where `sign` is -1."""
+
+    sign: int
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric made ready: its options with the expressions parsed."""
+    """A metric made ready: its options with the expressions parsed.
+
+    `dimensions` are what bad records are told apart by (keys by name; none: they are not), `meaning` says which they are and by
+    what: samples of another meaning do not mix.
+    """
 
     options: MetricOptions
     where: Expression | None
     chosen: Expression | None  # what `bad` or `good` says
     exemplars: bool
+    beyond: Beyond | None = None  # which values are bad
+    dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    meaning: str = ""
 
     @property
     def identity(self) -> str:
@@ -97,12 +114,17 @@ class Metric:
         return frozenset(names)
 
 
-def compile_metric(options: MetricOptions, dataset: Dataset, *, exemplars: bool) -> Metric:
+def compile_metric(options: MetricOptions, dataset: Dataset, *, exemplars: bool, beyond: Beyond | None = None) -> Metric:
     """Parse the expressions of a metric; raises ExpressionError."""
     where, chosen = (
         Expression.parse(text, dataset.predicates) if text else None for text in (options.where, options.bad or options.good)
     )
-    return Metric(options, where, chosen, exemplars)
+    plain = Metric(options, where, chosen, exemplars, beyond)
+    if not exemplars or not dataset.dimensions or (chosen is None and beyond is None):
+        return plain
+    dimensions = {name: column.keys for name, column in dataset.dimensions.items()}
+    meaning = canonical([plain.identity, beyond and [beyond.sign, beyond.limit], list(dimensions)]).decode()
+    return replace(plain, dimensions=dimensions, meaning=meaning)
 
 
 class Fold:
@@ -125,6 +147,7 @@ class Fold:
         self._pane_ms = pane_ms
         self._events = [n for n, metric in enumerate(self.metrics) if metric.options.name in events]
         self._keys: dict[tuple[str, ...], dict[Any, tuple[str, int]]] = {}
+        self._picker = Picker(tuple(dataset.dimensions), dataset.paths)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -142,8 +165,11 @@ class Fold:
             for pane in np.unique(panes).tolist() if panes.min() != panes.max() else [int(panes[0])]:
                 rows = _rows(in_time, panes == pane)
                 partials[0].spans.append((pane * self._pane_ms, _spans(batch, rows)))
+                bad: list[_Found] = []
                 for number, grouping in enumerate(self.groupings):
-                    self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
+                    bad += self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
+                if bad and batch.details is not None:
+                    self._pick(batch, pane, bad)
             for shard, found in self._first_events(batch, masks).items():
                 partials[shard] = replace(partials[shard], events=tuple(found))
         return list(enumerate(partials))
@@ -175,8 +201,9 @@ class Fold:
         place: tuple[int, int],
         grouping: tuple[str, ...],
         partials: list[Partial],
-    ) -> None:
-        """Fold the rows of one pane by one grouping into every shard's partial."""
+    ) -> "list[_Found]":
+        """Fold the rows of one pane by one grouping into every shard's partial; gives what is bad among them."""
+        bad = []
         codes, texts = self._codes(batch, rows, grouping)
         keys, shard_of_key = self._keys_of(grouping, texts)
         split = _Split(codes, shard_of_key, self._shards)
@@ -187,10 +214,26 @@ class Fold:
         for number, metric in enumerate(self.metrics):
             if grouping in ((), metric.options.group_by):
                 where, chosen = (mask if mask is None or rows is None else mask[rows] for mask in masks[number])
-                _fold_metric(_Cell(batch, rows, metric, where, chosen), split, number, groups)
+                cell = _Cell(batch, rows, metric, where, chosen)
+                _fold_metric(cell, split, number, groups)
+                if metric.dimensions:
+                    bad += _bad_of(cell, split, (number, place[1], keys), groups)
         for shard, group in enumerate(groups):
             if group.keys:
                 partials[shard].groups.append(group)
+        return bad
+
+    def _pick(self, batch: Batch, pane: int, found: "list[_Found]") -> None:
+        """Put the candidates among a pane's bad records into the parts."""
+        for each, chosen in zip(found, self._picker.pick(batch, pane, [each.bad for each in found]), strict=True):
+            if not len(chosen.places):
+                continue
+            codes = each.bad.codes[chosen.places]
+            for shard, at in each.split.by_shard(codes):
+                part = each.groups[shard].metrics.get(each.bad.metric)
+                if len(at) and isinstance(part, RatioPart | SamplePart):
+                    details = [chosen.details[place] for place in at.tolist()]
+                    part.bad = Picked(each.split.local_of(codes[at]), chosen.ranks[at], details)
 
     def _codes(
         self, batch: Batch, rows: NDArray[np.int64] | None, grouping: tuple[str, ...]
@@ -306,15 +349,30 @@ class _Split:
     def places(self, mask: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.int64]]]:
         """Give, for each shard with rows in `mask`, the places of those rows."""
         places = np.flatnonzero(mask & (self.codes >= 0))
+        return [(shard, places[at]) for shard, at in self.by_shard(self.codes[places])]
+
+    def by_shard(self, codes: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int64]]]:
+        """Give, for each shard with rows, which of some rows fall to it; `codes` (n,) are their keys, none of them absent."""
         if len(self.occupied) <= 1:
-            return [(shard, places) for shard in self.occupied]
-        shards = self._shard_of_key[self.codes[places]]
+            return [(shard, np.arange(len(codes))) for shard in self.occupied]
+        shards = self._shard_of_key[codes]
         order = np.argsort(shards, kind="stable")
         edges = np.searchsorted(shards[order], np.arange(max(self.occupied) + 2))
-        return [(shard, places[order[edges[shard] : edges[shard + 1]]]) for shard in self.occupied]
+        return [(shard, order[edges[shard] : edges[shard + 1]]) for shard in self.occupied]
 
     def local(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
         return self._local[self.codes[places]]
+
+    def local_of(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        return self._local[codes]
+
+
+class _Found(NamedTuple):
+    """The bad records of one metric and grouping in a pane, and the parts that their candidates go to."""
+
+    bad: Bad
+    split: _Split
+    groups: list[GroupPart]
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +391,17 @@ class _Cell:
     def numbers(self) -> NDArray[np.float64]:
         return self.of_rows(self.batch.numbers[self.metric.options.value])
 
+    def bad(self) -> NDArray[np.bool_]:
+        """Give which rows are bad: those that `bad` means or `good` does not, or whose value is beyond what rules allow."""
+        beyond, mask = self.metric.beyond, self.chosen
+        if mask is None:
+            assert beyond is not None  # noqa: S101 (only then a metric has dimensions)
+            values = self.numbers()
+            mask = values > beyond.limit if beyond.sign > 0 else values < beyond.limit
+        elif self.metric.options.good:
+            mask = ~mask
+        return mask if self.where is None else mask & self.where
+
     def strings(self) -> tuple[NDArray[np.int32], list[str]]:
         column = self.batch.strings[self.metric.options.value]
         return (column.codes if self.rows is None else column.codes[self.rows]), column.vocabulary
@@ -350,6 +419,23 @@ def _fold_metric(cell: _Cell, split: _Split, number: int, groups: list[GroupPart
         _fold_distinct(cell, split, number, groups)
     else:
         _fold_samples(cell, split, number, groups)
+
+
+def _bad_of(cell: _Cell, split: _Split, named: tuple[int, int, list[str]], groups: list[GroupPart]) -> list[_Found]:
+    """Find the bad records of a cell, if any, and count those of a distribution."""
+    number, grouping, keys = named
+    places = np.flatnonzero(cell.bad() & (split.codes >= 0) if grouping else cell.bad())  # grouping 0 has one key
+    if not len(places):
+        return []
+    codes = split.codes[places]
+    if cell.metric.beyond is not None:
+        counts = np.bincount(codes, minlength=split.size)
+        for shard in split.occupied:
+            part = groups[shard].metrics.get(number)
+            if isinstance(part, SamplePart):
+                part.beyond = split.of_shard(counts, shard)
+    rows = places if cell.rows is None else cell.rows[places]
+    return [_Found(Bad(number, grouping, keys, codes, rows), split, groups)]
 
 
 def _fold_ratio(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
@@ -419,11 +505,16 @@ def _candidates(
 
 
 def compile_metrics(
-    options: Iterable[MetricOptions], datasets: Mapping[str, Dataset], *, with_exemplars: frozenset[str]
+    options: Iterable[MetricOptions],
+    datasets: Mapping[str, Dataset],
+    *,
+    with_exemplars: frozenset[str],
+    beyond: Mapping[str, Beyond] = MappingProxyType({}),
 ) -> dict[str, list[Metric]]:
-    """Make metrics ready, by dataset; `with_exemplars` are the metrics that rules judge."""
+    """Make metrics ready, by dataset; `with_exemplars` are the metrics that rules judge, `beyond` what they call bad."""
     out: dict[str, list[Metric]] = {name: [] for name in datasets}
     for option in options:
         dataset = datasets[option.dataset]
-        out[option.dataset].append(compile_metric(option, dataset, exemplars=option.name in with_exemplars))
+        judged = option.name in with_exemplars
+        out[option.dataset].append(compile_metric(option, dataset, exemplars=judged, beyond=beyond.get(option.name)))
     return out

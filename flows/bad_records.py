@@ -1,0 +1,139 @@
+"""Bad records: of each key, a sample of what its bad records say by dimension (path, colo, status ...).
+
+The sample is the KEPT records of a key with the lowest ranks (see pick), so parts may be merged in any order. Values are
+codes of one vocabulary: a hundred thousand keys have few different values among them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.batch import Detail
+from flows.partial import Picked
+from flows.pick import KEPT, lowest
+
+_COMPACT = 1 << 14
+
+
+class _Rows(NamedTuple):
+    """n records as columns: key number, rank, and the codes (n, d) of what they say."""
+
+    key: NDArray[np.int32]
+    rank: NDArray[np.uint64]
+    said: NDArray[np.int32]
+
+    def take(self, places: NDArray[Any]) -> "_Rows":
+        return _Rows(self.key[places], self.rank[places], self.said[places])
+
+
+class BadRecords:
+    """The state over the keys of a pane; `meaning` says what is called bad, and by what its records are told apart."""
+
+    def __init__(self, meaning: str, width: int) -> None:
+        """Start without records; `width` is the number of dimensions."""
+        self.meaning = meaning
+        self._width = width
+        self._words: dict[str | None, int] = {}
+        self._fresh: list[tuple[NDArray[np.int64], NDArray[np.uint64], list[Detail]]] = []  # not in codes yet
+        self._parts: list[_Rows] = []
+        self._size, self._room = 0, _COMPACT
+        self._ignored = -1
+
+    def ignore(self, key: int) -> None:
+        """Keep no records of this key number, as exemplars do not."""
+        self._ignored = key
+
+    def add(self, part: Picked, ids: NDArray[np.int64]) -> None:
+        """Add a batch's part; `ids` are its keys as key numbers here."""
+        self._fresh.append((ids[part.key], part.rank, part.details))
+        self._count(len(part.key))
+
+    def absorb(self, other: "BadRecords", place: NDArray[Any]) -> None:
+        """Add another object's records: those of its key i to key `place[i]`."""
+        other._encode()
+        codes = self._codes(other._words)
+        for part in other._parts:
+            keys = place[part.key].astype(np.int32)
+            kept = np.flatnonzero(keys != self._ignored)
+            self._add(_Rows(keys[kept], part.rank[kept], codes[part.said[kept]]))
+
+    def sample(self) -> tuple[NDArray[np.int32], NDArray[np.int32], list[str | None]]:
+        """Give key numbers (n,), what the records say (n, d) as codes, and the words of the codes."""
+        rows = self._best()
+        return rows.key, rows.said, list(self._words)
+
+    def _codes(self, values: Iterable[str | None]) -> NDArray[np.int32]:
+        words = self._words
+        return np.array([words.setdefault(value, len(words)) for value in values], np.int32)
+
+    def _add(self, rows: _Rows) -> None:
+        if len(rows.key):
+            self._parts.append(rows)
+            self._count(len(rows.key))
+
+    def _count(self, more: int) -> None:
+        self._size += more
+        if self._size > self._room:
+            self._best()
+            self._room = _COMPACT + 2 * self._size
+
+    def _encode(self) -> None:
+        """Write what came since the last time in codes."""
+        if self._fresh:
+            key, rank = (np.concatenate([part[column] for part in self._fresh]) for column in (0, 1))
+            said = self._codes(value for part in self._fresh for detail in part[2] for value in detail)
+            self._parts.append(_Rows(key.astype(np.int32), rank, said.reshape(-1, self._width)))
+            self._fresh = []
+
+    def _best(self) -> _Rows:
+        """Cut to the sample, and to the words in it."""
+        self._encode()
+        if not self._parts:
+            return _Rows(np.zeros(0, np.int32), np.zeros(0, np.uint64), np.zeros((0, self._width), np.int32))
+        whole = _Rows(*(np.concatenate(column) for column in zip(*self._parts, strict=True)))
+        whole = whole.take(lowest(whole.key, whole.rank))
+        whole = whole.take(self._untied(whole))
+        words = list(self._words)
+        used, codes = np.unique(whole.said, return_inverse=True)
+        self._words = {words[code]: place for place, code in enumerate(used.tolist())}
+        whole = whole._replace(said=codes.reshape(whole.said.shape).astype(np.int32))
+        self._parts, self._size = [whole], len(whole.key)
+        return whole
+
+    def _untied(self, rows: _Rows) -> NDArray[np.int64]:
+        """Give the places that stay where ties left more than KEPT records of a key: the first by what they say."""
+        surplus = (np.bincount(rows.key) > KEPT)[rows.key]
+        if not surplus.any():
+            return np.arange(len(rows.key))
+        words = list(self._words)
+        places = np.flatnonzero(surplus).tolist()
+        columns = zip(rows.key[places].tolist(), rows.rank[places].tolist(), rows.said[places].tolist(), places, strict=True)
+        ranked = sorted((key, rank, [_sortable(words[code]) for code in said], place) for key, rank, said, place in columns)
+        kept, seen = np.flatnonzero(~surplus).tolist(), dict[int, int]()
+        for key, _, _, place in ranked:
+            seen[key] = seen.get(key, 0) + 1
+            if seen[key] <= KEPT:
+                kept.append(place)
+        return np.array(kept, np.int64)
+
+    def to_state(self) -> dict[str, Any]:
+        """Give plain values for a snapshot."""
+        rows = self._best()
+        return {"meaning": self.meaning, "words": list(self._words), **rows._asdict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Undo `to_state`."""
+        self._words = {word: code for code, word in enumerate(state["words"])}
+        self._parts = [_Rows(state["key"], state["rank"], state["said"])] if len(state["key"]) else []
+        self._size = len(state["key"])
+
+
+def details_of(said: NDArray[np.int32], words: Sequence[str | None]) -> list[Detail]:
+    """Give what records say in words."""
+    return [tuple(words[code] for code in row) for row in said.tolist()]
+
+
+def _sortable(word: str | None) -> tuple[bool, str]:
+    return word is not None, word or ""
