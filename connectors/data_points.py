@@ -12,5 +12,8 @@ IDENTITIES = ("ray_id", "trace_id")  # the index names that tell one point to a 
 PATHS = frozenset({"url", "path", "endpoint"})
 # The blobs and indexes that tell bad points apart, where a dataset has them: few values each, and nobody's name among them.
 DIMENSIONS = frozenset(
-    """url path endpoint route method status colo country region host portal name event service worker operation""".split()
+    (
+        *("url", "path", "endpoint", "route", "method", "status", "operation", "name", "event"),
+        *("colo", "country", "region", "host", "portal", "service", "worker"),
+    )
 )

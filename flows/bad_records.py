@@ -4,7 +4,8 @@ The sample is the KEPT records of a key with the lowest ranks (see pick), so par
 codes of one vocabulary: a hundred thousand keys have few different values among them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,62 @@ class _Rows(NamedTuple):
 
     def take(self, places: NDArray[Any]) -> "_Rows":
         return _Rows(self.key[places], self.rank[places], self.said[places])
+
+
+@dataclass(frozen=True, slots=True)
+class BadSample:
+    """A window's bad records of k keys: how many (k,); of the n in the sample the key's number and what they say (n, d).
+
+    What is said are codes of `words`. `dimensions` gives by name the columns that one is about; `meaning` is as in BadRecords.
+    """
+
+    meaning: str
+    dimensions: Mapping[str, tuple[str, ...]]
+    keys: list[str]
+    counts: NDArray[np.int64]
+    key: NDArray[np.int32]
+    said: NDArray[np.int32]
+    words: list[str | None]
+
+    def of(self, chosen: Sequence[str]) -> "BadSample":
+        """Give the sample of these keys, in this order; one that is not known has no record."""
+        known = {key: number for number, key in enumerate(self.keys)}
+        places = np.array([known.get(key, -1) for key in chosen], np.int64)
+        counts = np.concatenate((self.counts, np.zeros(1, np.int64)))[places]
+        renamed: NDArray[Any] = np.full(len(self.keys) + 1, -1, np.int32)
+        renamed[places] = np.arange(len(chosen), dtype=np.int32)
+        renamed[-1] = -1
+        key = renamed[self.key]
+        kept = key >= 0
+        return BadSample(self.meaning, self.dimensions, list(chosen), counts, key[kept], self.said[kept], self.words)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Count the records of each key (k,) in the sample."""
+        return np.bincount(self.key, minlength=len(self.keys))
+
+
+def joined(samples: Sequence[BadSample]) -> BadSample:
+    """Put samples of one meaning and different keys together, and keep only words that are in use."""
+    place: dict[str | None, int] = {}
+    keys: list[str] = []
+    numbers, said = [], []
+    for sample in samples:
+        codes = np.array([place.setdefault(word, len(place)) for word in sample.words], np.int32)
+        numbers.append(sample.key + len(keys))
+        said.append(codes[sample.said] if len(codes) else sample.said)
+        keys += sample.keys
+    words, (used, codes) = list(place), np.unique(np.concatenate(said), return_inverse=True)
+    counts, width = np.concatenate([sample.counts for sample in samples]), len(samples[0].dimensions)
+    return BadSample(
+        samples[0].meaning,
+        samples[0].dimensions,
+        keys,
+        counts,
+        np.concatenate(numbers).astype(np.int32),
+        codes.reshape(-1, width).astype(np.int32),
+        [words[code] for code in used.tolist()],
+    )
 
 
 class BadRecords:
@@ -128,11 +185,6 @@ class BadRecords:
         self._words = {word: code for code, word in enumerate(state["words"])}
         self._parts = [_Rows(state["key"], state["rank"], state["said"])] if len(state["key"]) else []
         self._size = len(state["key"])
-
-
-def details_of(said: NDArray[np.int32], words: Sequence[str | None]) -> list[Detail]:
-    """Give what records say in words."""
-    return [tuple(words[code] for code in row) for row in said.tolist()]
 
 
 def _sortable(word: str | None) -> tuple[bool, str]:

@@ -10,20 +10,21 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import Batch
 from connectors.dataset import Dataset
+from flows.cell import Cell, Found, Split, bad_of
 from flows.event import Event, first_records
 from flows.exemplar import Candidates, first_of_each
 from flows.expression import Expression
 from flows.output import canonical
 from flows.partial import DistinctPart, GroupPart, Partial, Picked, RatioPart, SamplePart
 from flows.path import template
-from flows.pick import Bad, Picker
+from flows.pick import Picker
 
 KINDS = {
     "count": ("count", "rate"),
@@ -165,7 +166,7 @@ class Fold:
             for pane in np.unique(panes).tolist() if panes.min() != panes.max() else [int(panes[0])]:
                 rows = _rows(in_time, panes == pane)
                 partials[0].spans.append((pane * self._pane_ms, _spans(batch, rows)))
-                bad: list[_Found] = []
+                bad: list[Found] = []
                 for number, grouping in enumerate(self.groupings):
                     bad += self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
                 if bad and batch.details is not None:
@@ -201,12 +202,12 @@ class Fold:
         place: tuple[int, int],
         grouping: tuple[str, ...],
         partials: list[Partial],
-    ) -> "list[_Found]":
+    ) -> list[Found]:
         """Fold the rows of one pane by one grouping into every shard's partial; gives what is bad among them."""
         bad = []
         codes, texts = self._codes(batch, rows, grouping)
         keys, shard_of_key = self._keys_of(grouping, texts)
-        split = _Split(codes, shard_of_key, self._shards)
+        split = Split(codes, shard_of_key, self._shards)
         groups = [
             GroupPart(place[0], place[1], [keys[k] for k in split.members(shard)], split.counts(shard), {})
             for shard in range(self._shards)
@@ -214,16 +215,16 @@ class Fold:
         for number, metric in enumerate(self.metrics):
             if grouping in ((), metric.options.group_by):
                 where, chosen = (mask if mask is None or rows is None else mask[rows] for mask in masks[number])
-                cell = _Cell(batch, rows, metric, where, chosen)
+                cell = Cell(batch, rows, metric, where, chosen)
                 _fold_metric(cell, split, number, groups)
                 if metric.dimensions:
-                    bad += _bad_of(cell, split, (number, place[1], keys), groups)
+                    bad += bad_of(cell, split, (number, place[1], keys), groups)
         for shard, group in enumerate(groups):
             if group.keys:
                 partials[shard].groups.append(group)
         return bad
 
-    def _pick(self, batch: Batch, pane: int, found: "list[_Found]") -> None:
+    def _pick(self, batch: Batch, pane: int, found: list[Found]) -> None:
         """Put the candidates among a pane's bad records into the parts."""
         for each, chosen in zip(found, self._picker.pick(batch, pane, [each.bad for each in found]), strict=True):
             if not len(chosen.places):
@@ -317,97 +318,7 @@ def _values_of(code: int, columns: list[list[str]]) -> tuple[str, ...]:
     return tuple(reversed(values))
 
 
-class _Split:
-    """How the keys of a pane and grouping fall to shards: each key gets a number local to its shard."""
-
-    def __init__(self, codes: NDArray[np.int32], shard_of_key: NDArray[np.uint8], shards: int) -> None:
-        self.codes = codes
-        self.size = len(shard_of_key)
-        self._order = np.argsort(shard_of_key, kind="stable")
-        self._edges = np.searchsorted(shard_of_key[self._order], np.arange(shards + 1))
-        self._shard_of_key = shard_of_key
-        local = np.empty(self.size, np.int32)
-        local[self._order] = np.arange(self.size) - self._edges[shard_of_key[self._order]]
-        self._local = local
-        self.occupied = np.unique(shard_of_key).tolist()
-        self._seen = self.per_key(None)
-
-    def members(self, shard: int) -> list[int]:
-        return self._order[self._edges[shard] : self._edges[shard + 1]].tolist()  # type: ignore[no-any-return]
-
-    def counts(self, shard: int) -> NDArray[np.int64]:
-        return self.of_shard(self._seen, shard)
-
-    def of_shard(self, per_key: NDArray[np.int64], shard: int) -> NDArray[np.int64]:
-        return per_key[self._order[self._edges[shard] : self._edges[shard + 1]]]
-
-    def per_key(self, mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Count rows by key, of those in `mask`."""
-        codes = self.codes if mask is None else self.codes[mask]
-        return np.bincount(codes + 1, minlength=self.size + 1)[1:]
-
-    def places(self, mask: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.int64]]]:
-        """Give, for each shard with rows in `mask`, the places of those rows."""
-        places = np.flatnonzero(mask & (self.codes >= 0))
-        return [(shard, places[at]) for shard, at in self.by_shard(self.codes[places])]
-
-    def by_shard(self, codes: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int64]]]:
-        """Give, for each shard with rows, which of some rows fall to it; `codes` (n,) are their keys, none of them absent."""
-        if len(self.occupied) <= 1:
-            return [(shard, np.arange(len(codes))) for shard in self.occupied]
-        shards = self._shard_of_key[codes]
-        order = np.argsort(shards, kind="stable")
-        edges = np.searchsorted(shards[order], np.arange(max(self.occupied) + 2))
-        return [(shard, order[edges[shard] : edges[shard + 1]]) for shard in self.occupied]
-
-    def local(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._local[self.codes[places]]
-
-    def local_of(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
-        return self._local[codes]
-
-
-class _Found(NamedTuple):
-    """The bad records of one metric and grouping in a pane, and the parts that their candidates go to."""
-
-    bad: Bad
-    split: _Split
-    groups: list[GroupPart]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One metric over the rows of one pane: the batch, the rows in question and the metric's masks over them."""
-
-    batch: Batch
-    rows: NDArray[np.int64] | None
-    metric: Metric
-    where: NDArray[np.bool_] | None
-    chosen: NDArray[np.bool_] | None
-
-    def of_rows(self, column: NDArray[np.float64]) -> NDArray[np.float64]:
-        return column if self.rows is None else column[self.rows]
-
-    def numbers(self) -> NDArray[np.float64]:
-        return self.of_rows(self.batch.numbers[self.metric.options.value])
-
-    def bad(self) -> NDArray[np.bool_]:
-        """Give which rows are bad: those that `bad` means or `good` does not, or whose value is beyond what rules allow."""
-        beyond, mask = self.metric.beyond, self.chosen
-        if mask is None:
-            assert beyond is not None  # noqa: S101 (only then a metric has dimensions)
-            values = self.numbers()
-            mask = values > beyond.limit if beyond.sign > 0 else values < beyond.limit
-        elif self.metric.options.good:
-            mask = ~mask
-        return mask if self.where is None else mask & self.where
-
-    def strings(self) -> tuple[NDArray[np.int32], list[str]]:
-        column = self.batch.strings[self.metric.options.value]
-        return (column.codes if self.rows is None else column.codes[self.rows]), column.vocabulary
-
-
-def _fold_metric(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_metric(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     kind = cell.metric.options.kind
     if kind == "count":
         counts = split.per_key(cell.where)
@@ -421,24 +332,7 @@ def _fold_metric(cell: _Cell, split: _Split, number: int, groups: list[GroupPart
         _fold_samples(cell, split, number, groups)
 
 
-def _bad_of(cell: _Cell, split: _Split, named: tuple[int, int, list[str]], groups: list[GroupPart]) -> list[_Found]:
-    """Find the bad records of a cell, if any, and count those of a distribution."""
-    number, grouping, keys = named
-    places = np.flatnonzero(cell.bad() & (split.codes >= 0) if grouping else cell.bad())  # grouping 0 has one key
-    if not len(places):
-        return []
-    codes = split.codes[places]
-    if cell.metric.beyond is not None:
-        counts = np.bincount(codes, minlength=split.size)
-        for shard in split.occupied:
-            part = groups[shard].metrics.get(number)
-            if isinstance(part, SamplePart):
-                part.beyond = split.of_shard(counts, shard)
-    rows = places if cell.rows is None else cell.rows[places]
-    return [_Found(Bad(number, grouping, keys, codes, rows), split, groups)]
-
-
-def _fold_ratio(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_ratio(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     chosen = cell.chosen if cell.where is None else cell.chosen & cell.where  # type: ignore[operator]
     total, picked = split.per_key(cell.where), split.per_key(chosen)
     for shard in split.occupied:
@@ -454,7 +348,7 @@ def _fold_ratio(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]
                     part.candidates = candidates
 
 
-def _fold_samples(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_samples(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     values = cell.numbers()
     present = ~np.isnan(values)
     kind = cell.metric.options.kind
@@ -470,7 +364,7 @@ def _fold_samples(cell: _Cell, split: _Split, number: int, groups: list[GroupPar
         groups[shard].metrics[number] = part
 
 
-def _fold_distinct(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_distinct(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     codes, vocabulary = cell.strings()
     present = codes >= 0
     for shard, places in split.places(present if cell.where is None else present & cell.where):
@@ -489,7 +383,7 @@ def _different(codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def _candidates(
-    cell: _Cell, split: _Split, places: NDArray[np.int64], rank: NDArray[np.float64], values: NDArray[np.float64]
+    cell: Cell, split: Split, places: NDArray[np.int64], rank: NDArray[np.float64], values: NDArray[np.float64]
 ) -> Candidates:
     rows = places if cell.rows is None else cell.rows[places]
     batch, at = cell.batch, cell.batch.place

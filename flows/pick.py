@@ -138,7 +138,7 @@ class _Gate:
         self._size, self._room = 0, _ROOM
 
     def numbers(self, bad: Bad) -> NDArray[np.int32]:
-        """Number the keys of bad records over all metrics and groupings."""
+        """Give the numbers (n,) of the keys of bad records, counted over all metrics and groupings."""
         known = self._known.setdefault((bad.metric, bad.grouping), {})
         used = np.flatnonzero(np.bincount(bad.codes)).tolist()
         lookup = np.zeros(len(bad.keys), np.int32)
