@@ -41,6 +41,7 @@ class BadSample:
     keys: list[str]
     counts: NDArray[np.int64]
     key: NDArray[np.int32]
+    rank: NDArray[np.uint64]
     said: NDArray[np.int32]
     words: list[str | None]
 
@@ -54,7 +55,8 @@ class BadSample:
         renamed[-1] = -1
         key = renamed[self.key]
         kept = key >= 0
-        return BadSample(self.meaning, self.dimensions, list(chosen), counts, key[kept], self.said[kept], self.words)
+        rows = (key[kept], self.rank[kept], self.said[kept])
+        return BadSample(self.meaning, self.dimensions, list(chosen), counts, *rows, self.words)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -63,26 +65,46 @@ class BadSample:
 
 
 def joined(samples: Sequence[BadSample]) -> BadSample:
-    """Put samples of one meaning and different keys together, and keep only words that are in use."""
-    place: dict[str | None, int] = {}
-    keys: list[str] = []
-    numbers, said = [], []
-    for sample in samples:
-        codes = np.array([place.setdefault(word, len(place)) for word in sample.words], np.int32)
-        numbers.append(sample.key + len(keys))
-        said.append(codes[sample.said] if len(codes) else sample.said)
-        keys += sample.keys
-    words, (used, codes) = list(place), np.unique(np.concatenate(said), return_inverse=True)
-    counts, width = np.concatenate([sample.counts for sample in samples]), len(samples[0].dimensions)
+    """Put samples of one meaning together, and keep only words that are in use.
+
+    A key that is in several has the count of the first, and of their records KEPT: those of the first, then the lowest ranks.
+    """
+    first, keys, words = samples[0], dict[str, int](), dict[str | None, int]()
+    columns: list[tuple[NDArray[Any], ...]] = []
+    for age, sample in enumerate(samples):
+        places = np.array([keys.setdefault(key, len(keys)) for key in sample.keys], np.int64)
+        codes = np.array([words.setdefault(word, len(words)) for word in sample.words], np.int64)
+        said = codes[sample.said] if len(codes) else sample.said
+        columns.append((places[sample.key], np.full(len(sample.key), age), sample.rank, said))
+    key, ages, rank, said = (np.concatenate(column) for column in zip(*columns, strict=True))
+    kept = _first(key, ages, rank, said, list(words))
+    listed, (used, found) = list(words), np.unique(said[kept], return_inverse=True)
+    counts = {key: count for each in reversed(samples) for key, count in zip(each.keys, each.counts.tolist(), strict=True)}
     return BadSample(
-        samples[0].meaning,
-        samples[0].dimensions,
-        keys,
-        counts,
-        np.concatenate(numbers).astype(np.int32),
-        codes.reshape(-1, width).astype(np.int32),
-        [words[code] for code in used.tolist()],
+        first.meaning,
+        first.dimensions,
+        list(keys),
+        np.array([counts[key] for key in keys], np.int64),
+        key[kept].astype(np.int32),
+        rank[kept],
+        found.reshape(-1, len(first.dimensions)).astype(np.int32),
+        [listed[code] for code in used.tolist()],
     )
+
+
+def _first(
+    key: NDArray[Any], age: NDArray[Any], rank: NDArray[np.uint64], said: NDArray[Any], words: Sequence[str | None]
+) -> NDArray[np.int64]:
+    """Give the places of the first KEPT records of each key, by age, rank and what they say."""
+    crowded = (np.bincount(key) > KEPT)[key]
+    places = np.flatnonzero(crowded)
+    if not len(places):
+        return np.arange(len(key))
+    alphabet = np.zeros(len(words), np.int64)
+    alphabet[sorted(range(len(words)), key=lambda code: _sortable(words[code]))] = np.arange(len(words))
+    order = places[np.lexsort((*reversed(alphabet[said[places]].T), rank[places], age[places], key[places]))]
+    kept = np.arange(len(order)) - np.searchsorted(key[order], key[order]) < KEPT
+    return np.concatenate((np.flatnonzero(~crowded), order[kept]))
 
 
 class BadRecords:
@@ -116,10 +138,10 @@ class BadRecords:
             kept = np.flatnonzero(keys != self._ignored)
             self._add(_Rows(keys[kept], part.rank[kept], codes[part.said[kept]]))
 
-    def sample(self) -> tuple[NDArray[np.int32], NDArray[np.int32], list[str | None]]:
-        """Give key numbers (n,), what the records say (n, d) as codes, and the words of the codes."""
+    def sample(self, dimensions: Mapping[str, tuple[str, ...]], keys: list[str], counts: NDArray[np.int64]) -> BadSample:
+        """Give the sample; `keys` and `counts` are by key number."""
         rows = self._best()
-        return rows.key, rows.said, list(self._words)
+        return BadSample(self.meaning, dimensions, keys, counts, *rows, list(self._words))
 
     def _codes(self, values: Iterable[str | None]) -> NDArray[np.int32]:
         words = self._words
@@ -151,29 +173,13 @@ class BadRecords:
             return _Rows(np.zeros(0, np.int32), np.zeros(0, np.uint64), np.zeros((0, self._width), np.int32))
         whole = _Rows(*(np.concatenate(column) for column in zip(*self._parts, strict=True)))
         whole = whole.take(lowest(whole.key, whole.rank))
-        whole = whole.take(self._untied(whole))
+        whole = whole.take(_first(whole.key, np.zeros(len(whole.key)), whole.rank, whole.said, list(self._words)))
         words = list(self._words)
         used, codes = np.unique(whole.said, return_inverse=True)
         self._words = {words[code]: place for place, code in enumerate(used.tolist())}
         whole = whole._replace(said=codes.reshape(whole.said.shape).astype(np.int32))
         self._parts, self._size = [whole], len(whole.key)
         return whole
-
-    def _untied(self, rows: _Rows) -> NDArray[np.int64]:
-        """Give the places that stay where ties left more than KEPT records of a key: the first by what they say."""
-        surplus = (np.bincount(rows.key) > KEPT)[rows.key]
-        if not surplus.any():
-            return np.arange(len(rows.key))
-        words = list(self._words)
-        places = np.flatnonzero(surplus).tolist()
-        columns = zip(rows.key[places].tolist(), rows.rank[places].tolist(), rows.said[places].tolist(), places, strict=True)
-        ranked = sorted((key, rank, [_sortable(words[code]) for code in said], place) for key, rank, said, place in columns)
-        kept, seen = np.flatnonzero(~surplus).tolist(), dict[int, int]()
-        for key, _, _, place in ranked:
-            seen[key] = seen.get(key, 0) + 1
-            if seen[key] <= KEPT:
-                kept.append(place)
-        return np.array(kept, np.int64)
 
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""

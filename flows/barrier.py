@@ -244,9 +244,7 @@ def _bad_of(metric: Metric, groups: list[Group], number: int) -> BadSample | Non
             continue
         if measure.bad is None:
             return None
-        parts.append(
-            BadSample(metric.meaning, metric.dimensions, list(group.keys), measure.bad_counts(), *measure.bad.sample())
-        )
+        parts.append(measure.bad.sample(metric.dimensions, list(group.keys), measure.bad_counts()))
     return joined(parts) if parts else None
 
 

@@ -1,7 +1,8 @@
 """Blame: asks of the alerts of a barrier what their bad records have in common, and remembers what they usually have.
 
-Usual is, for a key, the last window in which no rule on the metric had anything against it: how many bad records there were,
-and what those of the last such window with any said. While an alert is open its key's memory stands still.
+Usual is, for a key, the last window in which no rule on the metric had anything against it: how many bad records there were.
+What they say is known from that window and, where it had few, from those before it. While an alert is open, its key's memory
+stands still.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from flows.alert_state import INACTIVE
 from flows.bad_records import BadSample, joined
 from flows.contribution import Contribution, beyond_of, blames, called, contributions
 from flows.judged import Judged
+from flows.pick import KEPT
 from flows.rule import OK, Rule
 from flows.window import WindowResult
 
@@ -63,7 +65,7 @@ class Blame:
 
 
 def _remembered(usual: BadSample | None, sample: BadSample, judged: Sequence[Judged]) -> BadSample:
-    """Give what is usual now: the window for keys that are ok and have bad records in it, what was usual for all others."""
+    """Give what is usual now: the window, and what was usual before, of keys that are ok; of all others what was usual."""
     known, loud = set[str](), set[str]()
     for each in judged:
         known.update(each.keys)
@@ -71,11 +73,7 @@ def _remembered(usual: BadSample | None, sample: BadSample, judged: Sequence[Jud
         loud.update(each.keys[place] for place in np.flatnonzero(unwell).tolist())
     calm = [key for key in sample.keys if key in known and key not in loud]
     now = sample.of(calm)
-    spoke = now.sizes > 0
-    fresh = now.of([key for key, any_ in zip(calm, spoke.tolist(), strict=True) if any_])
     if usual is None or usual.meaning != sample.meaning:
-        return joined([fresh])
-    renewed, silent = set(fresh.keys), {key for key, any_ in zip(calm, spoke.tolist(), strict=True) if not any_}
-    kept = usual.of([key for key in usual.keys if key in known and key not in renewed])
-    kept.counts[[place for place, key in enumerate(kept.keys) if key in silent]] = 0  # `of` has made a copy
-    return joined([kept, fresh])
+        return joined([now])
+    enough = {key for key, size in zip(now.keys, now.sizes.tolist(), strict=True) if size >= KEPT}
+    return joined([now, usual.of([key for key in usual.keys if key in known and key not in enough])])

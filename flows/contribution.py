@@ -1,9 +1,10 @@
 """Contribution: what the bad records behind an alert have in common: a path, a colo, a country, a status, a host.
 
 excess(v) = B * share(v) - B0 * share0(v), over B - B0: B bad records now and B0 in the last window in which the key was ok, the
-shares from samples of both. A value contributes where its share of the bad records has risen by more than chance, and where it
-stands for a tenth of the excess. So what all the traffic has (the only host, the usual country) explains nothing. Where nothing
-is known of before, or there are not more bad records than before, it is the share of the bad records, and says so.
+shares from samples of both. A value contributes where its share of the bad records has risen by a tenth, and by more than
+chance, and where it stands for a tenth of the excess. So what all traffic has (the only host, the usual country) explains
+nothing. Where nothing is known of before, or there are not more bad records than before, it is the share of the bad records, and
+says so.
 
 It says what they have in common, not what caused them.
 """
@@ -154,9 +155,10 @@ def _looked_up(
 def _rose(
     count: NDArray[np.int64], size: NDArray[np.int64], count0: NDArray[Any], size0: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell which shares have risen by more than chance: beyond two standard errors of the difference of two shares."""
+    """Tell which shares have risen by a tenth or more, and by more than two standard errors of such a difference."""
     size0 = np.maximum(size0, 1)
     pooled = (count + count0) / (size + size0)
     error = np.sqrt(pooled * (1 - pooled) * (1 / size + 1 / size0))
-    rose: NDArray[np.bool_] = count / size - count0 / size0 > _CHANCE * error
+    rise = count / size - count0 / size0
+    rose: NDArray[np.bool_] = (rise >= _LEAST) & (rise > _CHANCE * error)
     return rose
