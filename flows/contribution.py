@@ -3,8 +3,8 @@
 excess(v) = B * share(v) - B0 * share0(v), over B - B0: B bad records now and B0 in the last window in which the key was ok, the
 shares from samples of both. A value contributes where its share of the bad records has risen by a tenth, and by more than
 chance, and where it stands for a tenth of the excess. So what all traffic has (the only host, the usual country) explains
-nothing. Where nothing is known of before, or there are not more bad records than before, it is the share of the bad records, and
-says so.
+nothing. Where nothing is known of before, or there are not more bad records than before, it is the share of the bad records,
+and says so.
 
 It says what they have in common, not what caused them.
 """
