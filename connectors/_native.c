@@ -24,6 +24,7 @@ typedef struct {
     Py_ssize_t position;
     union { double *numbers; int32_t *codes; int8_t *flags; int64_t *times; } at;
     int32_t *sizes; /* of identities, whose places in the payload are `at.times` */
+    uint64_t *hashes; /* of identities */
     Vocabulary words;
 } Column;
 
@@ -84,7 +85,8 @@ static Bytes unescaped(Reader *r, Bytes p, Bytes end, Bytes *out_end) {
     return out;
 }
 
-/* The seed is drawn anew in every process, so that nobody can send strings that all meet; codes do not depend on it. */
+/* For vocabularies the seed is drawn anew in every process, so that nobody can send strings that all meet; codes do not depend
+on it. Identities have seed 0: `identity_hashes` in batch.py is the same function. */
 static uint64_t hash_of(Bytes p, size_t size, uint64_t seed) {
     uint64_t hash = seed ^ (size * 0x9e3779b97f4a7c15ull), word;
     for (; size >= 8; p += 8, size -= 8) {
@@ -144,7 +146,7 @@ static void clear(Column *c, int64_t i) {
     case 's': c->at.codes[i] = -1; break;
     case 'f': c->at.flags[i] = -1; break;
     case 't': c->at.times[i] = NO_TIME; break;
-    default: c->at.times[i] = 0; c->sizes[i] = -1;
+    default: c->at.times[i] = 0; c->sizes[i] = -1; c->hashes[i] = 0;
     }
 }
 
@@ -159,6 +161,7 @@ static void store(Reader *r, Column *c, const Value *v) {
         if (v->type == STRING && v->marks) r->elsewhere = 1;
         c->at.times[i] = v->type == STRING ? v->at - r->begin : 0;
         c->sizes[i] = v->type == STRING ? (int32_t)(v->end - v->at) : -1;
+        c->hashes[i] = v->type == STRING ? hash_of(v->at, (size_t)(v->end - v->at), 0) : 0;
     }
 }
 
@@ -231,7 +234,9 @@ static void make_room(Reader *r) {
         Column *column = &r->columns[c];
         size_t size = column->kind == 'f' ? 1 : column->kind == 's' ? 4 : 8;
         column->at.flags = grown(r, column->at.flags, r->room, size);
-        if (column->kind == 'i') column->sizes = grown(r, column->sizes, r->room, sizeof(int32_t));
+        if (column->kind != 'i') continue;
+        column->sizes = grown(r, column->sizes, r->room, sizeof(int32_t));
+        column->hashes = grown(r, column->hashes, r->room, sizeof(uint64_t));
     }
 }
 
@@ -323,7 +328,8 @@ static PyObject *strings(const Vocabulary *words) {
 
 static PyObject *column_of(const Reader *r, const Column *c) {
     if (c->kind == 's') return Py_BuildValue("(NN)", array(c->at.codes, r->count, 4), strings(&c->words));
-    if (c->kind == 'i') return Py_BuildValue("(NN)", array(c->at.times, r->count, 8), array(c->sizes, r->count, 4));
+    if (c->kind == 'i')
+        return Py_BuildValue("(NNN)", array(c->at.times, r->count, 8), array(c->sizes, r->count, 4), array(c->hashes, r->count, 8));
     return array(c->at.flags, r->count, c->kind == 'f' ? 1 : 8);
 }
 
@@ -341,7 +347,7 @@ static PyObject *result(const Reader *r) {
 static void release(Reader *r) {
     for (int c = 0; c < r->width; c++) {
         Column *column = &r->columns[c];
-        free(column->at.flags), free(column->sizes);
+        free(column->at.flags), free(column->sizes), free(column->hashes);
         free(column->words.texts), free(column->words.hashes), free(column->words.slots);
     }
     for (Chunk *chunk = r->arena, *next; chunk != NULL; chunk = next) next = chunk->next, free(chunk);

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-_Column: TypeAlias = bytearray | tuple[bytearray, list[str]] | tuple[bytearray, bytearray]
+_Column: TypeAlias = bytearray | tuple[bytearray, list[str]] | tuple[bytearray, bytearray, bytearray]
 
 def read(
     keys: tuple[tuple[bytes, str, int], ...],
@@ -17,5 +17,6 @@ def read(
     A key is (name, kind, position): kind n(umber) s(tring) f(lag) t(ime) i(dentity), position in an array or -1; those of one
     name are all scalars or all positions. Gives payload (n,) int32, index (n,) int32, a column a key, and what was left out,
     (m, 4) int64 of payload, index (-1: the whole payload), begin and end. Columns are float64 (NaN), (int32 codes, strings),
-    int8 (-1), int64 ms, and (int64 start in the payload, int32 size or -1). `seed` is of the hash, results do not depend on it.
+    int8 (-1), int64 ms, and (int64 start in the payload, int32 size or -1, uint64 hash or 0). `seed` is of the vocabularies'
+    hash, results do not depend on it.
     """

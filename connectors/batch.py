@@ -4,7 +4,7 @@ A batch may hold several partitions of its dataset (one part each, in order), be
 the cost of a batch is per batch, not per record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -13,6 +13,28 @@ from numpy.typing import NDArray
 
 UNHEARD = -(2**63)  # the watermark of a partition that has not been heard yet
 DONE = 2**63 - 1  # the watermark of a bounded partition that was read to its end
+_SIZE, _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0x9FB21C651E98DF25)
+_HALF, _TAIL = np.uint64(32), np.uint64(29)
+
+Detail = tuple[str | None, ...]  # one record's values by dimension
+
+
+def identity_hashes(texts: Sequence[bytes]) -> NDArray[np.uint64]:
+    """Hash identities in 64 bits as the native reader does: the same in every process; of nothing it is 0."""
+    sizes = np.fromiter(map(len, texts), np.uint64, len(texts))
+    out = np.zeros(len(texts), np.uint64)
+    for size in np.unique(sizes).tolist():
+        places = np.flatnonzero(sizes == size)
+        width = size // 8 * 8 + 8
+        padded = b"".join([texts[place].ljust(width, b"\0") for place in places.tolist()])
+        hashed = np.full(len(places), size, np.uint64) * _SIZE
+        *words, last = np.frombuffer(padded, "<u8").reshape(-1, width // 8).T
+        for word in words:
+            hashed = (hashed ^ word) * _MULTIPLIER
+            hashed ^= hashed >> _HALF
+        hashed = (hashed ^ last) * _MULTIPLIER
+        out[places] = hashed ^ hashed >> _TAIL
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +49,15 @@ class Strings:
 class Identities(Sequence[str | None]):
     """The identities of n records, as places in the bytes they came in: a string is made only of those that are shown.
 
-    `source` (n,) numbers `sources`; `start` and `size` (n,) are in bytes, of UTF-8 text; size -1 is absent.
+    `source` (n,) numbers `sources`; `start` and `size` (n,) are in bytes, of UTF-8 text; size -1 is absent. `hashes` (n,) are
+    their `identity_hashes`, where reading gave them.
     """
 
     sources: Sequence[bytes]
     source: NDArray[np.int32]
     start: NDArray[np.int64]
     size: NDArray[np.int32]
+    hashes: NDArray[np.uint64] | None = None
 
     @staticmethod
     def of(texts: Sequence[str | None]) -> "Identities":
@@ -48,16 +72,21 @@ class Identities(Sequence[str | None]):
         """Put columns one behind the other."""
         columns = [part if isinstance(part, Identities) else Identities.of(part) for part in parts]
         before = np.cumsum([0, *(len(column.sources) for column in columns)])
+        hashed = (
+            [column.hashed(np.arange(len(column))) for column in columns] if any(c.hashes is not None for c in columns) else []
+        )
         return Identities(
             [source for column in columns for source in column.sources],
             np.concatenate([column.source + first for column, first in zip(columns, before, strict=False)]).astype(np.int32),
             np.concatenate([column.start for column in columns]),
             np.concatenate([column.size for column in columns]),
+            np.concatenate(hashed) if hashed else None,
         )
 
     def take(self, places: NDArray[np.int64]) -> "Identities":
         """Give those at `places`."""
-        return Identities(self.sources, self.source[places], self.start[places], self.size[places])
+        hashes = None if self.hashes is None else self.hashes[places]
+        return Identities(self.sources, self.source[places], self.start[places], self.size[places], hashes)
 
     def __len__(self) -> int:
         return len(self.size)
@@ -71,6 +100,23 @@ class Identities(Sequence[str | None]):
         chosen = range(len(self))[place]
         texts = self.texts(np.array(chosen, ndmin=1))
         return texts[0] if isinstance(chosen, int) else texts
+
+    def lines(self, places: NDArray[np.int64]) -> list[bytes | None]:
+        """Give the lines around the identities at `places`; None where one is absent."""
+        out: list[bytes | None] = []
+        columns = (self.source[places], self.start[places], self.size[places])
+        for number, start, size in zip(*(column.tolist() for column in columns), strict=True):
+            source = self.sources[number]
+            end = source.find(b"\n", start)
+            begin = source.rfind(b"\n", 0, start) + 1
+            out.append(source[begin : len(source) if end < 0 else end] if size >= 0 else None)
+        return out
+
+    def hashed(self, places: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Give the hashes of the identities at `places`; 0 where one is absent."""
+        if self.hashes is not None:
+            return self.hashes[places]
+        return identity_hashes([(text or "").encode() for text in self.texts(places)])
 
     def texts(self, places: NDArray[np.int64]) -> list[str | None]:
         """Give the identities at `places`."""
@@ -133,6 +179,8 @@ class Batch:
     place: Place
     marks: tuple[Mark, ...]
     dead: tuple[DeadLetter, ...] = field(default=())
+    # Gives what the dataset's dimensions are of the records at some places: read anew, so only for the few that are shown.
+    details: Callable[[NDArray[np.int64]], list[Detail]] | None = None
 
     def __len__(self) -> int:
         """Give the number of records, late ones included."""
@@ -143,3 +191,9 @@ class Batch:
         if isinstance(self.identity, Identities):
             return self.identity.texts(places)
         return [self.identity[place] for place in places.tolist()]
+
+    def identity_hashes(self, places: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Give the hashes of the identities of the records at `places`; 0 where one is absent."""
+        if isinstance(self.identity, Identities):
+            return self.identity.hashed(places)
+        return identity_hashes([(self.identity[place] or "").encode() for place in places.tolist()])

@@ -10,3 +10,10 @@ EVENT_TIME = ("timestamp",)
 ARRAYS: dict[str, Literal["number", "string", "flag"]] = {"blobs": "string", "doubles": "number", "indexes": "string"}
 IDENTITIES = ("ray_id", "trace_id")  # the index names that tell one point to a person
 PATHS = frozenset({"url", "path", "endpoint"})
+# The blobs and indexes that tell bad points apart, where a dataset has them: few values each, and nobody's name among them.
+DIMENSIONS = frozenset(
+    (
+        *("url", "path", "endpoint", "route", "method", "status", "operation", "name", "event"),
+        *("colo", "country", "region", "host", "portal", "service", "worker"),
+    )
+)

@@ -65,6 +65,7 @@ class Dataset:
     identity: str | None  # the field that names a record to a person, as the ray id does
     folded: frozenset[str] = frozenset()  # strings whose case carries nothing
     paths: frozenset[str] = frozenset()  # strings that are templated before they may be a group key
+    dimensions: Mapping[str, Field] = field(default_factory=dict)  # what bad records are told apart by, by name
 
     @property
     def kinds(self) -> dict[str, FieldKind]:
@@ -80,6 +81,7 @@ def build_dataset(options: DatasetOptions) -> Dataset:
 def _http_requests(options: DatasetOptions) -> Dataset:
     fields = {name: Field(kind, (name,)) for name, kind in http_requests.FIELDS.items()}
     fields |= {name: Field("string", keys) for name, keys in http_requests.ALTERNATIVES.items()}
+    dimensions = {name: Field(fields[keys[0]].kind, keys) for name, keys in http_requests.DIMENSIONS.items()}
     return Dataset(
         name=options.name,
         kind=options.kind,
@@ -89,6 +91,7 @@ def _http_requests(options: DatasetOptions) -> Dataset:
         identity=http_requests.IDENTITY,
         folded=http_requests.FOLDED,
         paths=http_requests.PATHS,
+        dimensions=dimensions,
     )
 
 
@@ -106,6 +109,7 @@ def _data_points(options: DatasetOptions) -> Dataset:
         predicates={},
         identity=identity,
         paths=frozenset(fields) & data_points.PATHS,
+        dimensions={n: column for n, column in fields.items() if n in data_points.DIMENSIONS and column.kind == "string"},
     )
 
 

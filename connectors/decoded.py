@@ -38,6 +38,9 @@ class Decoded:
     identity: Sequence[str | None]
     refusals: list[Refusal]
     source: Callable[[int], bytes]  # the bytes of the i-th record
+    records: Callable[
+        [NDArray[np.int64]], list[bytes]
+    ]  # the same of several, but for blanks around them; fast where read natively
 
 
 def joined(parts: Sequence[Decoded], source: Callable[[int, int], bytes]) -> Decoded:
@@ -50,6 +53,18 @@ def joined(parts: Sequence[Decoded], source: Callable[[int, int], bytes]) -> Dec
     def together(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate(columns)[order]
 
+    before = np.cumsum([0, *(len(part.payload) for part in parts)])
+
+    def records(places: NDArray[np.int64]) -> list[bytes]:
+        found = order[places]
+        part_of = np.searchsorted(before, found, side="right") - 1
+        out = [b""] * len(places)
+        for number, part in enumerate(parts):
+            at = np.flatnonzero(part_of == number)
+            for place, record in zip(at.tolist(), part.records(found[at] - before[number]), strict=True):
+                out[place] = record
+        return out
+
     first = parts[0]
     return Decoded(
         payload=payload,
@@ -61,6 +76,7 @@ def joined(parts: Sequence[Decoded], source: Callable[[int, int], bytes]) -> Dec
         identity=Identities.joined([part.identity for part in parts]).take(order),
         refusals=[refusal for part in parts for refusal in part.refusals],
         source=lambda i: source(int(payload[i]), int(index[i])),
+        records=records,
     )
 
 

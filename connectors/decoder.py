@@ -4,15 +4,21 @@ Records are read natively (`native`), and what that leaves out by the typed read
 whole decoder where the native one was not built. Both give the same columns for any bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from connectors.dataset import Dataset, DecodeError
+from connectors.batch import Detail
+from connectors.dataset import Dataset, DecodeError, Field
 from connectors.decoded import Decoded, joined
 from connectors.native import Found, NativeReader
 from connectors.payload import inflate, is_packed
 from connectors.typed import Read, TypedReader, sources_of
+
+_LARGEST = 10**15
 
 
 class Decoder:
@@ -24,6 +30,7 @@ class Decoder:
         names = sorted(fields | ({dataset.identity} if dataset.identity else set()))
         columns = {name: dataset.fields[name] for name in names}
         self._typed = TypedReader(dataset, columns)
+        self._details = TypedReader(replace(dataset, event_time=()), dataset.dimensions)
         self._native = NativeReader.of(dataset, columns) if native is not False else None
         if native and self._native is None:
             raise RuntimeError("the native reader was not built, or cannot read these fields")
@@ -50,6 +57,18 @@ class Decoder:
         self._fill(rest, payloads, [hole for hole in found.holes if hole[0] not in left], lines=lines)
         columns = [self._native.to_columns(part, sources) for part in parts]
         return joined([*columns, self._typed.to_columns(rest, sources)], sources)
+
+    def details(self, records: Sequence[bytes]) -> list[Detail]:
+        """Give what the dataset's dimensions are of each record, by its bytes; None where one is absent."""
+        columns = self._details.values(records) if records else []
+        return list(zip(*map(self._texts, self.dataset.dimensions.values(), columns), strict=True))
+
+    def _texts(self, dimension: Field, values: Sequence[Any]) -> Iterable[str | None]:
+        if dimension.kind == "number":
+            return map(_number_text, values)
+        if dimension.keys[0] in self.dataset.folded:
+            return (None if value is None else value.lower() for value in values)
+        return values
 
     def _unpacked(self, payloads: Sequence[bytes | None], packed: Sequence[int], rest: Read) -> Found:
         """Inflate the payloads numbered `packed` and read them; what cannot be inflated is refused."""
@@ -80,3 +99,11 @@ class Decoder:
                 self._typed.read_payload(rest, number, payload, lines=lines)
             else:
                 self._typed.read_row(rest, number, index, payload[begin:end])
+
+
+@lru_cache(4096)
+def _number_text(value: float | None) -> str | None:
+    """Write a number as the value of a dimension; one that is too large for a status or a code is none."""
+    if value is None or not abs(value) < _LARGEST:
+        return None
+    return f"{int(value)}" if value == int(value) else repr(float(value))

@@ -11,10 +11,19 @@ _Kind = Literal["number", "string", "flag"]
 EVENT_TIME = ("EdgeEndTimestamp", "EdgeStartTimestamp")  # a line is written after the end, so the end is least late
 IDENTITY = "RayID"
 FOLDED = frozenset({"CacheCacheStatus", "ClientCountry"})  # both cases occur in real records
-PATHS = frozenset({"ClientRequestPath", "ClientRequestURI"})
+PATHS = frozenset({"ClientRequestPath", "ClientRequestURI", "path"})
 
 # The field list calls it ClientRequestSource, the page on false 504s RequestSource: both are read.
 ALTERNATIVES = {"ClientRequestSource": ("ClientRequestSource", "RequestSource")}
+
+# What the bad records of an alert are told apart by, in order; by the first key that a record has.
+DIMENSIONS = {
+    "path": ("ClientRequestPath", "ClientRequestURI"),
+    "colo": ("EdgeColoCode",),
+    "country": ("ClientCountry",),
+    "status": ("EdgeResponseStatus",),
+    "host": ("ClientRequestHost",),
+}
 
 # Logpush ships more lines than users make requests: Worker subrequests, cache look-ups logged as 504, health checks.
 # An absent value takes part in no comparison, so `not (X != "")` is true where X is absent or empty.

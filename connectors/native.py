@@ -87,6 +87,15 @@ class NativeReader:
         kinds = {name: column.kind for name, column in self._columns.items()}
         identity, lower = self._dataset.identity, self._dataset.folded
         strings = {n: self._strings(found, n) for n, kind in kinds.items() if kind == "string" and n != identity}
+        named = self._identities(found, identity) if identity else None
+
+        def source(i: int) -> bytes:
+            return sources(int(found.payload[i]), int(found.index[i]))
+
+        def records(places: NDArray[np.int64]) -> list[bytes]:
+            lines = [None] * len(places) if named is None else named.lines(places)
+            return [source(i) if line is None else line for i, line in zip(places.tolist(), lines, strict=True)]
+
         return Decoded(
             payload=found.payload,
             index=found.index,
@@ -94,9 +103,10 @@ class NativeReader:
             numbers={n: self._numbers(found, n) for n, kind in kinds.items() if kind == "number"},
             strings={n: folded(column) if n in lower else column for n, column in strings.items()},
             flags={n: self._flags(found, n) for n, kind in kinds.items() if kind == "flag"},
-            identity=self._identities(found, identity) if identity else [None] * len(found.payload),
+            identity=[None] * len(found.payload) if named is None else named,
             refusals=[],
-            source=lambda i: sources(int(found.payload[i]), int(found.index[i])),
+            source=source,
+            records=records,
         )
 
     def _times(self, found: Found) -> NDArray[np.int64]:
@@ -122,6 +132,7 @@ class NativeReader:
         return coalesced([Strings(np.frombuffer(codes, np.int32), vocabulary) for codes, vocabulary in columns])
 
     def _identities(self, found: Found, name: str) -> Identities:
-        start, size = found.columns[self._places[name][0]]
+        start, size, hashes = found.columns[self._places[name][0]]
         payloads: Sequence[Any] = found.payloads
-        return Identities(payloads, found.source, np.frombuffer(start, np.int64), np.frombuffer(size, np.int32))
+        places = np.frombuffer(start, np.int64), np.frombuffer(size, np.int32)
+        return Identities(payloads, found.source, *places, np.frombuffer(hashes, np.uint64))

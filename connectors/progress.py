@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.batch import DONE, UNHEARD, Batch, DeadLetter, Identities, Mark, Place
+from connectors.batch import DONE, UNHEARD, Batch, DeadLetter, Detail, Identities, Mark, Place
 from connectors.decoded import EXCERPT, Decoded
 from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST, INVALID
@@ -184,6 +184,10 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
     payload, index = take(decoded.payload), take(decoded.index)
     offset = offsets[payload] + index if lines else offsets[payload]
     partition = (np.searchsorted(bounds, payload, side="right") - 1).astype(np.int32)
+
+    def details(places: NDArray[np.int64]) -> list[Detail]:
+        return decoder.details(decoded.records(places if whole else valid[places]))
+
     return Batch(
         dataset=decoder.dataset.name,
         times=take(decoded.times),
@@ -195,4 +199,5 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
         place=Place([chunk.progress.name for chunk in chunks], partition, offset, index * (not lines)),
         marks=tuple(chunk.progress.mark(chunk.timing) for chunk in chunks),
         dead=dead,
+        details=details,
     )

@@ -125,6 +125,15 @@ class TypedReader:
         else:
             read.extend([record], [number], [index])
 
+    def values(self, records: Sequence[bytes]) -> list[Sequence[Any]]:
+        """Give the values (n,) of each column, None where one is absent; `records` are the bytes of one record each."""
+        found = self._decoded(b"\n".join(records), len(records))
+        if found is None:
+            read = (self._record(record) for record in records)
+            found = [self._struct() if isinstance(record, str) else record for record in read]
+        raw: dict[str, Sequence[Any]] = dict(zip(self._keys, zip(*map(astuple, found), strict=True), strict=True))
+        return [self._column(raw, name) for name in self._columns]
+
     def _record(self, row: bytes) -> msgspec.Struct | str:
         """Give the record of a line, or the reason why it is none."""
         try:
@@ -273,6 +282,7 @@ class TypedReader:
             identity=list(columns[identity]) if identity else [None] * len(read.payload),
             refusals=read.refusals,
             source=lambda i: sources(read.payload[i], read.index[i]),
+            records=lambda places: [sources(read.payload[i], read.index[i]) for i in places.tolist()],
         )
 
     def _raw_columns(self, read: Read) -> dict[str, Sequence[Any]]:
@@ -321,6 +331,9 @@ def sources_of(payloads: Sequence[bytes | None], *, lines: bool) -> Sources:
 
 
 def _split(payload: bytes) -> list[bytes] | None:
+    newline = payload.find(b"\n")
+    if newline >= 0 and payload[newline - 1 : newline + 2] == b"}\n{":
+        return None  # no JSON value has an object right behind another
     whole = _lenient_json(payload)
     if isinstance(whole, list):
         return [_to_source(value) for value in whole]

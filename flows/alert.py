@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import zstandard
 
 from flows.acknowledge import Known, acknowledgements
+from flows.blame import Blame
 from flows.bonds import bonds_of
 from flows.book import Book, Decisions
 from flows.early import Early
@@ -26,6 +27,7 @@ from flows.policy import NO_POLICY, NO_SILENCES, PolicyOptions, Suppression
 from flows.removed import Removed
 from flows.route import RouteOptions, Routes
 from flows.rule import RuleOptions, compile_rule
+from flows.shown import shown_of
 from flows.silence import Silences
 from flows.slo import SloOptions
 from flows.snapshot import pack, unpack
@@ -79,14 +81,14 @@ class Alerting:
     def __init__(self, config: AlertConfig, policy: PolicyOptions = NO_POLICY, silences: Silences = NO_SILENCES) -> None:
         """Start without any known key."""
         metrics = {metric.name: metric for metric in config.metrics}
-        database = config.clickhouse.database if config.clickhouse else ClickHouseOptions().database
         labels = Labels(config.environment, config.labels)
-        notifier = Notifier(config.environment, labels, Routes(config.routes, labels), database, policy.runbooks)
+        notifier = Notifier(config.environment, labels, Routes(config.routes, labels), shown_of(config, policy))
         general = {**config.labels, "environment": config.environment}
         self.bonds = bonds_of(config.rules, metrics, policy.inhibits, general)
         slos = {slo.name: slo for slo in config.slos}
         compiled = [compile_rule(each, metrics[each.metric]) for each in sorted(config.rules, key=lambda rule: rule.name)]
         self._books = [Book(rule, signal_of(rule, slos), config.environment, labels, notifier) for rule in compiled]
+        self._blame = Blame(compiled)
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._environment, self._pagers = config.environment, policy.pagers
@@ -110,7 +112,7 @@ class Alerting:
         whose alerts, as they are, count for inhibitions and composites.
         """
         out = Decisions()
-        window = Window(result, partitions)
+        window = Window(result, partitions, self._blame.explain)
         books = [book for book in self._books if book.rule.metric.dataset == result.dataset]
         due = [book for book in books if book.hears_silence or not window.is_silent]
         if not due and window.is_silent:
@@ -129,6 +131,7 @@ class Alerting:
                 hushed = quiet[number] if quiet else None
                 book.decide(each, hushed, window, out)
                 silenced += book.silenced(each.keys, hushed)
+        self._blame.settle(result, window.judged)
         transitions, told = self._removed.end(result)
         if transitions or told:
             # Before what a rule of the same name says now: both sorts are stable.
@@ -156,7 +159,7 @@ class Alerting:
             lists: list[list[str]] = []
             rules = {book.rule.options.name: book.to_state(lists) for book in self._books}
             state = {"keys": lists, "rules": rules, "groups": self._grouping.to_state(), "removed": self._removed.open}
-            state["early"] = self._early.to_state()
+            state |= {"early": self._early.to_state(), "usual": self._blame.to_state()}
             self._snapshot = zstandard.compress(pack(state), 1)
         return self._snapshot
 
@@ -166,6 +169,7 @@ class Alerting:
         books = {book.rule.options.name: book for book in self._books}
         self._removed.open = list(found.get("removed", []))
         self._early.load(found.get("early", []))
+        self._blame.load(found.get("usual", {}))
         for name, known in found["rules"].items():
             if name in books and known["identity"] == books[name].identity:
                 books[name].load(known, found["keys"])

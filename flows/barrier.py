@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from connectors.batch import DONE, UNHEARD, Mark
+from flows.bad_records import BadSample, joined
 from flows.event import Event
 from flows.exemplar import Exemplar
 from flows.group import Group, merged, top_keys
+from flows.metric import Metric
 from flows.output import Block, Closed, canonical, rfc3339
 from flows.rows import exemplar_lines, histogram_lines, pipeline_lines, window_lines
 from flows.turns import ENDLESS, Patience, Turn, Turns
@@ -228,7 +230,22 @@ def _result(layout: Layout, end: int, groups: list[Group]) -> WindowResult:
         for group in groups:
             if number in group.measures and group.keys:
                 exemplars |= _exemplars_of(name, group, number)
-    return WindowResult(layout.dataset, start, end, metrics, exemplars)
+    samples = ((metric.options.name, _bad_of(metric, groups, number)) for number, metric in enumerate(layout.metrics))
+    bad = {name: sample for name, sample in samples if sample is not None}
+    return WindowResult(layout.dataset, start, end, metrics, exemplars, bad)
+
+
+def _bad_of(metric: Metric, groups: list[Group], number: int) -> BadSample | None:
+    """Give the sample of a metric's bad records over all groupings; None where there is none, or not of all records."""
+    parts = []
+    for group in groups:
+        measure = group.measures.get(number)
+        if measure is None:
+            continue
+        if measure.bad is None:
+            return None
+        parts.append(measure.bad.sample(metric.dimensions, list(group.keys), measure.bad_counts()))
+    return joined(parts) if parts else None
 
 
 def _rows_of(group: Group, number: int, seconds: float) -> MetricRows:

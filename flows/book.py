@@ -5,7 +5,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from flows.event import Event
 from flows.flap import FOREVER_MS, flapped
 from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
-from flows.notify import Notifier, Saying, Told
+from flows.notify import ENDED, Notifier, Saying, Told, provenance_line
 from flows.rule import LEVELS, NO_DATA, OK, Rule
 from flows.signal import Reading, Signal
 from flows.transition import Transition, fingerprint_of
@@ -308,17 +308,20 @@ class Book:
             exemplars=result.exemplars.get((self.rule.options.metric, fact.key), ()),
         )
 
-    def _write(self, changes: Iterable[_Change], window: Window, out: Decisions) -> None:
+    def _write(self, changes: Sequence[_Change], window: Window, out: Decisions) -> None:
+        begun = [change.key for change in changes if change.saying is not None and change.saying.reason not in ENDED]
+        shares = window.explain(window.result, self.rule, begun) if begun else {}
         for change in changes:
             if change.transition is not None:
                 out.transitions.append(change.transition)
             if change.saying is not None:
                 heard = frozenset(self._hearing.told.pop(change.key, ()))
-                told = self._notifier.build(change.saying, heard)
+                share = None if change.saying.reason in ENDED else shares.get(change.key)
+                told = self._notifier.build(change.saying, heard, window.partitions, share)
                 if told.notification.status == "firing":
                     self._hearing.told[change.key] = sorted(told.heard)
                 out.told.append(told)
-                out.provenance.append(self._notifier.provenance(change.saying, told.notification.id, window.partitions))
+                out.provenance.append(provenance_line(change.saying, told.notification))
 
     def firing(self) -> Iterable[dict[str, Any]]:
         """Give the alerts that are firing or recovering."""

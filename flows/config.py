@@ -14,6 +14,7 @@ from typing import Any
 
 from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.kafka_options import KafkaOptions
+from flows.dashboard import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
 from flows.health import HealthOptions
@@ -53,9 +54,9 @@ _TABLES = (
     "clickhouse",
     "heartbeat",
     "health",
+    "dashboard",
     "observe",
 )
-_NOT_YET = ("dashboard",)
 _OBSERVE_NOT_YET = ("listen", "sentry_dsn")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -168,9 +169,7 @@ class _Builder:
     def build(self) -> Config | None:
         given = self._given
         for key in given:
-            if key in _NOT_YET:
-                self._refuse(key, "not yet: this version does not have it")
-            elif key == "silence":
+            if key == "silence":
                 self._refuse(key, "silences are not configured: use `edgewatch silence add`")
             elif key not in _TABLES:
                 self._refuse(key, unknown(key, list(_TABLES)))
@@ -329,7 +328,9 @@ class _Builder:
 
     def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
         kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}
+        dashboard: DashboardOptions | None = self._optional("dashboard", DashboardOptions)
         return PolicyOptions(
+            dashboard=dashboard.url if dashboard else "",
             runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
             modes={name: kind.many for name, kind in kinds.items()},
             pagers=frozenset(name for name, kind in kinds.items() if kind.acknowledges),

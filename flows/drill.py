@@ -18,6 +18,7 @@ from flows.notify import Notifier, Saying
 from flows.output import canonical
 from flows.route import Routes
 from flows.rule import CRITICAL, WARNING, Rule, RuleOptions, compile_rule
+from flows.shown import shown_of
 from flows.transition import fingerprint_of
 from sinks.channels import destinations
 from sinks.delivery import ChannelDestination, Delivery
@@ -67,7 +68,7 @@ def notifications(config: Config, name: str, *, severity: str, at: int) -> list[
     metric = next(metric for metric in config.metrics if metric.name == options.metric)
     rule = compile_rule(options, metric)
     labels = Labels(config.environment, config.labels)
-    notifier = Notifier(config.environment, labels, Routes(config.routes, labels), "edgewatch", config.policy.runbooks)
+    notifier = Notifier(config.environment, labels, Routes(config.routes, labels), shown_of(config, config.policy))
     key = canonical(dict.fromkeys(metric.group_by if rule.keys != "total" else (), "drill")).decode()
     code = CRITICAL if severity == "critical" else WARNING
     fired = _saying(rule, config.environment, key, code, at)

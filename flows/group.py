@@ -143,6 +143,8 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
     for measure in out.measures.values():
         if measure.exemplars is not None and grouping.columns:  # the key of the total reads like an empty `(other)`
             measure.exemplars.ignore(other)
+            if measure.bad is not None:
+                measure.bad.ignore(other)
     for group, place in zip(groups, places, strict=True):
         renamed = np.array([other if number < 0 else number for number in place], np.int64)
         np.add.at(out.seen, renamed, group.seen)

@@ -3,7 +3,7 @@
 A window without any record is judged too, by the rules that hear silence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,22 @@ from flows.window import MetricRows, WindowResult
 _OTHER = ':"(other)"'  # what a value looks like in canonical JSON; inside a longer text its quotes were escaped
 
 
+Explain = Callable[[WindowResult, Rule, Sequence[str]], Mapping[str, list[dict[str, Any]]]]
+
+
+def explains_nothing(_: WindowResult, __: Rule, ___: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
+    """Give nothing."""
+    return {}
+
+
 class Window:
     """One window's rows as rules want them: of some keys, never `(other)`."""
 
-    def __init__(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, result: WindowResult, partitions: Sequence[Mapping[str, Any]], explain: Explain = explains_nothing
+    ) -> None:
         self.result = result
+        self.explain = explain
         self.partitions = list(partitions)
         self.judged: dict[str, Judged] = {}  # by rule, as they are judged
         self.is_silent = not any(rows.keys for rows in result.metrics.values())

@@ -11,6 +11,7 @@ from connectors.dataset import Dataset, build_dataset
 from flows.alert import Alerting
 from flows.barrier import Barrier, Output, Scope
 from flows.config import Config
+from flows.contribution import beyond_of
 from flows.event import Event
 from flows.metric import Fold, Metric, compile_metrics
 from flows.output import Block, canonical
@@ -69,10 +70,9 @@ def build_line(
     datasets = {name: build_dataset(options[name]) for name in used}
     judged = frozenset(rule.metric for rule in config.rules)
     chosen = [metric for metric in config.metrics if metric.dataset in datasets]
-    compiled = compile_metrics(chosen, datasets, with_exemplars=judged)
-    return Line(
-        config, datasets, {name: tuple(found) for name, found in compiled.items()}, config.engine.shards, silences, patience
-    )
+    compiled = compile_metrics(chosen, datasets, with_exemplars=judged, beyond=beyond_of(config.rules))
+    metrics = {name: tuple(found) for name, found in compiled.items()}
+    return Line(config, datasets, metrics, config.engine.shards, silences, patience)
 
 
 class RuleJudge:

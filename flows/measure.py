@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.bad_records import BadRecords
 from flows.distinct import Distinct
 from flows.exact_sum import ExactSums
 from flows.exemplar import Candidates, Exemplars
@@ -32,6 +33,10 @@ class Measure(Protocol):
     """What every kind of state can do."""
 
     exemplars: Exemplars | None
+    bad: BadRecords | None
+
+    def bad_counts(self) -> NDArray[np.int64]:
+        """Give how many records of each key (k,) are bad; asked only where there are bad records."""
 
     def resize(self, size: int) -> None:
         """Make room for keys up to `size`."""
@@ -58,12 +63,16 @@ def new_measure(metric: Metric, exact_samples: int) -> Measure:
     if kind == "count":
         return _Count()
     if kind == "ratio":
-        return _Ratio("bad" if metric.options.bad else "good")
+        return _Ratio("bad" if metric.options.bad else "good", _bad_records(metric))
     if kind == "distribution":
-        return _Distribution(exact_samples)
+        return _Distribution(exact_samples, _bad_records(metric))
     if kind == "distinct":
         return _Distinct()
     return _Gauge() if kind == "gauge" else _Sum()
+
+
+def _bad_records(metric: Metric) -> BadRecords | None:
+    return BadRecords(metric.meaning, len(metric.dimensions)) if metric.dimensions else None
 
 
 def grown(column: NDArray[Any], size: int, fill: float = 0) -> NDArray[Any]:
@@ -72,11 +81,35 @@ def grown(column: NDArray[Any], size: int, fill: float = 0) -> NDArray[Any]:
     return column if more <= 0 else np.concatenate((column, np.full(more, fill, column.dtype)))
 
 
+def _restored(bad: BadRecords | None, state: dict[str, Any]) -> BadRecords | None:
+    """Load bad records; where the snapshot has none, or means others by it, there are none: they would be a part of them."""
+    known = state.get("bad")
+    if bad is None or known is None or known["meaning"] != bad.meaning:
+        return None
+    bad.load(known)
+    return bad
+
+
+def _together(bad: BadRecords | None, other: BadRecords | None, place: NDArray[Any]) -> BadRecords | None:
+    """Merge bad records; with a part missing there are none."""
+    if bad is None or other is None:
+        return None
+    bad.absorb(other, place)
+    return bad
+
+
 def _rename(candidates: Candidates, ids: NDArray[np.int64]) -> Candidates:
     return candidates.with_keys(ids[candidates.key])
 
 
-class _Count:
+class _NeverBad:
+    bad: BadRecords | None = None
+
+    def bad_counts(self) -> NDArray[np.int64]:
+        return np.zeros(0, np.int64)
+
+
+class _Count(_NeverBad):
     def __init__(self) -> None:
         self.exemplars: Exemplars | None = None
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -105,8 +138,9 @@ class _Count:
 
 
 class _Ratio:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, bad: BadRecords | None) -> None:
         self.exemplars: Exemplars | None = Exemplars()
+        self.bad = bad
         self._name = name
         self._total: NDArray[np.int64] = np.zeros(0, np.int64)
         self._chosen: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -114,17 +148,23 @@ class _Ratio:
     def resize(self, size: int) -> None:
         self._total, self._chosen = grown(self._total, size), grown(self._chosen, size)
 
+    def bad_counts(self) -> NDArray[np.int64]:
+        return self._chosen if self._name == "bad" else self._total - self._chosen
+
     def add(self, part: RatioPart, ids: NDArray[np.int64]) -> None:
         self._total[ids] += part.total
         self._chosen[ids] += part.chosen
         if part.candidates is not None and self.exemplars is not None:
             self.exemplars.add(_rename(part.candidates, ids))
+        if part.bad is not None and self.bad is not None:
+            self.bad.add(part.bad, ids)
 
     def absorb(self, other: "_Ratio", place: NDArray[Any]) -> None:
         np.add.at(self._total, place, other._total)
         np.add.at(self._chosen, place, other._chosen)
         if self.exemplars is not None and other.exemplars is not None:
             self.exemplars.absorb(other.exemplars, place)
+        self.bad = _together(self.bad, other.bad, place)
 
     def rows(self, seconds: float) -> Rows:  # noqa: ARG002 (one signature for all)
         keys = np.flatnonzero(self._total)
@@ -134,31 +174,44 @@ class _Ratio:
 
     def to_state(self) -> dict[str, Any]:
         shown = self.exemplars.to_state() if self.exemplars else None
-        return {"total": self._total, "chosen": self._chosen, "exemplars": shown}
+        return {"total": self._total, "chosen": self._chosen, "exemplars": shown, "bad": self.bad and self.bad.to_state()}
 
     def load(self, state: dict[str, Any]) -> None:
         self._total, self._chosen = state["total"], state["chosen"]
         self.exemplars = Exemplars.from_state(state["exemplars"])
+        self.bad = _restored(self.bad, state)
 
 
 class _Distribution:
-    def __init__(self, exact_samples: int) -> None:
+    def __init__(self, exact_samples: int, bad: BadRecords | None) -> None:
         self.exemplars: Exemplars | None = Exemplars()
+        self.bad = bad
         self._exact = exact_samples
+        self._beyond: NDArray[np.int64] = np.zeros(0, np.int64)
         self.samples = Samples(exact_samples)
 
     def resize(self, size: int) -> None:
         self.samples.resize(size)
+        self._beyond = grown(self._beyond, size)
+
+    def bad_counts(self) -> NDArray[np.int64]:
+        return self._beyond
 
     def add(self, part: SamplePart, ids: NDArray[np.int64]) -> None:
         self.samples.add(ids[part.keys].astype(np.int32), part.values)
+        if part.beyond is not None:
+            self._beyond[ids] += part.beyond
         if part.candidates is not None and self.exemplars is not None:
             self.exemplars.add(_rename(part.candidates, ids))
+        if part.bad is not None and self.bad is not None:
+            self.bad.add(part.bad, ids)
 
     def absorb(self, other: "_Distribution", place: NDArray[Any]) -> None:
         self.samples.absorb(other.samples, place)
+        np.add.at(self._beyond, place, other._beyond)
         if self.exemplars is not None and other.exemplars is not None:
             self.exemplars.absorb(other.exemplars, place)
+        self.bad = _together(self.bad, other.bad, place)
 
     def rows(self, seconds: float) -> Rows:  # noqa: ARG002
         statistics, sketched = self.samples.statistics()
@@ -167,14 +220,17 @@ class _Distribution:
 
     def to_state(self) -> dict[str, Any]:
         shown = self.exemplars.to_state() if self.exemplars else None
-        return {"samples": self.samples.to_state(), "exemplars": shown}
+        bad = self.bad and self.bad.to_state()
+        return {"samples": self.samples.to_state(), "exemplars": shown, "beyond": self._beyond, "bad": bad}
 
     def load(self, state: dict[str, Any]) -> None:
         self.samples = Samples.from_state(state["samples"], self._exact)
+        self._beyond = state.get("beyond", self._beyond)
         self.exemplars = Exemplars.from_state(state["exemplars"])
+        self.bad = _restored(self.bad, state)
 
 
-class _Distinct:
+class _Distinct(_NeverBad):
     def __init__(self) -> None:
         self.exemplars: Exemplars | None = None
         self._sketches = Distinct()
@@ -201,7 +257,7 @@ class _Distinct:
         self._sketches = Distinct.from_state(state)
 
 
-class _Sum:
+class _Sum(_NeverBad):
     def __init__(self) -> None:
         self.exemplars: Exemplars | None = None
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)

@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 
 from connectors.batch import Batch
 from connectors.dataset import Dataset
+from flows.cell import Cell, Found, Split, bad_of
 from flows.event import Event, first_records
 from flows.exemplar import Candidates, first_of_each
 from flows.expression import Expression
 from flows.output import canonical
-from flows.partial import DistinctPart, GroupPart, Partial, RatioPart, SamplePart
+from flows.partial import DistinctPart, GroupPart, Partial, Picked, RatioPart, SamplePart
 from flows.path import template
+from flows.pick import Picker
 
 KINDS = {
     "count": ("count", "rate"),
@@ -74,13 +77,28 @@ class MetricOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """Which values rules call bad: those above `limit`, or below it where `sign` is -1."""
+
+    sign: int
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric made ready: its options with the expressions parsed."""
+    """A metric made ready: its options with the expressions parsed.
+
+    `dimensions` are what bad records are told apart by (keys by name; none: they are not), `meaning` says which they are and by
+    what: samples of another meaning do not mix.
+    """
 
     options: MetricOptions
     where: Expression | None
     chosen: Expression | None  # what `bad` or `good` says
     exemplars: bool
+    beyond: Beyond | None = None  # which values are bad
+    dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    meaning: str = ""
 
     @property
     def identity(self) -> str:
@@ -97,12 +115,17 @@ class Metric:
         return frozenset(names)
 
 
-def compile_metric(options: MetricOptions, dataset: Dataset, *, exemplars: bool) -> Metric:
+def compile_metric(options: MetricOptions, dataset: Dataset, *, exemplars: bool, beyond: Beyond | None = None) -> Metric:
     """Parse the expressions of a metric; raises ExpressionError."""
     where, chosen = (
         Expression.parse(text, dataset.predicates) if text else None for text in (options.where, options.bad or options.good)
     )
-    return Metric(options, where, chosen, exemplars)
+    plain = Metric(options, where, chosen, exemplars, beyond)
+    if not exemplars or not dataset.dimensions or (chosen is None and beyond is None):
+        return plain
+    dimensions = {name: column.keys for name, column in dataset.dimensions.items()}
+    meaning = canonical([plain.identity, beyond and [beyond.sign, beyond.limit], list(dimensions)]).decode()
+    return replace(plain, dimensions=dimensions, meaning=meaning)
 
 
 class Fold:
@@ -125,6 +148,7 @@ class Fold:
         self._pane_ms = pane_ms
         self._events = [n for n, metric in enumerate(self.metrics) if metric.options.name in events]
         self._keys: dict[tuple[str, ...], dict[Any, tuple[str, int]]] = {}
+        self._picker = Picker(tuple(dataset.dimensions), dataset.paths)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -142,8 +166,11 @@ class Fold:
             for pane in np.unique(panes).tolist() if panes.min() != panes.max() else [int(panes[0])]:
                 rows = _rows(in_time, panes == pane)
                 partials[0].spans.append((pane * self._pane_ms, _spans(batch, rows)))
+                bad: list[Found] = []
                 for number, grouping in enumerate(self.groupings):
-                    self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
+                    bad += self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
+                if bad and batch.details is not None:
+                    self._pick(batch, pane, bad)
             for shard, found in self._first_events(batch, masks).items():
                 partials[shard] = replace(partials[shard], events=tuple(found))
         return list(enumerate(partials))
@@ -175,11 +202,12 @@ class Fold:
         place: tuple[int, int],
         grouping: tuple[str, ...],
         partials: list[Partial],
-    ) -> None:
-        """Fold the rows of one pane by one grouping into every shard's partial."""
+    ) -> list[Found]:
+        """Fold the rows of one pane by one grouping into every shard's partial; gives what is bad among them."""
+        bad = []
         codes, texts = self._codes(batch, rows, grouping)
         keys, shard_of_key = self._keys_of(grouping, texts)
-        split = _Split(codes, shard_of_key, self._shards)
+        split = Split(codes, shard_of_key, self._shards)
         groups = [
             GroupPart(place[0], place[1], [keys[k] for k in split.members(shard)], split.counts(shard), {})
             for shard in range(self._shards)
@@ -187,10 +215,26 @@ class Fold:
         for number, metric in enumerate(self.metrics):
             if grouping in ((), metric.options.group_by):
                 where, chosen = (mask if mask is None or rows is None else mask[rows] for mask in masks[number])
-                _fold_metric(_Cell(batch, rows, metric, where, chosen), split, number, groups)
+                cell = Cell(batch, rows, metric, where, chosen)
+                _fold_metric(cell, split, number, groups)
+                if metric.dimensions:
+                    bad += bad_of(cell, split, (number, place[1], keys), groups)
         for shard, group in enumerate(groups):
             if group.keys:
                 partials[shard].groups.append(group)
+        return bad
+
+    def _pick(self, batch: Batch, pane: int, found: list[Found]) -> None:
+        """Put the candidates among a pane's bad records into the parts."""
+        for each, chosen in zip(found, self._picker.pick(batch, pane, [each.bad for each in found]), strict=True):
+            if not len(chosen.places):
+                continue
+            codes = each.bad.codes[chosen.places]
+            for shard, at in each.split.by_shard(codes):
+                part = each.groups[shard].metrics.get(each.bad.metric)
+                if len(at) and isinstance(part, RatioPart | SamplePart):
+                    details = [chosen.details[place] for place in at.tolist()]
+                    part.bad = Picked(each.split.local_of(codes[at]), chosen.ranks[at], details)
 
     def _codes(
         self, batch: Batch, rows: NDArray[np.int64] | None, grouping: tuple[str, ...]
@@ -274,71 +318,7 @@ def _values_of(code: int, columns: list[list[str]]) -> tuple[str, ...]:
     return tuple(reversed(values))
 
 
-class _Split:
-    """How the keys of a pane and grouping fall to shards: each key gets a number local to its shard."""
-
-    def __init__(self, codes: NDArray[np.int32], shard_of_key: NDArray[np.uint8], shards: int) -> None:
-        self.codes = codes
-        self.size = len(shard_of_key)
-        self._order = np.argsort(shard_of_key, kind="stable")
-        self._edges = np.searchsorted(shard_of_key[self._order], np.arange(shards + 1))
-        self._shard_of_key = shard_of_key
-        local = np.empty(self.size, np.int32)
-        local[self._order] = np.arange(self.size) - self._edges[shard_of_key[self._order]]
-        self._local = local
-        self.occupied = np.unique(shard_of_key).tolist()
-        self._seen = self.per_key(None)
-
-    def members(self, shard: int) -> list[int]:
-        return self._order[self._edges[shard] : self._edges[shard + 1]].tolist()  # type: ignore[no-any-return]
-
-    def counts(self, shard: int) -> NDArray[np.int64]:
-        return self.of_shard(self._seen, shard)
-
-    def of_shard(self, per_key: NDArray[np.int64], shard: int) -> NDArray[np.int64]:
-        return per_key[self._order[self._edges[shard] : self._edges[shard + 1]]]
-
-    def per_key(self, mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Count rows by key, of those in `mask`."""
-        codes = self.codes if mask is None else self.codes[mask]
-        return np.bincount(codes + 1, minlength=self.size + 1)[1:]
-
-    def places(self, mask: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.int64]]]:
-        """Give, for each shard with rows in `mask`, the places of those rows."""
-        places = np.flatnonzero(mask & (self.codes >= 0))
-        if len(self.occupied) <= 1:
-            return [(shard, places) for shard in self.occupied]
-        shards = self._shard_of_key[self.codes[places]]
-        order = np.argsort(shards, kind="stable")
-        edges = np.searchsorted(shards[order], np.arange(max(self.occupied) + 2))
-        return [(shard, places[order[edges[shard] : edges[shard + 1]]]) for shard in self.occupied]
-
-    def local(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._local[self.codes[places]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One metric over the rows of one pane: the batch, the rows in question and the metric's masks over them."""
-
-    batch: Batch
-    rows: NDArray[np.int64] | None
-    metric: Metric
-    where: NDArray[np.bool_] | None
-    chosen: NDArray[np.bool_] | None
-
-    def of_rows(self, column: NDArray[np.float64]) -> NDArray[np.float64]:
-        return column if self.rows is None else column[self.rows]
-
-    def numbers(self) -> NDArray[np.float64]:
-        return self.of_rows(self.batch.numbers[self.metric.options.value])
-
-    def strings(self) -> tuple[NDArray[np.int32], list[str]]:
-        column = self.batch.strings[self.metric.options.value]
-        return (column.codes if self.rows is None else column.codes[self.rows]), column.vocabulary
-
-
-def _fold_metric(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_metric(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     kind = cell.metric.options.kind
     if kind == "count":
         counts = split.per_key(cell.where)
@@ -352,7 +332,7 @@ def _fold_metric(cell: _Cell, split: _Split, number: int, groups: list[GroupPart
         _fold_samples(cell, split, number, groups)
 
 
-def _fold_ratio(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_ratio(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     chosen = cell.chosen if cell.where is None else cell.chosen & cell.where  # type: ignore[operator]
     total, picked = split.per_key(cell.where), split.per_key(chosen)
     for shard in split.occupied:
@@ -368,7 +348,7 @@ def _fold_ratio(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]
                     part.candidates = candidates
 
 
-def _fold_samples(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_samples(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     values = cell.numbers()
     present = ~np.isnan(values)
     kind = cell.metric.options.kind
@@ -384,7 +364,7 @@ def _fold_samples(cell: _Cell, split: _Split, number: int, groups: list[GroupPar
         groups[shard].metrics[number] = part
 
 
-def _fold_distinct(cell: _Cell, split: _Split, number: int, groups: list[GroupPart]) -> None:
+def _fold_distinct(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     codes, vocabulary = cell.strings()
     present = codes >= 0
     for shard, places in split.places(present if cell.where is None else present & cell.where):
@@ -403,7 +383,7 @@ def _different(codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def _candidates(
-    cell: _Cell, split: _Split, places: NDArray[np.int64], rank: NDArray[np.float64], values: NDArray[np.float64]
+    cell: Cell, split: Split, places: NDArray[np.int64], rank: NDArray[np.float64], values: NDArray[np.float64]
 ) -> Candidates:
     rows = places if cell.rows is None else cell.rows[places]
     batch, at = cell.batch, cell.batch.place
@@ -419,11 +399,16 @@ def _candidates(
 
 
 def compile_metrics(
-    options: Iterable[MetricOptions], datasets: Mapping[str, Dataset], *, with_exemplars: frozenset[str]
+    options: Iterable[MetricOptions],
+    datasets: Mapping[str, Dataset],
+    *,
+    with_exemplars: frozenset[str],
+    beyond: Mapping[str, Beyond] = MappingProxyType({}),
 ) -> dict[str, list[Metric]]:
-    """Make metrics ready, by dataset; `with_exemplars` are the metrics that rules judge."""
+    """Make metrics ready, by dataset; `with_exemplars` are the metrics that rules judge, `beyond` what they call bad."""
     out: dict[str, list[Metric]] = {name: [] for name in datasets}
     for option in options:
         dataset = datasets[option.dataset]
-        out[option.dataset].append(compile_metric(option, dataset, exemplars=option.name in with_exemplars))
+        judged = option.name in with_exemplars
+        out[option.dataset].append(compile_metric(option, dataset, exemplars=judged, beyond=beyond.get(option.name)))
     return out

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from flows.dashboard import alert_link
 from flows.exemplar import Exemplar
 from flows.labels import SEVERITY_NAMES, Labels
 from flows.output import canonical, rfc3339
 from flows.route import Routes
 from flows.rule import Rule
+from flows.shown import Shown
 from flows.wording import words_of
 from sinks.notification import Notification
 
@@ -58,23 +60,24 @@ class Told(NamedTuple):
 class Notifier:
     """Builds notifications; pure, so a replay says the same words."""
 
-    def __init__(
-        self,
-        environment: str,
-        labels: Labels,
-        routes: Routes,
-        database: str,
-        runbooks: Mapping[str, tuple[str, ...]],
-    ) -> None:
-        """Take what notifications say besides the decision itself; `database` is where rows are looked up."""
+    def __init__(self, environment: str, labels: Labels, routes: Routes, shown: Shown) -> None:
+        """Take who hears, and what notifications say besides the decision itself."""
         self._environment = environment
         self._labels = labels
-        self._database = database
-        self._runbooks = runbooks
+        self._shown = shown
         self._routes = routes
 
-    def build(self, saying: Saying, before: frozenset[str]) -> Told:
-        """Give the notification, and who has heard of the episode now; `before` is who had."""
+    def build(
+        self,
+        saying: Saying,
+        before: frozenset[str],
+        partitions: Sequence[Mapping[str, Any]] | None = None,
+        contribution: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Told:
+        """Give the notification, and who has heard of the episode now; `before` is who had.
+
+        `partitions` is what the window was read from, None where there is no window yet.
+        """
         ended = saying.reason in ENDED
         taken = self._routes.taken(saying.rule, saying.key, saying.severity)
         channels = self._routes.channels(taken)
@@ -102,28 +105,37 @@ class Notifier:
             value=saying.value,
             threshold=saying.limit,
             labels=self._labels.shown(saying.rule, key),
-            evidence=self._evidence(saying),
+            evidence=self._evidence(saying, contribution),
             environment=self._environment,
+            provenance={} if partitions is None else {"partitions": partitions, "sql": sql_of(saying, self._shown.database)},
         )
         return Told(notification, taken, before, heard)
 
-    def _evidence(self, saying: Saying) -> dict[str, Any]:
-        options = saying.rule.options
-        # Null says that contribution was not worked out; an empty list would say that nothing stands out.
-        evidence: dict[str, Any] = {"exemplars": [_evidence(each) for each in saying.exemplars], "contribution": None}
+    def _evidence(self, saying: Saying, contribution: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+        name, shown = saying.rule.options.name, self._shown
+        evidence: dict[str, Any] = {
+            "exemplars": [_evidence(each) for each in saying.exemplars],
+            # Null says that contribution was not worked out; an empty list says that nothing stands out.
+            "contribution": contribution,
+            "window": {"start": rfc3339(saying.window_start), "end": rfc3339(saying.at)},
+            "n": saying.count,
+            "rule_version": shown.versions.get(name),
+        }
         evidence |= saying.facts
-        if options.runbook:
-            evidence["runbook"] = {"link": options.runbook, "steps": list(self._runbooks.get(options.name, ()))}
+        if saying.rule.options.runbook:
+            evidence["runbook"] = {"link": saying.rule.options.runbook, "steps": list(shown.runbooks.get(name, ()))}
+        if shown.dashboard:
+            evidence["dashboard"] = alert_link(shown.dashboard, name, saying.key, saying.at)
         return evidence
 
-    def provenance(self, saying: Saying, name: str, partitions: Sequence[Mapping[str, Any]]) -> bytes:
-        """Give the line of `provenance.ndjson` of the notification called `name`."""
-        exemplars = [
-            {"partition": chosen.partition, "offset": chosen.offset, "index": chosen.index, "ray_id": chosen.ray_id}
-            for chosen in saying.exemplars
-        ]
-        sql = sql_of(saying, self._database)
-        return canonical({"id": name, "exemplars": exemplars, "partitions": list(partitions), "sql": sql}) + b"\n"
+
+def provenance_line(saying: Saying, notification: Notification) -> bytes:
+    """Give the line of `provenance.ndjson` of a notification."""
+    exemplars = [
+        {"partition": chosen.partition, "offset": chosen.offset, "index": chosen.index, "ray_id": chosen.ray_id}
+        for chosen in saying.exemplars
+    ]
+    return canonical({"id": notification.id, "exemplars": exemplars, **notification.provenance}) + b"\n"
 
 
 def sql_of(saying: Saying, database: str) -> str:

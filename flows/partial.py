@@ -8,9 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.batch import Mark
+from connectors.batch import Detail, Mark
 from flows.event import Event
 from flows.exemplar import Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Candidates (n,) for the sample of the bad records: key, rank, and what each says by dimension."""
+
+    key: NDArray[np.int32]
+    rank: NDArray[np.uint64]
+    details: list[Detail]
 
 
 @dataclass(slots=True)
@@ -20,16 +29,19 @@ class RatioPart:
     total: NDArray[np.int64]
     chosen: NDArray[np.int64]
     candidates: Candidates | None
+    bad: Picked | None = None
 
 
 @dataclass(slots=True)
 class SamplePart:
-    """Values (n,) with their keys; times (n,) ms where the last one matters."""
+    """Values (n,) with their keys; times (n,) ms where the last one matters; `beyond` (k,) counts bad values per key."""
 
     keys: NDArray[np.int32]
     values: NDArray[np.float64]
     times: NDArray[np.int64] | None
     candidates: Candidates | None
+    beyond: NDArray[np.int64] | None = None
+    bad: Picked | None = None
 
 
 @dataclass(frozen=True, slots=True)

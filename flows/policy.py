@@ -34,6 +34,7 @@ class PolicyOptions:
     pagers: frozenset[str] = frozenset()
     inhibits: tuple[InhibitOptions, ...] = ()
     mutes: tuple[MuteOptions, ...] = ()
+    dashboard: str = ""  # its address, for links
 
 
 NO_POLICY = PolicyOptions()

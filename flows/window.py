@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import DONE, UNHEARD, Mark
+from flows.bad_records import BadSample
 from flows.event import Event
 from flows.exemplar import Exemplar
 from flows.group import Group, Grouping, merged, top_keys
@@ -85,6 +86,7 @@ class WindowResult:
     end: int
     metrics: dict[str, MetricRows]
     exemplars: dict[tuple[str, str], tuple[Exemplar, ...]]
+    bad: dict[str, BadSample] = field(default_factory=dict)  # by metric, of those whose bad records are sampled
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 import itertools
 import re
 
-from sinks.notification import Notification, key_text, number, one_line, rfc3339
-from sinks.runbook import evidence_beside
+from sinks.notification import Notification, key_text, number, one_line, provenance_lines, rfc3339
+from sinks.runbook import dashboard_of, evidence_beside
 
 EVIDENCE_LINES = 10
 _MARKS = {"critical": "\N{LARGE RED CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}"}
@@ -29,8 +29,12 @@ def facts(notification: Notification) -> dict[str, str]:
 
 
 def evidence(notification: Notification) -> list[str]:
-    """Give the first lines of the evidence; the runbook has a place of its own."""
-    return list(itertools.islice(evidence_beside(notification), EVIDENCE_LINES))
+    """Give the first lines of the evidence; runbook and dashboard have a place of their own.
+
+    Offsets and SQL are a click away where there is a dashboard; where there is none they come last.
+    """
+    source = () if dashboard_of(notification) else provenance_lines(notification.provenance)
+    return list(itertools.islice(itertools.chain(evidence_beside(notification), source), EVIDENCE_LINES))
 
 
 def context(notification: Notification) -> str:

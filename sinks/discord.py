@@ -20,7 +20,7 @@ from sinks.chat_words import context, evidence, facts, headline, is_link
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
 from sinks.notification import DeliveryError, Notification, Pace, rfc3339
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
-from sinks.runbook import Runbook, runbook_of
+from sinks.runbook import Runbook, dashboard_of, runbook_of
 
 # 30 messages a minute and channel, 5 in 2 s.
 PACE = Pace(per_second=0.5, burst=5)
@@ -127,6 +127,10 @@ def _fields(notification: Notification) -> Iterator[dict[str, Any]]:
         value = _runbook(runbook)
         room -= _units(value)
         yield {"name": "Runbook", "value": value, "inline": False}
+    dashboard = dashboard_of(notification)
+    if dashboard and len(dashboard) <= _RUNBOOK // 2:
+        room -= len(dashboard)
+        yield {"name": "Dashboard", "value": dashboard, "inline": False}
     lines = evidence(notification)
     if lines:
         yield {"name": "Evidence", "value": fit("\n".join(lines), room), "inline": False}

@@ -1,4 +1,4 @@
-"""Kafka topic: each notification a message, as the canonical JSON of `notifications.ndjson`, keyed by its fingerprint.
+"""Kafka topic: each notification a message, keyed by its fingerprint: the JSON of `notifications.ndjson` and `provenance`.
 
 Guarantee: at-least-once, acknowledged by all in-sync replicas. The client's own retries neither repeat nor reorder
 (idempotence); an attempt that timed out may have arrived, so that readers drop repeats by the header `id`. One key is
@@ -113,7 +113,7 @@ class KafkaTopic:
             producer = self._open()
             producer.produce(
                 self._options.topic,
-                value=notification.line().removesuffix(b"\n"),
+                value=notification.document(),
                 key=notification.fingerprint.encode(),
                 headers=[(name, getattr(notification, name).encode()) for name in ("id", "episode", "status")],
                 on_delivery=lambda error, _: reports.append(error),

@@ -22,11 +22,12 @@ from importlib import resources
 from itertools import islice
 from typing import Any
 
-from sinks.notification import Notification, key_text, number, one_line, rfc3339
-from sinks.runbook import Runbook, evidence_beside, runbook_of
+from sinks.notification import Notification, key_text, number, one_line, provenance_lines, rfc3339
+from sinks.runbook import Runbook, dashboard_of, evidence_beside, runbook_of
 from sinks.template import page
 
 _SUBJECT, _TITLE, _TEXT, _NAME, _FACT, _LINE, _PREHEADER = 190, 300, 3000, 80, 300, 300, 180
+_SOURCE = 1000
 _FACTS, _LINES, _LINKS, _WIDTH, _SHORT = 20, 12, 6, 24, 60
 _TONES = frozenset({"critical", "warning", "resolved", "closed"})
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -131,6 +132,7 @@ def _shown(said: Notification) -> dict[str, Any]:
         "facts": list(islice(_facts(said), _FACTS)),
         **_first_steps(runbook_of(said)),
         "evidence": [_cut(line, _LINE) for line in islice(evidence_beside(said), _LINES)],
+        "source": [_cut(line, _SOURCE) for line in provenance_lines(said.provenance)],
         "links": [(_cut(one_line(name), _NAME), link) for name, link in islice(_links(said), _LINKS)],
         "marks": [each for each in (reason, environment, _time(said.at)) if each],
         "episode": _cut(one_line(said.episode), _LINE),
@@ -157,7 +159,9 @@ def _first_steps(runbook: Runbook | None) -> dict[str, Any]:
 
 
 def _links(said: Notification) -> Iterator[tuple[str, str]]:
-    """Give the labels that are links. A key comes from the logs, so whoever sends requests could write one there."""
+    """Give the dashboard, and the labels that are links. A key comes from the logs: whoever sends requests could write one."""
+    if dashboard_of(said):
+        yield "Dashboard", dashboard_of(said)
     for name, value in said.labels.items():
         if name not in said.key and value.isprintable() and _LINK.fullmatch(value):
             yield name, value
@@ -181,6 +185,9 @@ def _text(shown: dict[str, Any]) -> str:
     parts.append([f"  {line}" for line in shown["evidence"]])
     if shown["evidence"]:
         parts[-1].insert(0, "Evidence")
+    parts.append([f"  {line}" for line in shown["source"]])
+    if shown["source"]:
+        parts[-1].insert(0, "Read from")
     parts.append([f"{name}: {link}" for name, link in shown["links"]])
     parts.append([f"edgewatch | episode {shown['episode']}"])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -28,12 +28,17 @@ _FIELDS = (
     "title",
     "value",
 )
+_RANGES = 8  # partitions whose offsets people are shown
 _SPANS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One thing said about one alert; `at` is the end of the window that made it, ms UTC."""
+    """One thing said about one alert; `at` is the end of the window that made it, ms UTC.
+
+    `provenance` tells where that window was read from ({partitions: [{partition, from, to}], sql}) and is empty where there is
+    none. It depends on how the records were sent, so it is not part of `line`.
+    """
 
     at: int
     id: str
@@ -54,12 +59,18 @@ class Notification:
     labels: dict[str, str]
     evidence: dict[str, Any]
     environment: str
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def line(self) -> bytes:
         """Give the line of `notifications.ndjson`: canonical JSON, ending in a newline."""
         record: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
         record["at"] = rfc3339(self.at)
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+    def document(self) -> bytes:
+        """Give the same JSON with the provenance, where there is any, and without a newline: what machines are sent."""
+        line = self.line().removesuffix(b"\n")
+        return line[:-1] + b',"provenance":' + orjson.dumps(self.provenance) + b"}" if self.provenance else line
 
     def to_bytes(self) -> bytes:
         """Give the payload that the spool keeps."""
@@ -154,22 +165,39 @@ def one_line(text: str) -> str:
 def evidence_lines(evidence: dict[str, Any]) -> Iterable[str]:
     """Write the evidence for people, one fact a line; what has an unknown form is left out."""
     for each in _records(evidence.get("contribution")):
-        yield one_line(", ".join(f"{name} {_plain(value)}" for name, value in each.items()))
+        yield from map(one_line, _contribution(each))
     runbook = evidence.get("runbook")
     if isinstance(runbook, dict):
         yield one_line(f"runbook: {runbook.get('link', '')}")
         for place, step in enumerate(runbook.get("steps") or (), 1):
             yield one_line(f"{place}. {step}")
+    if isinstance(evidence.get("dashboard"), str):
+        yield one_line(f"dashboard: {evidence['dashboard']}")
     for each in _records(evidence.get("exemplars")):
         yield one_line(_exemplar(each))
+
+
+def provenance_lines(provenance: dict[str, Any]) -> Iterable[str]:
+    """Write for people where a notification's window was read from: the offsets, and the query of its row."""
+    ranges = [f"{each.get('partition')} {each.get('from')}-{each.get('to')}" for each in _records(provenance.get("partitions"))]
+    if ranges:
+        more = f", and {len(ranges) - _RANGES} more" if len(ranges) > _RANGES else ""
+        yield one_line(f"offsets: {', '.join(ranges[:_RANGES])}{more}")
+    if provenance.get("sql"):
+        yield one_line(f"SQL: {provenance['sql']}")
 
 
 def _records(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list | tuple) else []
 
 
-def _plain(value: Any) -> str:
-    return number(value) if isinstance(value, int | float) else str(value)
+def _contribution(each: dict[str, Any]) -> Iterable[str]:
+    share, count, total, sample = (each.get(name) for name in ("share", "count", "total", "sample"))
+    if not isinstance(share, int | float) or not isinstance(count, int) or not isinstance(total, int):
+        return
+    named = f"{each.get('dimension', '')} {each.get('value', '')} contributes {number(round(share * 100))} %"
+    about, looked_at = ("about ", f", by a sample of {number(sample)}") if isinstance(sample, int) else ("", "")
+    yield f"{named} of the {each.get('of', '')} ({about}{number(count)} of {number(total)}{looked_at})"
 
 
 def _exemplar(each: dict[str, Any]) -> str:

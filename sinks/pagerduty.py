@@ -23,9 +23,9 @@ from typing import Any
 import orjson
 
 from sinks.http import HttpClient
-from sinks.notification import Notification, Pace, evidence_lines, key_text, number, one_line, rfc3339
+from sinks.notification import Notification, Pace, evidence_lines, key_text, number, one_line, provenance_lines, rfc3339
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
-from sinks.runbook import runbook_of
+from sinks.runbook import dashboard_of, runbook_of
 
 # 120 events a minute and integration key, looking 60 s back.
 PACE = Pace(per_second=1.5, burst=20)
@@ -157,10 +157,11 @@ def _within(body: dict[str, Any]) -> bytes:
 
 
 def _links(notification: Notification) -> dict[str, Any]:
-    """Give the runbook as a link, where it is an address."""
+    """Give runbook and dashboard as links, where they are addresses."""
     runbook = runbook_of(notification)
-    link = "" if runbook is None else runbook.link
-    return {"links": [{"href": link, "text": "Runbook"}]} if re.fullmatch(r"https?://\S+", link) else {}
+    found = {"Runbook": "" if runbook is None else runbook.link, "Dashboard": dashboard_of(notification)}
+    links = [{"href": link, "text": name} for name, link in found.items() if re.fullmatch(r"https?://\S+", link)]
+    return {"links": links} if links else {}
 
 
 def _action(action: str, dedup_key: str, routing_key: str) -> bytes:
@@ -176,6 +177,7 @@ def _details(notification: Notification) -> dict[str, Any]:
         "key": notification.key,
         "labels": notification.labels,
         "evidence": list(evidence_lines(notification.evidence)),
+        **({"provenance": lines} if (lines := list(provenance_lines(notification.provenance))) else {}),
         "episode": notification.episode,
     }
 

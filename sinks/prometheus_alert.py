@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from sinks.notification import Notification, number, rfc3339
-from sinks.runbook import runbook_of
+from sinks.runbook import dashboard_of, runbook_of
 
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: Alertmanager's word for an end that is not known
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
@@ -50,6 +50,8 @@ def annotations(notification: Notification) -> dict[str, str]:
     runbook = runbook_of(notification)
     if runbook is not None and runbook.address:
         found["runbook_url"] = runbook.address  # the name that Prometheus' own rules give it
+    if dashboard_of(notification):
+        found["dashboard_url"] = dashboard_of(notification)
     figures = {"value": notification.value, "threshold": notification.threshold}
     return found | {name: number(value) for name, value in figures.items() if value is not None}
 

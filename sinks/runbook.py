@@ -1,4 +1,4 @@
-"""Runbook: what a notification says of what to do first, for channels that give it a place of its own; pure."""
+"""Runbook: what to do first, and where to look further, for channels that give these a place of their own; pure."""
 
 import re
 from collections.abc import Iterable
@@ -36,6 +36,13 @@ def runbook_of(notification: Notification) -> Runbook | None:
     return Runbook(link, tuple(one_line(str(step)) for step in steps) if isinstance(steps, list | tuple) else ())
 
 
+def dashboard_of(notification: Notification) -> str:
+    """Give the address of the alert's view, or nothing."""
+    found = notification.evidence.get("dashboard")
+    return found if isinstance(found, str) and _ADDRESS.fullmatch(found) else ""
+
+
 def evidence_beside(notification: Notification) -> Iterable[str]:
-    """Write the evidence for people, one fact a line, but for the runbook."""
-    return evidence_lines({name: value for name, value in notification.evidence.items() if name != "runbook"})
+    """Write the evidence for people, one fact a line, but for the runbook and the dashboard."""
+    beside = {"runbook", "dashboard"}
+    return evidence_lines({name: value for name, value in notification.evidence.items() if name not in beside})

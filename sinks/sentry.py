@@ -17,9 +17,9 @@ from typing import Any
 
 import sentry_sdk
 
-from sinks.notification import Notification, Pace, key_text, one_line, rfc3339
+from sinks.notification import Notification, Pace, key_text, one_line, provenance_lines, rfc3339
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
-from sinks.runbook import evidence_beside, runbook_of
+from sinks.runbook import dashboard_of, evidence_beside, runbook_of
 from sinks.sentry_wire import SentryWire, client_of, dsn_problem, environment_name, event_of
 
 PACE = Pace(per_second=5.0, burst=20)
@@ -88,7 +88,12 @@ def event(notification: Notification) -> dict[str, Any]:
         "fingerprint": ["edgewatch", notification.rule, notification.fingerprint],
         "environment": environment_name(notification.environment),
         "tags": _tags(notification),
-        "contexts": {"alert": _alert(notification), "evidence": _evidence(notification), **_runbook(notification)},
+        "contexts": {
+            "alert": _alert(notification),
+            "evidence": _evidence(notification),
+            **_runbook(notification),
+            **_provenance(notification),
+        },
     }
 
 
@@ -122,6 +127,12 @@ def _evidence(notification: Notification) -> dict[str, str]:
     """Give the evidence line by line: Sentry shows a context's entries one a row, and keeps ten of a list."""
     lines = itertools.islice(evidence_beside(notification), _LINES)
     return {f"{number:02d}": line[:_LINE] for number, line in enumerate(lines, 1)}
+
+
+def _provenance(notification: Notification) -> dict[str, dict[str, str]]:
+    found = dict(line.split(": ", 1) for line in provenance_lines(notification.provenance))
+    found |= {"dashboard": address} if (address := dashboard_of(notification)) else {}
+    return {"provenance": {name: value[:_LINK] for name, value in found.items()}} if found else {}
 
 
 def _runbook(notification: Notification) -> dict[str, dict[str, str]]:

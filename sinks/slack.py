@@ -19,7 +19,7 @@ from sinks.chat_words import context, evidence, facts, headline
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
 from sinks.notification import DeliveryError, Notification, Pace, number
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
-from sinks.runbook import Runbook, runbook_of
+from sinks.runbook import Runbook, dashboard_of, runbook_of
 
 PACE = Pace(per_second=1.0, burst=5)
 # 50 blocks, 10 000 characters over all: header, text, ten fields, evidence with the runbook, and context stay below.
@@ -193,7 +193,7 @@ def message(notification: Notification) -> dict[str, Any]:
     text = "\n".join(text_lines(notification.text))
     if text:
         blocks.append({"type": "section", "text": _plain(text, _TEXT)})
-    guide = list(_runbook(runbook_of(notification)))
+    guide = [*_runbook(runbook_of(notification)), *_link("Dashboard", dashboard_of(notification))]
     blocks += guide
     blocks.append({"type": "section", "fields": [_plain(each, _FIELD) for each in fields]})
     shown, room = "\n".join(evidence(notification)), _EVIDENCE - sum(len(each["text"]["text"]) for each in guide)
@@ -204,16 +204,20 @@ def message(notification: Notification) -> dict[str, Any]:
 
 
 def _runbook(runbook: Runbook | None) -> Iterator[dict[str, Any]]:
-    """Give the link, the one thing here that is markup, and the steps."""
+    """Give the link and the steps."""
     if runbook is None:
         return
-    address = _escape(runbook.address)
-    if 0 < len(address) <= _LINK:
-        yield {"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|Runbook>", "verbatim": True}}
-    else:
-        yield {"type": "section", "text": _plain(f"Runbook: {runbook.link}", _LINK)}
+    link = list(_link("Runbook", runbook.address))
+    yield from link or [{"type": "section", "text": _plain(f"Runbook: {runbook.link}", _LINK)}]
     if runbook.steps:
         yield {"type": "section", "text": _plain("\n".join(("First steps", *runbook.numbered())), _STEPS)}
+
+
+def _link(name: str, address: str) -> Iterator[dict[str, Any]]:
+    """Give a link, the one thing here that is markup, where there is an address of no great length."""
+    escaped = _escape(address)
+    if 0 < len(escaped) <= _LINK:
+        yield {"type": "section", "text": {"type": "mrkdwn", "text": f"<{escaped}|{name}>", "verbatim": True}}
 
 
 def reply(notification: Notification) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sinks.chat_words import context, cut, evidence, facts, headline, is_link
 from sinks.http import HttpClient, url_secrets
 from sinks.notification import Notification, Pace, one_line
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
-from sinks.runbook import runbook_of
+from sinks.runbook import dashboard_of, runbook_of
 
 PACE = Pace(per_second=1.0, burst=4)
 _CARD_BYTES = 27_000  # Teams refuses what is above 28 kB
@@ -100,6 +100,7 @@ def _message(notification: Notification, part: int) -> dict[str, Any]:
     }
     runbook = runbook_of(notification)
     links = [("Runbook", runbook.address)] if runbook is not None and runbook.address else []
+    links += [("Dashboard", address)] if (address := dashboard_of(notification)) else []
     links = [*links, *((name, value) for name, value in notification.labels.items() if is_link(value))][:_LINKS]
     if links:
         card["actions"] = [{"type": "Action.OpenUrl", "title": _safe(name, 40), "url": url} for name, url in links]

@@ -22,6 +22,7 @@ import orjson
 from sinks.http import HttpClient, url_secrets
 from sinks.notification import Notification, Pace, rfc3339
 from sinks.prometheus_alert import NEVER, annotations, group_key, group_labels, labels, starts_at
+from sinks.runbook import dashboard_of
 
 PACE = Pace(per_second=10.0, burst=50)
 _PREFIX = "whsec_"
@@ -105,7 +106,7 @@ def body(notification: Notification, receiver: str) -> bytes:
             "commonAnnotations": alert["annotations"],
             "externalURL": "",
             "alerts": [alert],
-            "x_edgewatch": orjson.Fragment(notification.line().rstrip()),
+            "x_edgewatch": orjson.Fragment(notification.document()),
         }
     )
 
@@ -126,7 +127,7 @@ def _alert(notification: Notification) -> dict[str, Any]:
         "annotations": annotations(notification),
         "startsAt": starts_at(notification),
         "endsAt": rfc3339(notification.at) if notification.status == "resolved" else NEVER,
-        "generatorURL": "",
+        "generatorURL": dashboard_of(notification),
         "fingerprint": notification.fingerprint,
     }
 

@@ -5,6 +5,7 @@ from typing import Any
 from sinks.notification import Notification
 
 EPISODE = "0123456789abcdef:1764547200"
+CONTRIBUTED = "path /api/checkout contributes 71 % of the excess errors (640 of 902)"
 
 
 def notification(**changes: Any) -> Notification:
@@ -36,7 +37,17 @@ def notification(**changes: Any) -> Notification:
                     "ray_id": "8f1a2b3c4d5e6f70",
                 }
             ],
-            "contribution": [{"path": "/api/checkout", "share": 0.71}],
+            "contribution": [
+                {
+                    "dimension": "path",
+                    "value": "/api/checkout",
+                    "share": 0.71,
+                    "count": 640,
+                    "total": 902,
+                    "of": "excess errors",
+                    "sample": None,
+                }
+            ],
         },
         "environment": "production",
     }

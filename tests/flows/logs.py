@@ -68,11 +68,11 @@ class NoRules:
 class Rig:
     """The pure line over in-memory partitions: `feed` reads lines of one partition, `finish` ends them all."""
 
-    def __init__(self, partitions, options, metrics=METRICS, shards=3, scope=None):
+    def __init__(self, partitions, options, metrics=METRICS, shards=3, scope=None, beyond=None):
         self.options = options
         self.shards = shards
         judged = frozenset(metric.name for metric in metrics)
-        self.metrics = tuple(compile_metrics(metrics, DATASETS, with_exemplars=judged)["http_requests"])
+        self.metrics = tuple(compile_metrics(metrics, DATASETS, with_exemplars=judged, beyond=beyond or {})["http_requests"])
         self.fold = Fold(DATASETS["http_requests"], self.metrics, shards=shards, pane_ms=options.pane_ms)
         self.layout = layout_of("http_requests", self.metrics, tuple(f"t/{p}" for p in partitions), options)
         self.decoder = Decoder(DATASETS["http_requests"], self.fold.fields)
@@ -104,6 +104,7 @@ class Rig:
 
     def restart(self):
         """Go through a snapshot, as a kill and a resume do."""
+        self.fold = Fold(DATASETS["http_requests"], self.metrics, shards=self.shards, pane_ms=self.options.pane_ms)
         windows = [unpack(pack(step.snapshot())) for step in self.windows]
         barrier = unpack(pack(self.barrier.snapshot()))
         self.windows = [Windows(self.layout, shard) for shard in range(self.shards)]

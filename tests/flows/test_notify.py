@@ -13,6 +13,7 @@ from flows.route import RouteOptions
 from flows.rows import window_lines
 from flows.rule import Override, Thresholds
 from flows.runbook import first_steps
+from flows.shown import rule_version
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from sinks.notification import duration, evidence_lines
@@ -210,6 +211,9 @@ def test_evidence_names_the_records_but_not_where_they_stand():
     assert told.evidence == {
         "exemplars": [{"reason": "error", "value": 120.0, "event_time": "2025-12-01T00:00:01.250Z", "ray_id": "8f1a"}],
         "contribution": None,
+        "window": {"start": "2025-12-01T00:00:00Z", "end": "2025-12-01T00:05:00Z"},
+        "n": 1000,
+        "rule_version": rule_version(rule(), METRICS[0]),
     }
     assert told.labels == {"team": "edge", "host": "a"}
     assert (told.value, told.threshold, told.group, told.environment) == (0.4, 0.05, None, "test")

@@ -3,14 +3,14 @@
 import io
 
 from sinks.console import Console, ConsoleOptions, render
-from tests.fakes.notifications import notification
+from tests.fakes.notifications import CONTRIBUTED, notification
 
 
 def test_an_alert_is_two_lines() -> None:
     what = "high_error_rate [ClientRequestHost=api.example.com]  0.0731 (threshold 0.05)"
     assert render(notification()).splitlines() == [
         f"2025-12-01 00:05:00Z  FIRING   critical  {what}",
-        "    error_rate ratio 0.0731 is above 0.05 (12345 records) | path /api/checkout, share 0.71",
+        f"    error_rate ratio 0.0731 is above 0.05 (12345 records) | {CONTRIBUTED}",
     ]
 
 

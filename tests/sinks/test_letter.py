@@ -93,7 +93,7 @@ def test_the_plain_part_comes_first_and_reads_well() -> None:
         "team       edge",
         "",
         "Evidence",
-        "  path /api/checkout, share 0.71",
+        "  path /api/checkout contributes 71 % of the excess errors (640 of 902)",
         "  error 1 at 2025-12-01T00:01:52Z ray 8f1a2b3c4d5e6f70",
         "",
         "runbook: https://wiki.example.com/run?a=1&b=2",

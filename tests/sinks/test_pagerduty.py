@@ -85,7 +85,7 @@ def test_an_event_holds_what_a_person_needs(pagerduty: FakePagerDuty) -> None:
             "key": {"ClientRequestHost": "api.example.com"},
             "labels": {"team": "edge"},
             "evidence": [
-                "path /api/checkout, share 0.71",
+                "path /api/checkout contributes 71 % of the excess errors (640 of 902)",
                 "error 1 at 2025-12-01T00:01:52Z ray 8f1a2b3c4d5e6f70",
             ],
             "episode": "0123456789abcdef:1764547200",

@@ -7,7 +7,7 @@ import pytest
 from sinks.notification import Notification
 from sinks.prometheus_alert import annotations
 from sinks.runbook import Runbook, runbook_of
-from tests.fakes.notifications import notification
+from tests.fakes.notifications import CONTRIBUTED, notification
 from tests.sinks.places import KINDS, Servers
 
 ADDRESS = "https://wiki.example.com/edge/high-error-rate.md?a=1&b=2"
@@ -41,7 +41,7 @@ def test_what_is_over_needs_no_steps(kind: str, servers: Servers) -> None:
 def test_a_console_names_the_runbook_behind_the_first_evidence(servers: Servers) -> None:
     there = servers.place("console")
     there.channel.send(said(), {})
-    assert there.read().splitlines()[1].endswith(f"| path /api/checkout, share 0.71 | runbook: {ADDRESS}")
+    assert there.read().splitlines()[1].endswith(f"| {CONTRIBUTED} | runbook: {ADDRESS}")
 
 
 def test_the_public_hears_of_no_runbook(servers: Servers) -> None:

@@ -58,7 +58,7 @@ def test_an_event_holds_what_a_person_needs(sentry: FakeSentry) -> None:
     }
     assert got["contexts"]["alert"]["threshold"] == 0.05
     assert list(got["contexts"]["evidence"].values()) == [
-        "path /api/checkout, share 0.71",
+        "path /api/checkout contributes 71 % of the excess errors (640 of 902)",
         "error 1 at 2025-12-01T00:01:52Z ray 8f1a2b3c4d5e6f70",
     ]
 

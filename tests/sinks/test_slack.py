@@ -157,7 +157,7 @@ def test_a_message_reads_well() -> None:
         "critical",
         "team",
         "edge",
-        "path /api/checkout, share 0.71",
+        "path /api/checkout contributes 71 % of the excess errors (640 of 902)",
         "error 1 at 2025-12-01T00:01:52Z ray 8f1a2b3c4d5e6f70",
         "production | 2025-12-01T00:05:00Z | first | 0123456789abcdef:1764547200",
     ]

@@ -14,7 +14,13 @@ from tests.fakes.scripted import Answer, of_json
 from tests.sinks.conformance.entry import Case, Entry, NotMeant, There, Told, to
 from tests.sinks.conformance.over_http import AWAY, PASSING, answers, breaks, echoes, serving, waits
 
-_READS = ("high_error_rate on api.example.com", "critical", "0.0731", "path /api/checkout, share 0.71", "8f1a2b3c4d5e6f70")
+_READS = (
+    "high_error_rate on api.example.com",
+    "critical",
+    "0.0731",
+    "path /api/checkout contributes 71 %",
+    "8f1a2b3c4d5e6f70",
+)
 _BY_STATUS = "it refuses by the status of its answer, never within a success"
 _ONE_URL = "the URL is all there is to it: with another one the channel of that name is another place, which a person chose"
 

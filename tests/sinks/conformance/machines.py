@@ -144,7 +144,12 @@ PAGERDUTY = Entry(
     passing=PASSING,
     repeats=1,
     injections=NotMeant(_AS_DATA),
-    reads=("high_error_rate on api.example.com", "0.0731", "path /api/checkout, share 0.71", "8f1a2b3c4d5e6f70"),
+    reads=(
+        "high_error_rate on api.example.com",
+        "0.0731",
+        "path /api/checkout contributes 71 %",
+        "8f1a2b3c4d5e6f70",
+    ),
     moved=to(routing_key=_OTHER_KEY),
 )
 
@@ -176,6 +181,11 @@ SENTRY = Entry(
     passing=PASSING,
     repeats=1,
     injections=("line\r\nbreak", "\x1b[31m", "%s {{}} {0}"),
-    reads=("high_error_rate on api.example.com", "0.0731", "path /api/checkout, share 0.71", "8f1a2b3c4d5e6f70"),
+    reads=(
+        "high_error_rate on api.example.com",
+        "0.0731",
+        "path /api/checkout contributes 71 %",
+        "8f1a2b3c4d5e6f70",
+    ),
     moved=NotMeant("a DSN is a project: with another one the issue of the alert is elsewhere, which a person chose"),
 )

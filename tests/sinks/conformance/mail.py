@@ -115,7 +115,12 @@ EMAIL = Entry(
         *("\r\nBcc: evil@example.com", "\r\n.\r\nQUIT", "=?utf-8?q?=0D=0ABcc:_evil@example.com?=", "\nRule  forged"),
         *("<script>alert(1)</script>", '<a href="https://evil.example">log in</a>', '" onerror="x', "<img src=x>"),
     ),
-    reads=("high_error_rate on api.example.com", "0.0731", "path /api/checkout, share 0.71", "8f1a2b3c4d5e6f70"),
+    reads=(
+        "high_error_rate on api.example.com",
+        "0.0731",
+        "path /api/checkout contributes 71 %",
+        "8f1a2b3c4d5e6f70",
+    ),
     moved=to(to=("cat@example.com",)),
     patience_ms=300,
 )

@@ -69,6 +69,11 @@ CONSOLE = Entry(
     passing=NotMeant("a closed standard output does not come back, so nothing is retried"),
     repeats=1,
     injections=("\x1b[2J\x1b[31m", "\x9b31m", "\r\n2025-12-01 00:00:00Z  RESOLVED", "\u2028x", "\u202etxet", "\x00", "\x07"),
-    reads=("high_error_rate [ClientRequestHost=api.example.com]", "critical", "0.0731", "path /api/checkout, share 0.71"),
+    reads=(
+        "high_error_rate [ClientRequestHost=api.example.com]",
+        "critical",
+        "0.0731",
+        "path /api/checkout contributes 71 %",
+    ),
     moved=NotMeant("there is one standard output"),
 )
