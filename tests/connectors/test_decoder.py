@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import native
+from connectors.batch import Identities
 from connectors.dataset import DatasetOptions, build_dataset
 from connectors.decoder import Decoder
 from connectors.event_time import INVALID
@@ -38,17 +39,19 @@ GOOD = {
 
 def decode(*payloads, lines=False, dataset=REQUESTS, fields=FIELDS):
     """Decode by both readers, which must agree in everything, and give what the native one found, where it was built."""
-    python = Decoder(dataset, fields, native=False).decode(payloads, lines=lines)
+    python = comparable(Decoder(dataset, fields, native=False), payloads, lines=lines)
     if not native.available():
-        return python
-    found = Decoder(dataset, fields, native=True).decode(payloads, lines=lines)
-    assert comparable(found) == comparable(python)
-    return found
+        return python[0]
+    found = comparable(Decoder(dataset, fields, native=True), payloads, lines=lines)
+    assert found[1] == python[1]
+    return found[0]
 
 
-def comparable(decoded):
-    """Give all that is known of decoded records as plain values; codes are one reader's own business."""
-    return {
+def comparable(decoder, payloads, *, lines):
+    """Decode, and give all that is known of the records as plain values; codes are one reader's own business."""
+    decoded = decoder.decode(payloads, lines=lines)
+    every = np.arange(len(decoded.times))
+    return decoded, {
         "payload": decoded.payload.tolist(),
         "index": decoded.index.tolist(),
         "times": decoded.times.tolist(),
@@ -56,6 +59,9 @@ def comparable(decoded):
         "identity": list(decoded.identity),
         "refusals": sorted((r.payload, r.index, r.reason, r.excerpt) for r in decoded.refusals),
         "sources": [decoded.source(i) for i in range(len(decoded.times))],
+        "records": [record.strip() for record in decoded.records(every)],
+        "details": decoder.details(decoded.records(every)),
+        "hashes": Identities.joined([decoded.identity]).hashed(every).tolist(),
     }
 
 
@@ -75,6 +81,28 @@ def values(decoded, name):
 
 def line(**changes):
     return json.dumps(GOOD | changes).encode()
+
+
+def test_details_are_read_anew_by_the_rules_of_columns():
+    decoder = Decoder(REQUESTS, FIELDS)
+    said: list[dict[str, object]] = [
+        {"ClientRequestPath": "/a?b", "EdgeColoCode": "FRA", "ClientCountry": "DE", "EdgeResponseStatus": 500},
+        {"ClientRequestURI": "/u", "ClientRequestPath": None, "EdgeResponseStatus": "404", "ClientRequestHost": "h"},
+        {"ClientRequestPath": 7, "ClientRequestURI": [], "EdgeColoCode": "\ud800", "EdgeResponseStatus": 10**30},
+        {"EdgeResponseStatus": 499.5, "ClientRequestPath": "\u00e9\n"},
+    ]
+    batch = b"\n".join(json.dumps(GOOD | {"ClientRequestHost": None} | each).encode() for each in said)
+    decoded = decode(batch)
+    assert decoder.details(decoded.records(np.arange(4))) == [
+        ("/a?b", "FRA", "de", "500", None),
+        ("/u", None, None, "404", "h"),
+        (None, None, None, None, None),
+        ("\u00e9\n", None, None, "499.5", None),
+    ]
+    point = Decoder(POINTS, frozenset({"total"}))
+    points = [{"timestamp": 1_764_547_200, "blobs": blobs} for blobs in (["/x", "GET"], ["/y"], [None, 3], "none")]
+    decoded = decode(*(json.dumps(each).encode() for each in points), dataset=POINTS, fields=frozenset({"total"}))
+    assert point.details(decoded.records(np.arange(4))) == [("/x", "GET"), ("/y", None), (None, None), (None, None)]
 
 
 def test_the_native_reader_was_built_and_reads_these_fields():

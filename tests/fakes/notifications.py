@@ -5,6 +5,7 @@ from typing import Any
 from sinks.notification import Notification
 
 EPISODE = "0123456789abcdef:1764547200"
+PROVENANCE = {"partitions": [{"partition": "logpush/0", "from": 120, "to": 340}], "sql": "SELECT value FROM windows"}
 CONTRIBUTED = "path /api/checkout contributes 71 % of the excess errors (640 of 902)"
 
 

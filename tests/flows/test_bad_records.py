@@ -56,7 +56,7 @@ def defined(log):
         "error_rate": lambda said: said["EdgeResponseStatus"] >= 400,
         "response_time": lambda said: said["EdgeTimeToFirstByteMs"] > SLOW,
     }
-    found = {}
+    found: dict[tuple, list] = {}
     for said in (said for part in log for said in part):
         start = said["EdgeEndTimestamp"] // 300_000 * 300_000
         for key in ("{}", json.dumps({"ClientRequestHost": said["ClientRequestHost"]}, separators=(",", ":"))):
@@ -75,7 +75,7 @@ def measured(rig):
     out = {}
     for result, _ in rig.judge.results:
         for metric, sample in result.bad.items():
-            rows = {}
+            rows: dict[str, list] = {}
             for number, codes in zip(sample.key.tolist(), sample.said.tolist(), strict=True):
                 rows.setdefault(sample.keys[number], []).append(_texts(sample.words[code] for code in codes))
             for key, count in zip(sample.keys, sample.counts.tolist(), strict=True):

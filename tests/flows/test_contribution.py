@@ -2,16 +2,16 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from flows.alert import Alerting
 from flows.bad_records import BadSample
-from flows.contribution import Beyond, beyond_of, blames, called, contributions
-from flows.metric import MetricOptions
+from flows.contribution import beyond_of, blames, called, contributions
+from flows.metric import Beyond, MetricOptions
 from flows.rule import Override, RuleOptions, Thresholds, compile_rule
-from flows.window import WindowResult
 from tests.flows.history import METRICS, Settings, result_of, rule
 
 DIMENSIONS = {"path": ("ClientRequestPath",), "status": ("EdgeResponseStatus",), "host": ("host",)}
@@ -149,7 +149,7 @@ def window(n, value, rows, meaning="m"):
     result = result_of(n, {("error_rate", HOST): (value, 1000)})
     found = sample(host=rows, total=rows)
     values = {name: getattr(found, name) for name in found.__slots__} | {"meaning": meaning}
-    return WindowResult(*(getattr(result, name) for name in result.__slots__[:-1]), {"error_rate": BadSample(**values)})
+    return replace(result, bad={"error_rate": BadSample(**values)})
 
 
 QUIET, BURST = [("/a", "500", "a")] * 12, [("/a", "500", "a")] * 12 + [("/checkout", "500", "a")] * 48
