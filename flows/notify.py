@@ -6,7 +6,6 @@ A de-escalation and a resolve go to all that heard of the episode, also when the
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,6 +17,7 @@ from flows.output import canonical, rfc3339
 from flows.route import Routes
 from flows.rule import Rule
 from flows.shown import Shown
+from flows.sql import sql_of
 from flows.wording import words_of
 from sinks.notification import Notification
 
@@ -138,19 +138,6 @@ def provenance_line(saying: Saying, notification: Notification) -> bytes:
     return canonical({"id": notification.id, "exemplars": exemplars, **notification.provenance}) + b"\n"
 
 
-def sql_of(saying: Saying, database: str) -> str:
-    """Give the query of the row that a decision was made on."""
-    key = ", ".join(f"{_quoted(name)}, {_quoted(value)}" for name, value in orjson.loads(saying.key).items())
-    options = saying.rule.options
-    return (
-        "SELECT window_start, window_end, metric, key, statistic, value, count, method"  # noqa: S608 (shown, not run)
-        f" FROM {database}.window_metrics FINAL"
-        f" WHERE run = '' AND metric = {_quoted(options.metric)} AND statistic = {_quoted(options.statistic)}"
-        f" AND window_start = {_time(saying.window_start)} AND window_end = {_time(saying.at)}"
-        f" AND {f'key = map({key})' if key else 'empty(key)'}"
-    )
-
-
 def _evidence(chosen: Exemplar) -> dict[str, Any]:
     return {
         "reason": chosen.reason,
@@ -158,13 +145,3 @@ def _evidence(chosen: Exemplar) -> dict[str, Any]:
         "event_time": rfc3339(chosen.event_time),
         "ray_id": chosen.ray_id,
     }
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-@lru_cache(16)
-def _time(ms: int) -> str:
-    return f"toDateTime('{rfc3339(ms)[:-1].replace('T', ' ')}', 'UTC')"
