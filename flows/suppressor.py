@@ -45,13 +45,14 @@ def suppressors(record: Row, severity: int, others: Iterable[Row], known: Known,
     if why == "silence":
         if surroundings.silences is None:
             return ["a silence; whose is written in controls.ndjson of the state folder, which is not there"]
-        found = [
-            _silence(each) for each in surroundings.silences.at(rule.metric.dataset, record["at"]) if each.matchers.matches(own)
-        ]
+        there = surroundings.silences.at(rule.metric.dataset, record["at"])
+        found = [_silence(each) for each in there if not each.blind and each.matchers.matches(own)]
     elif why == "mute":
         found = list(_mutes(config, own, record["at"], severity))
     elif why == "inhibit":
         found = [each for inhibit in config.policy.inhibits for each in _sources(inhibit, own, others, known)]
+        there = surroundings.silences.at(rule.metric.dataset, record["at"]) if surroundings.silences else ()
+        found += [f"{each.reason}; so all alerts on {rule.metric.dataset} were held" for each in there if each.blind]
     return found or [f"{why}; nothing that is configured now explains it"]
 
 

@@ -12,12 +12,15 @@ from flows.blindness import Blindness, channels_of
 from flows.config import loads
 from flows.controls import BlindEvent, Controls, append
 from flows.health import BROKER, DEAD, LAG, Finding
+from flows.labels import Labels
 from flows.policy import NO_POLICY
+from flows.rule import CRITICAL, compile_rule
+from flows.suppressor import Surroundings, suppressors
 from flows.writer import SpoolWriter
 from sinks.notification import Notification
 from sinks.rows import Rows
 from sinks.spool import Spool, SpoolFull
-from tests.flows.history import LENGTH, START, Settings, play, rates, rule
+from tests.flows.history import LENGTH, METRICS, START, Settings, play, rates, rule
 from tests.runs import checked
 
 CONFIG = """
@@ -295,3 +298,18 @@ def test_silences_are_listed_as_before(tmp_path):
     (tmp_path / "monitor.toml").write_text("")
     listed = checked("silence", "list", "--all", "-c", tmp_path / "monitor.toml", "--state", tmp_path)
     assert listed.stdout == "0 in force, 0 to come\n"
+
+
+def test_who_asks_afterwards_why_an_alert_was_held_is_told_of_the_blindness_and_not_of_a_silence(tmp_path):
+    path = tmp_path / "controls.ndjson"
+    append(path, [blind("a", on=True)])
+    Controls(path, live=True).at("d", end_of(0))
+    given = Surroundings(silences=Controls(path))
+    rules = {"high_error_rate": compile_rule(rule(), METRICS[0])}
+
+    def told(why):
+        record = {"rule": "high_error_rate", "key": "{}", "at": end_of(0), "suppressed_by": why}
+        return suppressors(record, CRITICAL, (), (config_of(), rules, Labels("test", {})), given)
+
+    assert told("inhibit") == ["blind; so all alerts on d were held"]
+    assert told("silence") == ["silence; nothing that is configured now explains it"]
