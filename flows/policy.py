@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flows.alert_state import FIRING, Step
 from flows.evaluation import INHIBITED, MUTED, SILENCED
-from flows.inhibit import Alert, Chooser, Inhibit, InhibitOptions
+from flows.inhibit import Alert, Chooser, Inhibit, InhibitOptions, Sides
 from flows.labels import Labels, Subject
 from flows.mute import Mute, MuteOptions
 from flows.rule import CRITICAL, Rule
@@ -66,13 +66,16 @@ class Suppression:
         quiet = [np.zeros(len(keys), np.int8) for _, keys, _ in books]
         places, alerts = _active(books)
         codes = [0] * len(alerts)
-        for number, (subject, _) in enumerate(alerts):
+        sides: list[list[Sides]] = [[] for _ in self._inhibits]
+        for number, (subject, _) in enumerate(alerts):  # all that looks at an alert's labels in one go: they are made once
+            for inhibit, chosen in zip(self._inhibits, sides, strict=True):
+                chosen.append(inhibit.sides(subject, self._labels_of))
             if any(chooser.choose(subject, self._labels_of) is not None for chooser in self._choosers.values()):
                 codes[number] = SILENCED
             elif any(self._mutes_it(mute, chooser, subject) for mute, chooser in mutes):
                 codes[number] = MUTED
-        for inhibit in self._inhibits:
-            for number, inhibited in enumerate(inhibit.inhibited(alerts, self._labels_of)):
+        for inhibit, chosen in zip(self._inhibits, sides, strict=True):
+            for number, inhibited in enumerate(inhibit.inhibited(alerts, chosen)):
                 codes[number] = codes[number] or (INHIBITED if inhibited else 0)
         if blind:
             codes = [code or INHIBITED for code in codes]
@@ -91,7 +94,7 @@ class Suppression:
         return not exempt and chooser.choose(subject, self._labels_of) is not None
 
     def _labels_of(self, subject: Subject) -> dict[str, str]:
-        return self._labels.of(self._rules[subject.rule], subject.key, subject.severity)
+        return self._labels.of_subject(self._rules[subject.rule], subject)
 
 
 def _active(books: Sequence[tuple[str, list[str], Step]]) -> tuple[list[tuple[int, int]], list[Alert]]:

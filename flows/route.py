@@ -129,7 +129,7 @@ class Routes:
         if found is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            found = self._known[subject] = self._choose(self._labels.of(rule, key, severity), severity)
+            found = self._known[subject] = self._choose(self._labels.of_subject(rule, subject), severity)
         return found
 
     def channels(self, taken: Iterable[int]) -> frozenset[str]:

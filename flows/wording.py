@@ -103,20 +103,23 @@ def _limit(saying: "Saying", severity: int) -> str:
     if own is not None:
         return own
     limit = saying.rule.threshold(severity)
-    if limit is None:
-        return ""
-    side = "above" if saying.rule.sign > 0 else "below"
-    return f"{_NAMES[severity]} {side} {_amount(saying, limit)}"
+    return "" if limit is None else _beyond(severity, saying.rule.sign, limit, *shown_as(saying.rule))
+
+
+@lru_cache(4096)
+def _beyond(severity: int, sign: int, limit: float, statistic: str, unit: str) -> str:
+    return f"{_NAMES[severity]} {'above' if sign > 0 else 'below'} {amount(limit, statistic, unit)}"
 
 
 def _measured(saying: "Saying", value: float | None) -> str:
     """Write a measured value with as many digits as it takes to tell it from the limits."""
     if value is None:
         return "no data"
+    shown = shown_as(saying.rule)
     limits = [saying.rule.threshold(severity) for severity in (WARNING, CRITICAL)]
-    others = {_amount(saying, limit) for limit in limits if limit is not None and limit != value}
+    others = [amount(limit, *shown) for limit in limits if limit is not None and limit != value]
     for digits in _DIGITS:
-        text = amount(value, *shown_as(saying.rule), digits)
+        text = amount(value, *shown, digits)
         if text not in others:
             break
     return text
