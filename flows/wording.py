@@ -36,8 +36,8 @@ def words_of(saying: "Saying", key: dict[str, str]) -> tuple[str, str]:
 
 
 def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
-    name = rule_words(saying.rule)
     where = f" on {', '.join(key.values())}" if key else ""
+    name = rule_words(saying.rule)
     head = f"{name[:1].upper()}{name[1:]}{where}"
     if saying.reason == "forgotten":
         return f"{head}: no data any more"
@@ -48,6 +48,8 @@ def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
 
 
 def _event(saying: "Saying") -> str:
+    if saying.reason == "first":
+        return ""
     lasted = duration(saying.at - saying.start)
     match saying.reason:
         case "escalated":
@@ -86,8 +88,22 @@ def _facts(saying: "Saying", now: str) -> str:
 
 
 def _limits(saying: "Saying") -> str:
+    rule = saying.rule
+    if rule.options.kind in ("threshold", "event"):  # the same for all its alerts
+        warning, critical = rule.threshold(WARNING), rule.threshold(CRITICAL)
+        return _plain_limits(rule.sign, warning, critical, rule.recover, *shown_as(rule))
     limits = ", ".join(limit for severity in (CRITICAL, WARNING) if (limit := _limit(saying, severity)))
     clear = clear_words(saying) or f"clear at {_amount(saying, saying.rule.recover)}"
+    return f"Limits: {limits}; {clear}." if limits else f"{clear[:1].upper()}{clear[1:]}."
+
+
+@lru_cache(1024)
+def _plain_limits(  # noqa: PLR0913 (what is remembered is known by these)
+    sign: int, warning: float | None, critical: float | None, recover: float, statistic: str, unit: str
+) -> str:
+    pairs = [(severity, limit) for severity, limit in ((CRITICAL, critical), (WARNING, warning)) if limit is not None]
+    limits = ", ".join(_beyond(severity, sign, limit, statistic, unit) for severity, limit in pairs)
+    clear = f"clear at {amount(recover, statistic, unit)}"
     return f"Limits: {limits}; {clear}." if limits else f"{clear[:1].upper()}{clear[1:]}."
 
 
