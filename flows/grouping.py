@@ -122,7 +122,7 @@ class Grouping:
 
     def _units(self, channel: str, opened: list[tuple[Told, int]]) -> list[list[tuple[Told, int]]]:
         """Put alerts that open at one channel into the messages that they make, the worst first."""
-        ranked = sorted(opened, key=lambda each: _rank(each[0].notification))
+        ranked = sorted(opened, key=lambda each: rank(each[0].notification))
         if self._modes[channel] == STORM:
             return [ranked] if len(ranked) > PAGES else [[each] for each in ranked]
         by_route: dict[int, dict[Any, list[tuple[Told, int]]]] = {}
@@ -168,7 +168,7 @@ class Grouping:
         spoken = {each.fingerprint for each in news}
         bundle.silenced = [each for each in bundle.silenced if each not in spoken]
         reasons = {each.reason for each in news if each.status == "firing"} - {"de-escalated"}
-        ranked = sorted(news, key=_rank)
+        ranked = sorted(news, key=rank)
         if not bundle.open:
             del self._bundles[bundle.name]
             return self._message(bundle, ranked, "resolved", before)
@@ -269,7 +269,7 @@ def _to(told: Sequence[Told], channels: Sequence[Sequence[str]]) -> list[Notific
     return out
 
 
-def _rank(notification: Notification) -> tuple[bool, float, str]:
+def rank(notification: Notification) -> tuple[bool, float, str]:
     """Sort the worst first: by severity, then by how far the value is from its threshold, as a share of that."""
     value, threshold = notification.value, notification.threshold
     excess = 0.0

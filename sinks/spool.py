@@ -93,7 +93,7 @@ class SpoolRow:
     tried_at: int | None
     next_at: int
     attempts: int
-    state: str  # "queued", "delivered" or "dead"
+    state: str  # "queued", "held" (see sinks/holding.py), "delivered" or "dead"
     error: str
 
 
@@ -153,10 +153,13 @@ class Spool:
                 rows,
             ).rowcount
         if new:
-            named = {row[1] for row in rows}
-            for listener in self._listeners:
-                listener(named)
+            self.wake({row[1] for row in rows})
         return new
+
+    def wake(self, destinations: set[str]) -> None:
+        """Tell the listeners that something waits for these destinations."""
+        for listener in self._listeners:
+            listener(destinations)
 
     # What delivery asks and records.
 
@@ -260,7 +263,7 @@ class Spool:
                 for each in destinations
             )
 
-    def rows(self, *, states: Sequence[str] = ("queued", "dead"), limit: int = 1000) -> list[SpoolRow]:
+    def rows(self, *, states: Sequence[str] = ("queued", "held", "dead"), limit: int = 1000) -> list[SpoolRow]:
         """Give items in these states in the order they came."""
         marks = ", ".join("?" * len(states))
         with self._lock:
