@@ -121,13 +121,13 @@ class CatchUp:
         for channel, episode, known in self._holding.episodes(dataset):
             items = self._holding.items(dataset, channel, episode)
             if self._ended.get(channel) == "each":  # it was not when they were held
-                release |= {item.id: item.payload for item in items}
+                release |= dict(items)
                 continue
-            said = [Notification.from_bytes(item.payload) for item in items]
+            said = [Notification.from_bytes(payload) for _, payload in items]
             word = last_word(said, known=known)
-            withdraw += [item.id for item in (items if word is None else items[:-1])]
+            withdraw += [identity for identity, _ in (items if word is None else items[:-1])]
             if word is not None:
-                release[items[-1].id] = word.to_bytes()
+                release[items[-1][0]] = word.to_bytes()
             elif self._ended.get(channel, "digest") == "digest":
                 over.setdefault(channel, []).append(ended(said))
         digests = [(channel, digest(self._environment, channel, found)) for channel, found in over.items()]

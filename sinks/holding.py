@@ -7,7 +7,7 @@ of it has happened or nothing has. An id that was held, released or withdrawn is
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinks.spool import Spool, SpoolItem, Waiting
+from sinks.spool import Spool, SpoolItem
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, stream TEXT NOT NULL) WITHOUT ROWID"
 _OF = "FROM items JOIN held USING (id) WHERE state = 'held' AND stream = ?"
@@ -67,12 +67,11 @@ class Holding:
             rows = self._spool._db.execute(query, (stream,)).fetchall()
         return [(destination, episode, bool(known)) for destination, episode, known in rows]
 
-    def items(self, stream: str, destination: str, episode: str) -> list[Waiting]:
-        """Give the held items of an episode, in their order."""
-        query = f"SELECT id, episode, payload, attempts, tried_at {_OF} AND destination = ? AND episode = ? ORDER BY seq"
+    def items(self, stream: str, destination: str, episode: str) -> list[tuple[str, bytes]]:
+        """Give the held items of an episode (id, payload), in their order."""
+        query = f"SELECT id, payload {_OF} AND destination = ? AND episode = ? ORDER BY seq"
         with self._spool._lock:
-            rows = self._spool._db.execute(query, (stream, destination, episode)).fetchall()
-        return [Waiting(*row) for row in rows]
+            return self._spool._db.execute(query, (stream, destination, episode)).fetchall()
 
     def settle(self, settlement: Settlement) -> None:
         """Let held items go, or not, and store what is said instead. Raises SpoolFull: nothing has changed."""
