@@ -26,6 +26,7 @@ from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions, Thresholds
 from flows.silence import Silence
+from flows.slo import SloOptions
 from flows.window import MetricRows, WindowResult
 from sinks.clickhouse import ClickHouseOptions
 
@@ -44,6 +45,7 @@ class Setup:
     labels: dict[str, str] = field(default_factory=dict)
     routes: tuple[RouteOptions, ...] = (RouteOptions(channels=("chat",)),)
     clickhouse: ClickHouseOptions | None = None
+    slos: tuple[SloOptions, ...] = ()
 
 
 ROUTES = (
@@ -67,6 +69,10 @@ class OneSilence:
         """Give it."""
         matchers = parse_match({"host": "=~.*2.example.com"})
         return [Silence(id=dataset, matchers=matchers, author="me", reason="measured", start=0, end=end + 1)]
+
+    def known(self, dataset: str, end: int) -> list[Silence]:
+        """Give it."""
+        return self.at(dataset, end)
 
 
 def setup(rules: int, *, policy: bool) -> Setup:

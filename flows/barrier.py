@@ -21,7 +21,7 @@ from flows.rows import exemplar_lines, histogram_lines, pipeline_lines, window_l
 from flows.turns import ENDLESS, Patience, Turn, Turns
 from flows.window import Layout, MetricRows, ShardResult, WindowResult
 
-Output = Block | Any  # Any: a Notification, or Closed
+Output = Block | Any  # Any: a Notification, Closed or About
 
 
 class Judge(Protocol):

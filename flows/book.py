@@ -44,8 +44,7 @@ class Decisions:
         return [each.notification for each in self.told]
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(NamedTuple):
     """One alert of which something moved or is said."""
 
     key: str

@@ -180,6 +180,10 @@ class _Builder:
         kafka = self._kafka()
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._read.table(EngineOptions, given.get("engine", {}), "engine")
+        if engine and window and 0 < engine.stale_after_ms <= window.allowed_lateness_ms + window.idle_after_ms:
+            self._refuse(
+                "engine.stale_after", "must be longer than the window's allowed_lateness and idle_after, or 0s for never"
+            )
         datasets = self._datasets()
         metrics, rules = self._measures(kafka, datasets)
         slos = self._tables("slo", SloOptions)

@@ -10,6 +10,14 @@ class EngineOptions:
 
     shards: int = field(default=8, metadata={"help": "parts that keys fall into; the most processes that can share windows"})
     snapshot_interval_ms: int = field(default=20_000, metadata={"duration": True, "help": "how often state is written"})
+    stale_after_ms: int = field(
+        default=1_800_000,
+        metadata={"duration": True, "help": "live: what is said later than this waits for the catch-up; 0s: never"},
+    )
+    stale_wait_ms: int = field(
+        default=600_000,
+        metadata={"duration": True, "help": "what waits for the catch-up goes out after this, caught up or not"},
+    )
     directory: str = field(default="state", metadata={"help": "folder of the plan, recovery store, spool and advances"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -18,3 +26,5 @@ class EngineOptions:
             yield "shards", f"must be 1 to 256, not {self.shards}"
         if self.snapshot_interval_ms < 100:  # noqa: PLR2004
             yield "snapshot_interval", "must be at least 100ms"
+        if self.stale_wait_ms < 1000:  # noqa: PLR2004
+            yield "stale_wait", "must be at least 1s"

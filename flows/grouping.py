@@ -22,6 +22,7 @@ LISTED = 10
 PAGES = 5  # so many alerts page one by one; more at one barrier are one storm
 EACH, DIGEST, STORM = MODES = ("each", "digest", "storm")  # how a channel is told of many alerts
 _SEVERAL = "several rules"
+_FIELDS = tuple(each.name for each in dataclasses.fields(Notification))
 
 
 @dataclass(slots=True)
@@ -67,10 +68,9 @@ class Grouping:
         for place in places:
             if place is not None:
                 sizes[place] = sizes.get(place, 0) + 1
+        groups = {place: self._group(place, told[0].notification.at) for place, size in sizes.items() if size > 1}
         return [
-            each._replace(notification=dataclasses.replace(each.notification, group=self._group(place, each.notification.at)))
-            if place is not None and sizes[place] > 1
-            else each
+            each._replace(notification=_stamped(each.notification, groups[place])) if place in groups else each
             for each, place in zip(told, places, strict=True)
         ]
 
@@ -122,7 +122,7 @@ class Grouping:
 
     def _units(self, channel: str, opened: list[tuple[Told, int]]) -> list[list[tuple[Told, int]]]:
         """Put alerts that open at one channel into the messages that they make, the worst first."""
-        ranked = sorted(opened, key=lambda each: _rank(each[0].notification))
+        ranked = sorted(opened, key=lambda each: rank(each[0].notification))
         if self._modes[channel] == STORM:
             return [ranked] if len(ranked) > PAGES else [[each] for each in ranked]
         by_route: dict[int, dict[Any, list[tuple[Told, int]]]] = {}
@@ -168,7 +168,7 @@ class Grouping:
         spoken = {each.fingerprint for each in news}
         bundle.silenced = [each for each in bundle.silenced if each not in spoken]
         reasons = {each.reason for each in news if each.status == "firing"} - {"de-escalated"}
-        ranked = sorted(news, key=_rank)
+        ranked = sorted(news, key=rank)
         if not bundle.open:
             del self._bundles[bundle.name]
             return self._message(bundle, ranked, "resolved", before)
@@ -207,9 +207,12 @@ class Grouping:
         return None if route is None else (route, self._values(route, told.notification))
 
     def _values(self, route: int, notification: Notification) -> tuple[str, ...]:
+        by = self._routes[route].group_by
+        if not by:
+            return ()
         decided = {"rule": notification.rule, "severity": notification.severity, "environment": self._environment}
-        labels = {**notification.labels, **decided}
-        return tuple(labels.get(name, "") for name in self._routes[route].group_by)
+        labels = notification.labels
+        return tuple([decided[name] if name in decided else labels.get(name, "") for name in by])
 
     def _group(self, place: tuple[int, tuple[str, ...]], at: int) -> str:
         by = dict(zip(self._routes[place[0]].group_by, place[1], strict=True))
@@ -246,6 +249,15 @@ def _of_bundle(acknowledged: Notification, bundle: _Bundle) -> Notification:
     )
 
 
+def _stamped(notification: Notification, group: str) -> Notification:
+    """Give the notification with its group; `dataclasses.replace` takes six times as long, and in a storm all are stamped."""
+    out = object.__new__(Notification)
+    for name in _FIELDS:
+        object.__setattr__(out, name, getattr(notification, name))
+    object.__setattr__(out, "group", group)
+    return out
+
+
 def _to(told: Sequence[Told], channels: Sequence[Sequence[str]]) -> list[Notification]:
     """Give the notifications to these channels; one that has lost them all goes nowhere."""
     out = []
@@ -257,7 +269,7 @@ def _to(told: Sequence[Told], channels: Sequence[Sequence[str]]) -> list[Notific
     return out
 
 
-def _rank(notification: Notification) -> tuple[bool, float, str]:
+def rank(notification: Notification) -> tuple[bool, float, str]:
     """Sort the worst first: by severity, then by how far the value is from its threshold, as a share of that."""
     value, threshold = notification.value, notification.threshold
     excess = 0.0

@@ -9,7 +9,7 @@ no alert by itself, can keep each other quiet.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from flows.labels import Subject
+from flows.labels import SEVERITY_NAMES, Subject
 from flows.matcher import Match, Matchers, match_problems, parse_match
 
 _MOST_KNOWN = 200_000
@@ -17,6 +17,7 @@ _MOST_KNOWN = 200_000
 Alert = tuple[Subject, bool]  # and whether it is firing or recovering
 LabelsOf = Callable[[Subject], dict[str, str]]
 _Values = tuple[str, ...]
+Sides = tuple[_Values | None, _Values | None]  # the values of `equal` where an alert matches as source, and as target
 _UNKNOWN: _Values = ("unknown",)  # told from others by identity
 
 
@@ -46,9 +47,17 @@ class Chooser:
         self._values = tuple(values)
         self._wanted = frozenset(values)
         self._known: dict[Subject, _Values | None] = {}
+        self._decided = Matchers(tuple(each for each in matchers.all if each.name in ("rule", "severity")))
+        self._possible: dict[tuple[str, int], bool] = {}
 
     def choose(self, subject: Subject, labels_of: LabelsOf) -> _Values | None:
         """Give the values of an alert that matches and has all the labels, else None."""
+        decided = subject.rule, subject.severity
+        possible = self._possible.get(decided)
+        if possible is None:
+            possible = self._possible[decided] = self._may_match(*decided)
+        if not possible:
+            return None
         found = self._known.get(subject, _UNKNOWN)
         if found is not _UNKNOWN:
             return found
@@ -59,6 +68,10 @@ class Chooser:
         found = self._known[subject] = tuple([labels[name] for name in self._values]) if chosen else None
         return found
 
+    def _may_match(self, rule: str, severity: int) -> bool:
+        """Tell by what decides before any label is made: most alerts are of another rule or severity."""
+        return not severity or self._decided.matches({"rule": rule, "severity": SEVERITY_NAMES[severity]})
+
 
 class Inhibit:
     """One inhibition made ready."""
@@ -68,9 +81,12 @@ class Inhibit:
         self._source = Chooser(parse_match(options.source), options.equal)
         self._target = Chooser(parse_match(options.target), options.equal)
 
-    def inhibited(self, alerts: Sequence[Alert], labels_of: LabelsOf) -> list[bool]:
-        """Tell of each alert of a barrier whether another one inhibits it."""
-        sides = [(self._source.choose(each, labels_of), self._target.choose(each, labels_of)) for each, _ in alerts]
+    def sides(self, subject: Subject, labels_of: LabelsOf) -> Sides:
+        """Give what an alert has to say as a source and as a target."""
+        return self._source.choose(subject, labels_of), self._target.choose(subject, labels_of)
+
+    def inhibited(self, alerts: Sequence[Alert], sides: Sequence[Sides]) -> list[bool]:
+        """Tell of each alert of a barrier whether another one inhibits it, from the `sides` of all."""
         sources: set[_Values] = set()  # what inhibits everybody
         doubles: set[_Values] = set()  # what may be inhibited itself, and inhibits those that inhibit nobody
         for (_, fires), (source, target) in zip(alerts, sides, strict=True):

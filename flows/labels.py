@@ -36,10 +36,14 @@ class Labels:
 
     def of(self, rule: Rule, key: str, severity: int = 0) -> dict[str, str]:
         """Give the labels that matchers see, not to be changed; without a severity there is no such label."""
-        sought = Subject(rule.options.name, key, severity)
-        if self._last[0] != sought:
-            labels = self.shown(rule, orjson.loads(key)) | {"rule": sought.rule, "environment": self._environment}
-            if severity:
-                labels["severity"] = SEVERITY_NAMES[severity]
-            self._last = sought, labels
-        return self._last[1]
+        return self.of_subject(rule, Subject(rule.options.name, key, severity))
+
+    def of_subject(self, rule: Rule, subject: Subject) -> dict[str, str]:
+        """Give the labels of an alert of `rule`, as `of` does."""
+        last, labels = self._last
+        if last is not subject and last != subject:
+            labels = self.shown(rule, orjson.loads(subject.key)) | {"rule": subject.rule, "environment": self._environment}
+            if subject.severity:
+                labels["severity"] = SEVERITY_NAMES[subject.severity]
+            self._last = subject, labels
+        return labels

@@ -14,7 +14,7 @@ from flows.config import Config
 from flows.contribution import beyond_of
 from flows.event import Event
 from flows.metric import Fold, Metric, compile_metrics
-from flows.output import Block, canonical
+from flows.output import About, Block, canonical
 from flows.policy import NO_SILENCES
 from flows.silence import Silences
 from flows.turns import ENDLESS, Patience
@@ -81,6 +81,7 @@ class RuleJudge:
     def __init__(self, config: Config, silences: Silences = NO_SILENCES, *, firing: bool = False) -> None:
         """Take the rules, routes and labels of a configuration; with `firing`, each window tells what it left open."""
         self._alerting = Alerting(config, config.policy, silences)
+        self._dataset_of = {metric.name: metric.dataset for metric in config.metrics}
         self._firing = firing
 
     @property
@@ -98,12 +99,13 @@ class RuleJudge:
             out.append(Block("provenance", result.end, result.dataset, b"".join(decisions.provenance)))
         if self._firing:
             lines = [canonical(alert) + b"\n" for alert in self._alerting.firing(result.dataset)]
-            out.append(Block("firing", result.end, result.dataset, b"".join(lines)))
+            out += [Block("firing", result.end, result.dataset, b"".join(lines)), About(result.dataset)]
         return [*out, *decisions.messages]
 
     def early(self, event: Event) -> list[Output]:
         """Say of an event what can be said before its window closes."""
-        return list(self._alerting.early(event))
+        said = self._alerting.early(event)
+        return [About(self._dataset_of[event.metric]), *said] if said else []
 
     def hears_silence(self, dataset: str) -> bool:
         """Tell whether windows of a dataset without any record are to be judged too."""

@@ -98,7 +98,7 @@ class Notifier:
             status="resolved" if ended else "firing",
             severity=SEVERITY_NAMES[saying.severity],
             reason=saying.reason,
-            channels=tuple(sorted(heard if ended or saying.reason == "de-escalated" else channels)),
+            channels=_in_order(heard if ended or saying.reason == "de-escalated" else channels),
             group=None,
             title=title,
             text=text,
@@ -136,6 +136,11 @@ def provenance_line(saying: Saying, notification: Notification) -> bytes:
         for chosen in saying.exemplars
     ]
     return canonical({"id": notification.id, "exemplars": exemplars, **notification.provenance}) + b"\n"
+
+
+@lru_cache(1024)
+def _in_order(names: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 def _evidence(chosen: Exemplar) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Outgoing: the delivery of a configuration: its channels, and ClickHouse as one destination more."""
+"""Outgoing: the delivery of a configuration: its channels, ClickHouse as one destination more, and what waits in a catch-up."""
 
 from collections.abc import Sequence
 
+from flows.catch_up import CatchUp
 from flows.config import Config
-from sinks.channels import destinations
+from sinks.channels import destinations, kind_of
 from sinks.clickhouse import ClickHouse
 from sinks.delivery import Delivery
 from sinks.lane import Destination
@@ -17,6 +18,12 @@ def build_delivery(spool: Spool, config: Config, *, channels: bool = True) -> De
     if config.clickhouse is not None:
         out.append(_Rows(ClickHouse(config.clickhouse)))
     return Delivery(spool, out, environment=config.environment)
+
+
+def build_catch_up(spool: Spool, config: Config) -> CatchUp:
+    """Make what holds back, in a live run, what is said long after its time."""
+    ended = {name: kind_of(options).ended for name, options in config.channels.items()}
+    return CatchUp(spool, ended, config.engine, environment=config.environment)
 
 
 class _Rows(RowsDestination):

@@ -28,6 +28,13 @@ class Closed:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """The notifications behind this one are of a dataset's windows."""
+
+    dataset: str
+
+
 def canonical(value: object) -> bytes:
     """Give canonical JSON: keys sorted, no spaces, raw UTF-8, shortest floats."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -6,7 +6,7 @@ State is never touched: an alert fires and resolves behind a silence as it would
 each decision record says by what.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flows.alert_state import FIRING, Step
 from flows.evaluation import INHIBITED, MUTED, SILENCED
-from flows.inhibit import Alert, Chooser, Inhibit, InhibitOptions
+from flows.inhibit import Alert, Chooser, Inhibit, InhibitOptions, Sides
 from flows.labels import Labels, Subject
 from flows.mute import Mute, MuteOptions
 from flows.rule import CRITICAL, Rule
@@ -66,13 +66,13 @@ class Suppression:
         quiet = [np.zeros(len(keys), np.int8) for _, keys, _ in books]
         places, alerts = _active(books)
         codes = [0] * len(alerts)
-        for number, (subject, _) in enumerate(alerts):
-            if any(chooser.choose(subject, self._labels_of) is not None for chooser in self._choosers.values()):
-                codes[number] = SILENCED
-            elif any(self._mutes_it(mute, chooser, subject) for mute, chooser in mutes):
-                codes[number] = MUTED
-        for inhibit in self._inhibits:
-            for number, inhibited in enumerate(inhibit.inhibited(alerts, self._labels_of)):
+        sides: list[list[Sides]] = [[] for _ in self._inhibits]
+        for number, (subject, _) in enumerate(alerts):  # all that looks at an alert's labels in one go: they are made once
+            for inhibit, chosen in zip(self._inhibits, sides, strict=True):
+                chosen.append(inhibit.sides(subject, self._labels_of))
+            codes[number] = self._hushed(subject, self._choosers.values(), mutes)
+        for inhibit, chosen in zip(self._inhibits, sides, strict=True):
+            for number, inhibited in enumerate(inhibit.inhibited(alerts, chosen)):
                 codes[number] = codes[number] or (INHIBITED if inhibited else 0)
         if blind:
             codes = [code or INHIBITED for code in codes]
@@ -82,16 +82,22 @@ class Suppression:
 
     def holds_back(self, dataset: str, end: int, subject: Subject) -> bool:
         """Tell whether an alert would be kept quiet at a window's end, as far as is known before it closes."""
-        chosen = [Chooser(each.matchers) for each in self._silences.known(dataset, end)]
-        muted = any(mute.holds(end) and self._mutes_it(mute, chooser, subject) for mute, chooser in self._mutes)
-        return muted or any(chooser.choose(subject, self._labels_of) is not None for chooser in chosen)
+        silences = [Chooser(each.matchers) for each in self._silences.known(dataset, end)]
+        return self._hushed(subject, silences, [each for each in self._mutes if each[0].holds(end)]) > 0
 
-    def _mutes_it(self, mute: Mute, chooser: Chooser, subject: Subject) -> bool:
-        exempt = mute.except_critical and subject.severity == CRITICAL
-        return not exempt and chooser.choose(subject, self._labels_of) is not None
+    def _hushed(self, subject: Subject, silences: Iterable[Chooser], mutes: Iterable[tuple[Mute, Chooser]]) -> int:
+        """Give by which of a silence and a mute time an alert is kept quiet, or 0."""
+        for chooser in silences:
+            if chooser.choose(subject, self._labels_of) is not None:
+                return SILENCED
+        for mute, chooser in mutes:
+            exempt = mute.except_critical and subject.severity == CRITICAL
+            if not exempt and chooser.choose(subject, self._labels_of) is not None:
+                return MUTED
+        return 0
 
     def _labels_of(self, subject: Subject) -> dict[str, str]:
-        return self._labels.of(self._rules[subject.rule], subject.key, subject.severity)
+        return self._labels.of_subject(self._rules[subject.rule], subject)
 
 
 def _active(books: Sequence[tuple[str, list[str], Step]]) -> tuple[list[tuple[int, int]], list[Alert]]:

@@ -12,6 +12,7 @@ from typing import Any
 from connectors.source import Source
 from flows.barrier import Scope
 from flows.board import Board
+from flows.catch_up import CatchUp
 from flows.config import Config
 from flows.controls import Controls
 from flows.deployed import say_what_changed
@@ -19,7 +20,7 @@ from flows.engine import Run, Writer, execute
 from flows.firing import FiringFile, closed_of
 from flows.inputs import archive_datasets, open_source
 from flows.line import build_line
-from flows.outgoing import build_delivery
+from flows.outgoing import build_catch_up, build_delivery
 from flows.patience import Limited, Recorded
 from flows.run_folder import RunFolder, RunSpec
 from flows.watch import Watcher, watched
@@ -46,6 +47,7 @@ class Outbox:
         self._spool: Spool | None = None
         self.delivery: Delivery | None = None
         self._heartbeat: Heartbeat | None = None
+        self._catch_up: CatchUp | None = None
 
     def open(self, state: bytes | None) -> Writer:
         """Open the writer of this run's mode, resumed from a snapshot."""
@@ -60,7 +62,16 @@ class Outbox:
         firing = FiringFile(self._folder.firing)
         version = self._config.version
         if self._spec.mode == "live":
-            live = SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing, beat=self._beat())
+            self._catch_up = build_catch_up(self._spool, self._config)
+            self._catch_up.start()
+            live = SpoolWriter(
+                self._spool,
+                with_rows=with_rows,
+                version=version,
+                firing=firing,
+                beat=self._beat(),
+                catch_up=self._catch_up,
+            )
             writer, self._watcher = watched(self._config, self._folder, self._source, live)
             return writer
         spool = SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing)
@@ -78,6 +89,8 @@ class Outbox:
             self._watcher.stop()
         if self._heartbeat is not None:
             self._heartbeat.close()
+        if self._catch_up is not None:
+            self._catch_up.stop()
         if self.delivery is not None:
             if drain:
                 self.delivery.drain(_STOP_S)

@@ -117,6 +117,7 @@ class Routes:
         self._labels = labels
         self._plain = not any(route.matchers.all for route in self._every)
         self._known: dict[Subject | int, tuple[int, ...]] = {}
+        self._channels: dict[tuple[int, ...], frozenset[str]] = {}
         if self._plain:
             self._known = {code: self._choose({}, code) for code in (WARNING, CRITICAL)}
 
@@ -129,12 +130,15 @@ class Routes:
         if found is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            found = self._known[subject] = self._choose(self._labels.of(rule, key, severity), severity)
+            found = self._known[subject] = self._choose(self._labels.of_subject(rule, subject), severity)
         return found
 
-    def channels(self, taken: Iterable[int]) -> frozenset[str]:
+    def channels(self, taken: tuple[int, ...]) -> frozenset[str]:
         """Give the channels of routes."""
-        return frozenset(name for number in taken for name in self._every[number].channels)
+        found = self._channels.get(taken)
+        if found is None:
+            found = self._channels[taken] = frozenset(name for number in taken for name in self._every[number].channels)
+        return found
 
     def _choose(self, labels: Mapping[str, str], severity: int) -> tuple[int, ...]:
         return tuple(route.number for route in taken_by(self._tree, labels, SEVERITY_NAMES[severity]))

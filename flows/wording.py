@@ -36,8 +36,8 @@ def words_of(saying: "Saying", key: dict[str, str]) -> tuple[str, str]:
 
 
 def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
-    name = rule_words(saying.rule)
     where = f" on {', '.join(key.values())}" if key else ""
+    name = rule_words(saying.rule)
     head = f"{name[:1].upper()}{name[1:]}{where}"
     if saying.reason == "forgotten":
         return f"{head}: no data any more"
@@ -48,6 +48,8 @@ def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
 
 
 def _event(saying: "Saying") -> str:
+    if saying.reason == "first":
+        return ""
     lasted = duration(saying.at - saying.start)
     match saying.reason:
         case "escalated":
@@ -86,8 +88,22 @@ def _facts(saying: "Saying", now: str) -> str:
 
 
 def _limits(saying: "Saying") -> str:
+    rule = saying.rule
+    if rule.options.kind in ("threshold", "event"):  # the same for all its alerts
+        warning, critical = rule.threshold(WARNING), rule.threshold(CRITICAL)
+        return _plain_limits(rule.sign, warning, critical, rule.recover, *shown_as(rule))
     limits = ", ".join(limit for severity in (CRITICAL, WARNING) if (limit := _limit(saying, severity)))
     clear = clear_words(saying) or f"clear at {_amount(saying, saying.rule.recover)}"
+    return f"Limits: {limits}; {clear}." if limits else f"{clear[:1].upper()}{clear[1:]}."
+
+
+@lru_cache(1024)
+def _plain_limits(  # noqa: PLR0913 (what is remembered is known by these)
+    sign: int, warning: float | None, critical: float | None, recover: float, statistic: str, unit: str
+) -> str:
+    pairs = [(severity, limit) for severity, limit in ((CRITICAL, critical), (WARNING, warning)) if limit is not None]
+    limits = ", ".join(_beyond(severity, sign, limit, statistic, unit) for severity, limit in pairs)
+    clear = f"clear at {amount(recover, statistic, unit)}"
     return f"Limits: {limits}; {clear}." if limits else f"{clear[:1].upper()}{clear[1:]}."
 
 
@@ -103,20 +119,23 @@ def _limit(saying: "Saying", severity: int) -> str:
     if own is not None:
         return own
     limit = saying.rule.threshold(severity)
-    if limit is None:
-        return ""
-    side = "above" if saying.rule.sign > 0 else "below"
-    return f"{_NAMES[severity]} {side} {_amount(saying, limit)}"
+    return "" if limit is None else _beyond(severity, saying.rule.sign, limit, *shown_as(saying.rule))
+
+
+@lru_cache(4096)
+def _beyond(severity: int, sign: int, limit: float, statistic: str, unit: str) -> str:
+    return f"{_NAMES[severity]} {'above' if sign > 0 else 'below'} {amount(limit, statistic, unit)}"
 
 
 def _measured(saying: "Saying", value: float | None) -> str:
     """Write a measured value with as many digits as it takes to tell it from the limits."""
     if value is None:
         return "no data"
+    shown = shown_as(saying.rule)
     limits = [saying.rule.threshold(severity) for severity in (WARNING, CRITICAL)]
-    others = {_amount(saying, limit) for limit in limits if limit is not None and limit != value}
+    others = [amount(limit, *shown) for limit in limits if limit is not None and limit != value]
     for digits in _DIGITS:
-        text = amount(value, *shown_as(saying.rule), digits)
+        text = amount(value, *shown, digits)
         if text not in others:
             break
     return text

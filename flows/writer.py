@@ -5,12 +5,13 @@ nothing is unflushed when `snapshot` returns. What a resume emits again carries 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import orjson
 
 from flows.barrier import Output
+from flows.catch_up import CatchUp
 from flows.engine import Writer
 from flows.firing import KIND, FiringFile
 from flows.output import Block, Closed
@@ -57,7 +58,7 @@ class SegmentWriter(Writer):
 class SpoolWriter(Writer):
     """Puts notifications and rows into the spool; `with_rows` says whether a ClickHouse is configured."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a spool and what listens to it, all named
         self,
         spool: Spool,
         *,
@@ -65,13 +66,15 @@ class SpoolWriter(Writer):
         version: str = "",
         firing: FiringFile | None = None,
         beat: Callable[[], None] | None = None,
+        catch_up: CatchUp | None = None,
     ) -> None:
         """Take an open spool; `version` names the configuration in every row, `firing` keeps what is open.
 
-        `beat` is called when windows were closed and what they led to is in the spool.
+        `beat` is called when windows were closed and what they led to is in the spool; `catch_up` holds back what is stale.
         """
         self._spool = spool
         self._beat = beat
+        self._catch_up = catch_up
         self._firing = firing
         self._with_rows = with_rows
         self._stamp = orjson.dumps({"config_version": version})[:-1] + b","
@@ -80,15 +83,18 @@ class SpoolWriter(Writer):
         """Commit the items in one transaction; raises SpoolFull."""
         if self._firing is not None:
             self._firing.take(items)
-        self._spool.put(self._items(items))
+        held = self._catch_up.take(items) if self._catch_up is not None else {}
+        self._spool.put(self._items(items, held))
         if self._beat is not None and any(isinstance(item, Closed) for item in items):
             self._beat()
 
-    def _items(self, items: list[Output]) -> Iterable[SpoolItem]:
+    def _items(self, items: list[Output], held: Mapping[str, frozenset[str]]) -> Iterable[SpoolItem]:
         for item in items:
             if isinstance(item, Notification):
                 payload = item.to_bytes()
                 for channel in item.channels:
+                    if channel in held.get(item.id, ()):
+                        continue
                     yield SpoolItem(f"{item.id}/{channel}", channel, item.episode, payload, item.at)
             elif self._with_rows and isinstance(item, Block) and item.kind in TABLES:
                 name = hashlib.sha256(item.data).hexdigest()[:32]

@@ -18,29 +18,33 @@ class ChannelKind:
     pace: Pace = UNLIMITED
     unsaid: str = "each"  # see ChannelDestination
     acknowledges: bool = False  # whether it is told when a person silences an alert that it was told of
+    ended: str = "digest"  # incidents of a backlog that are over: one "digest", "each" as it was said, or "never" said
     many: str = "each"  # alerts at once: "each" by itself, "digest" by route and group, "storm" beyond a few one for all
 
 
 CHANNELS: dict[str, ChannelKind] = {
-    "alertmanager": ChannelKind(options=alertmanager.AlertmanagerOptions, build=alertmanager.build, pace=alertmanager.PACE),
+    "alertmanager": ChannelKind(
+        options=alertmanager.AlertmanagerOptions, build=alertmanager.build, pace=alertmanager.PACE, ended="never"
+    ),
     "console": ChannelKind(options=console.ConsoleOptions, build=console.build, many="digest"),
     "discord": ChannelKind(
         options=discord.DiscordOptions, build=discord.build, pace=discord.PACE, unsaid="once", many="digest"
     ),
     "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once", many="digest"),
-    "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build),
+    "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build, ended="each"),
     "pagerduty": ChannelKind(
         options=pagerduty.PagerDutyOptions,
         build=pagerduty.build,
         pace=pagerduty.PACE,
         unsaid="never",
         acknowledges=True,
+        ended="never",
         many="storm",
     ),
     "sentry": ChannelKind(options=sentry.SentryOptions, build=sentry.build, pace=sentry.PACE),
     "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once", many="digest"),
     "statuspage": ChannelKind(
-        options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never"
+        options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never", ended="never"
     ),
     "teams": ChannelKind(options=teams.TeamsOptions, build=teams.build, pace=teams.PACE, unsaid="once", many="digest"),
     "webhook": ChannelKind(options=webhook.WebhookOptions, build=webhook.build, pace=webhook.PACE),

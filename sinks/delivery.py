@@ -24,14 +24,16 @@ GIVE_UP_S = 6 * 3600.0
 _EPISODE_ITEMS = 100
 _DRAIN_S = 0.05
 _BROKEN_S = 5.0
+_BEGINS = frozenset({"first", "reopened"})
 _log = logging.getLogger("edgewatch.delivery")
 
 
 class ChannelDestination:
     """A channel as a destination.
 
-    `unsaid` says what becomes of an episode that fired and resolved while the channel was away: "each" still
-    sends each notification, "once" sends one message for both, "never" sends nothing.
+    `unsaid` says what becomes of an episode that fired and resolved while the channel was away, or while it waited for
+    its turn: "each" still sends each notification, "once" sends one message for both, "never" sends nothing. Of one that
+    was said before, both send its end only.
     """
 
     speaks = True
@@ -59,8 +61,10 @@ class ChannelDestination:
 
     def take(self, items: Sequence[Waiting], memory: dict[str, str]) -> int:
         """Give how many of an episode's items the next attempt covers: those up to the resolve, or one."""
-        waited = items[0].tried_at is not None
-        if self._unsaid == "each" or memory or not waited or _notification(items[0]).status == "resolved":
+        if self._unsaid == "each" or not items[0].waited or len(items) == 1:
+            return 1
+        # A first message that got through to some of its readers is finished before anything else is said.
+        if self._unsaid == "once" and memory and items[0].attempts and _notification(items[0]).reason in _BEGINS:
             return 1
         statuses = [_notification(item).status for item in items]
         return statuses.index("resolved") + 1 if "resolved" in statuses else 1
@@ -70,10 +74,11 @@ class ChannelDestination:
         last = _notification(items[-1])
         if len(items) == 1:
             return self._channel.send(last, memory)
+        begins = _notification(items[0]).reason in _BEGINS
         if self._unsaid == "once":
-            return self._channel.send(dataclasses.replace(last, reason="fired and resolved"), memory)
-        # An attempt whose answer was lost may have arrived: only then there is something to resolve.
-        if any(item.attempts for item in items):
+            return self._channel.send(dataclasses.replace(last, reason="fired and resolved") if begins else last, memory)
+        # An attempt whose answer was lost may have arrived, and what began before is open: else there is nothing to resolve.
+        if memory or any(item.attempts for item in items):
             return self._channel.send(last, memory)
         return memory
 

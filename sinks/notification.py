@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -29,6 +30,7 @@ _FIELDS = (
     "value",
 )
 _RANGES = 8  # partitions whose offsets people are shown
+_values_of = attrgetter(*_FIELDS)
 _SPANS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
 
 
@@ -63,7 +65,7 @@ class Notification:
 
     def line(self) -> bytes:
         """Give the line of `notifications.ndjson`: canonical JSON, ending in a newline."""
-        record: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
+        record: dict[str, Any] = dict(zip(_FIELDS, _values_of(self), strict=True))
         record["at"] = rfc3339(self.at)
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 

@@ -27,6 +27,7 @@ KEEP_IDS = 200_000
 KEEP_MEMORY_MS = 90 * 86_400_000
 _FREE_AT_LEAST = 1 << 20
 _BUSY_S = 30.0
+_WAITED_MS = 30_000
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 _SCHEMA = """
@@ -57,6 +58,7 @@ CREATE TABLE IF NOT EXISTS memory (
     PRIMARY KEY (destination, episode)
 ) WITHOUT ROWID;
 """
+_WAITING = "id, episode, payload, attempts, tried_at IS NOT NULL OR stored_at <= ?"
 _COLUMNS = "id, destination, episode, at, stored_at, tried_at, next_at, attempts, state, error"
 # The first item of an episode that is due: a failing item holds back its own episode only.
 _DUE = """
@@ -93,7 +95,7 @@ class SpoolRow:
     tried_at: int | None
     next_at: int
     attempts: int
-    state: str  # "queued", "delivered" or "dead"
+    state: str  # "queued", "held" (see sinks/holding.py), "delivered" or "dead"
     error: str
 
 
@@ -105,7 +107,7 @@ class Waiting:
     episode: str
     payload: bytes
     attempts: int
-    tried_at: int | None
+    waited: bool  # its destination could not take it when it came: it was tried, or is in the spool for a while
 
 
 class Spool:
@@ -153,10 +155,13 @@ class Spool:
                 rows,
             ).rowcount
         if new:
-            named = {row[1] for row in rows}
-            for listener in self._listeners:
-                listener(named)
+            self.wake({row[1] for row in rows})
         return new
+
+    def wake(self, destinations: set[str]) -> None:
+        """Tell the listeners that something waits for these destinations."""
+        for listener in self._listeners:
+            listener(destinations)
 
     # What delivery asks and records.
 
@@ -167,16 +172,16 @@ class Spool:
             if found is None:
                 return []
             rows = self._db.execute(
-                "SELECT id, episode, payload, attempts, tried_at FROM items"
+                f"SELECT {_WAITING} FROM items"  # noqa: S608  columns only
                 " WHERE destination = ? AND episode = ? AND state = 'queued' ORDER BY seq LIMIT ?",
-                (destination, found[0], limit),
+                (self._ms() - _WAITED_MS, destination, found[0], limit),
             )
             out: list[Waiting] = []
             for row in rows:
                 size -= len(row[2])
                 if out and size < 0:
                     break
-                out.append(Waiting(*row))
+                out.append(_waiting(row))
             return out
 
     def next_due(self, destination: str) -> float | None:
@@ -233,11 +238,11 @@ class Spool:
         """Give queued items whose destination has failed for `age` seconds since they could be tried."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT id, episode, payload, attempts, tried_at FROM items"
+                f"SELECT {_WAITING} FROM items"  # noqa: S608  columns only
                 " WHERE destination = ? AND state = 'queued' AND tried_at <= ? ORDER BY seq LIMIT ?",
-                (destination, self._ms() - int(age * 1000), limit),
+                (self._ms() - _WAITED_MS, destination, self._ms() - int(age * 1000), limit),
             ).fetchall()
-        return [Waiting(*row) for row in rows]
+        return [_waiting(row) for row in rows]
 
     def remember(self, destination: str, episode: str, memory: dict[str, str]) -> None:
         """Keep what a destination remembers of an episode."""
@@ -260,7 +265,7 @@ class Spool:
                 for each in destinations
             )
 
-    def rows(self, *, states: Sequence[str] = ("queued", "dead"), limit: int = 1000) -> list[SpoolRow]:
+    def rows(self, *, states: Sequence[str] = ("queued", "held", "dead"), limit: int = 1000) -> list[SpoolRow]:
         """Give items in these states in the order they came."""
         marks = ", ".join("?" * len(states))
         with self._lock:
@@ -336,6 +341,11 @@ class Spool:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _waiting(row: tuple[str, str, bytes, int, int]) -> Waiting:
+    identity, episode, payload, attempts, waited = row
+    return Waiting(identity, episode, payload, attempts, bool(waited))
 
 
 _UNDELIVERED = "SELECT id FROM items WHERE id = ? AND state <> 'delivered'"
