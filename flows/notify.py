@@ -6,6 +6,7 @@ A de-escalation and a resolve go to all that heard of the episode, also when the
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
