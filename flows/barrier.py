@@ -192,7 +192,7 @@ class Barrier:
                 continue
             self._closed[name] = state["closed"][name]
             self._turns.low[name] = min(self._closed[name])
-            self._turns.through[name] = state["through"].get(name, self._turns.low[name])
+            self._turns.through[name] = state.get("through", {}).get(name, self._turns.low[name])
             self._pending[name] = {
                 end: [_restored(self._layouts[name], groups) for groups in shards] for end, shards in state["pending"][name]
             }
