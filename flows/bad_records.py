@@ -64,47 +64,58 @@ class BadSample:
         return np.bincount(self.key, minlength=len(self.keys))
 
 
-def joined(samples: Sequence[BadSample]) -> BadSample:
+def joined(samples: Sequence[BadSample], most: int = KEPT) -> BadSample:
     """Put samples of one meaning together, and keep only words that are in use.
 
-    A key that is in several has the count of the first, and of their records KEPT: those of the first, then the lowest ranks.
+    A key that is in several has the count of the first, and of their records `most`: those of the first, then the lowest ranks.
     """
     first, keys, words = samples[0], dict[str, int](), dict[str | None, int]()
     columns: list[tuple[NDArray[Any], ...]] = []
-    for age, sample in enumerate(samples):
+    for number, sample in enumerate(samples):
         places = np.array([keys.setdefault(key, len(keys)) for key in sample.keys], np.int64)
         codes = np.array([words.setdefault(word, len(words)) for word in sample.words], np.int64)
         said = codes[sample.said] if len(codes) else sample.said
-        columns.append((places[sample.key], np.full(len(sample.key), age), sample.rank, said))
-    key, ages, rank, said = (np.concatenate(column) for column in zip(*columns, strict=True))
-    kept = _first(key, ages, rank, said, list(words))
-    listed, (used, found) = list(words), np.unique(said[kept], return_inverse=True)
+        columns.append((places[sample.key], np.full(len(sample.key), number), sample.rank, said))
+    key, age, rank, said = (np.concatenate(column) for column in zip(*columns, strict=True))
+    rows = _Rows(key.astype(np.int32), rank, said.astype(np.int32))
+    rows = rows.take(_first(rows, age, list(words), most))
+    said, used = _renumbered(rows.said, list(words))
     counts = {key: count for each in reversed(samples) for key, count in zip(each.keys, each.counts.tolist(), strict=True)}
     return BadSample(
         first.meaning,
         first.dimensions,
         list(keys),
         np.array([counts[key] for key in keys], np.int64),
-        key[kept].astype(np.int32),
-        rank[kept],
-        found.reshape(-1, len(first.dimensions)).astype(np.int32),
-        [listed[code] for code in used.tolist()],
+        rows.key,
+        rows.rank,
+        said,
+        used,
     )
 
 
-def _first(
-    key: NDArray[Any], age: NDArray[Any], rank: NDArray[np.uint64], said: NDArray[Any], words: Sequence[str | None]
-) -> NDArray[np.int64]:
-    """Give the places of the first KEPT records of each key, by age, rank and what they say."""
-    crowded = (np.bincount(key) > KEPT)[key]
+def _first(rows: _Rows, age: NDArray[Any], words: Sequence[str | None], most: int) -> NDArray[np.int64]:
+    """Give the places of the first `most` records of each key, by age, rank and what they say."""
+    crowded = (np.bincount(rows.key) > most)[rows.key]
     places = np.flatnonzero(crowded)
     if not len(places):
-        return np.arange(len(key))
-    alphabet = np.zeros(len(words), np.int64)
-    alphabet[sorted(range(len(words)), key=lambda code: _sortable(words[code]))] = np.arange(len(words))
-    order = places[np.lexsort((*reversed(alphabet[said[places]].T), rank[places], age[places], key[places]))]
-    kept = np.arange(len(order)) - np.searchsorted(key[order], key[order]) < KEPT
+        return np.arange(len(rows.key))
+    key, rank = rows.key[places].astype(np.int64) * (int(age.max()) + 1) + age[places], rows.rank[places]
+    order = np.lexsort((rank, key))
+    if (np.diff(key[order]) == 0)[np.diff(rank[order]) == 0].any():  # ties are rare, and costly to tell apart
+        alphabet = np.zeros(len(words), np.int64)
+        alphabet[sorted(range(len(words)), key=lambda code: _sortable(words[code]))] = np.arange(len(words))
+        order = np.lexsort((*reversed(alphabet[rows.said[places]].T), rank, key))
+    order = places[order]
+    kept = np.arange(len(order)) - np.searchsorted(rows.key[order], rows.key[order]) < most
     return np.concatenate((np.flatnonzero(~crowded), order[kept]))
+
+
+def _renumbered(said: NDArray[Any], words: Sequence[str | None]) -> tuple[NDArray[np.int32], list[str | None]]:
+    """Give what records say in codes of the words in use alone, and these words."""
+    used = np.flatnonzero(np.bincount(said.ravel(), minlength=len(words)))
+    codes = np.zeros(len(words) + 1, np.int32)
+    codes[used] = np.arange(len(used))
+    return codes[said], [words[code] for code in used.tolist()]
 
 
 class BadRecords:
@@ -173,11 +184,10 @@ class BadRecords:
             return _Rows(np.zeros(0, np.int32), np.zeros(0, np.uint64), np.zeros((0, self._width), np.int32))
         whole = _Rows(*(np.concatenate(column) for column in zip(*self._parts, strict=True)))
         whole = whole.take(lowest(whole.key, whole.rank))
-        whole = whole.take(_first(whole.key, np.zeros(len(whole.key)), whole.rank, whole.said, list(self._words)))
-        words = list(self._words)
-        used, codes = np.unique(whole.said, return_inverse=True)
-        self._words = {words[code]: place for place, code in enumerate(used.tolist())}
-        whole = whole._replace(said=codes.reshape(whole.said.shape).astype(np.int32))
+        whole = whole.take(_first(whole, np.zeros(len(whole.key), np.int64), list(self._words), KEPT))
+        said, words = _renumbered(whole.said, list(self._words))
+        self._words = {word: code for code, word in enumerate(words)}
+        whole = whole._replace(said=said)
         self._parts, self._size = [whole], len(whole.key)
         return whole
 

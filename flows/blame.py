@@ -18,6 +18,8 @@ from flows.pick import KEPT
 from flows.rule import OK, Rule
 from flows.window import WindowResult
 
+_ROWS, _FEWEST = 1 << 16, 4  # records that are remembered a metric, and a key: state must stay small with very many keys
+
 
 class Blame:
     """One memory for the rules of all datasets."""
@@ -72,8 +74,8 @@ def _remembered(usual: BadSample | None, sample: BadSample, judged: Sequence[Jud
         unwell = (each.cells.level != OK) | (each.after.columns.state != INACTIVE)
         loud.update(each.keys[place] for place in np.flatnonzero(unwell).tolist())
     calm = [key for key in sample.keys if key in known and key not in loud]
-    now = sample.of(calm)
+    now, most = sample.of(calm), min(max(_ROWS // max(len(known), 1), _FEWEST), KEPT)
     if usual is None or usual.meaning != sample.meaning:
-        return joined([now])
-    enough = {key for key, size in zip(now.keys, now.sizes.tolist(), strict=True) if size >= KEPT}
-    return joined([now, usual.of([key for key in usual.keys if key in known and key not in enough])])
+        return joined([now], most)
+    enough = {key for key, size in zip(now.keys, now.sizes.tolist(), strict=True) if size >= most}
+    return joined([now, usual.of([key for key in usual.keys if key in known and key not in enough])], most)

@@ -9,6 +9,7 @@ from typing import Any
 
 from connectors.dataset import DatasetOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
+from flows.dashboard import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
@@ -116,6 +117,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "statuses": '{ failing = "partial_outage" }',
     },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
+    "dashboard": {"url": '"https://edgewatch.example.com"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
     "channel.discord": {"webhook_url": '"env:DISCORD_WEBHOOK_URL"'},
     "channel.teams": {"webhook_url": '"env:TEAMS_WEBHOOK_URL"'},
@@ -144,6 +146,7 @@ def example_text() -> str:
         *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
         ("clickhouse", ClickHouseOptions),
         ("heartbeat", HeartbeatOptions),
+        ("dashboard", DashboardOptions),
         ("health", HealthOptions),
     ]
     head = (

@@ -218,3 +218,10 @@ def test_secrets_in_arrays_and_tables_come_from_outside_too(tmp_path, monkeypatc
     made = loads(text.replace(', "env:MISSING"', ""), tmp_path / "monitor.toml").channels["webhook"]
     assert (made.secrets, made.headers, "planted" in repr(made)) == ((secret,), {"A": "Bearer planted"}, False)
     assert loads(text, tmp_path / "monitor.toml", secrets=False).channels["webhook"].secrets[0] == "env:SIGNING"
+
+
+@pytest.mark.parametrize("url", ["edgewatch.example.com", "https://", "https://e.example.com/?a=b", "javascript:alert(1)"])
+def test_a_dashboard_has_an_address_that_a_link_can_be_made_of(url):
+    found = problems(MINIMAL + f'[dashboard]\nurl = "{url}"\n')
+    assert found == [f"dashboard.url: {url!r} is not an http:// or https:// address without ? and #"]
+    assert loads(MINIMAL + '[dashboard]\nurl = "https://e.example.com/x"\n', PATH).policy.dashboard == "https://e.example.com/x"

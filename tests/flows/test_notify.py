@@ -229,6 +229,34 @@ def test_provenance_names_where_the_records_stand_and_what_the_window_was_read_f
     assert decisions.provenance[0] == orjson.dumps(line, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 
+def test_what_goes_out_says_where_it_was_read_from_and_shares_it_between_alerts():
+    read = [{"partition": "logpush-0", "from": 0, "to": 99}]
+    window = result_of(0, {("error_rate", f'{{"host":"{host}"}}'): (0.4, 1000) for host in "ab"})
+    decisions = Alerting(Settings((rule(),))).evaluate(window, read)
+    found = [each.provenance for each in decisions.messages]
+    assert [list(each["partitions"]) for each in found] == [read, read]
+    assert found[0]["partitions"] is found[1]["partitions"]
+    assert [each["sql"] for each in found] == [json.loads(line)["sql"] for line in decisions.provenance]
+
+
+def test_a_rules_version_changes_with_the_rule_and_its_metric_alone():
+    first = rule_version(rule(), METRICS[0])
+    assert rule_version(rule(min_count=0), METRICS[0]) == first
+    assert len({first, rule_version(rule(min_count=1), METRICS[0]), rule_version(rule(), METRICS[1])}) == 3
+    changed = rule(overrides=(Override(match={"host": "a"}, above=Thresholds(warning=0.2)),))
+    told = said([hosts(a=0.4, b=0.4)], overrides=changed.overrides)
+    assert {each.evidence["rule_version"] for each in told} == {rule_version(changed, METRICS[0])}
+
+
+def test_the_link_to_the_dashboard_names_rule_key_and_time():
+    policy = PolicyOptions(dashboard="https://e.example.com/watch/")
+    odd = result_of(0, {("error_rate", '{"host":"\u00e9 &?#"}'): (0.4, 1000)})
+    (told,) = Alerting(Settings((rule(),)), policy).evaluate(odd).notifications
+    key = "%7B%22host%22%3A%22%C3%A9%20%26%3F%23%22%7D"
+    link = f"https://e.example.com/watch/alerts?rule=high_error_rate&key={key}&at=2025-12-01T00%3A05%3A00Z"
+    assert told.evidence["dashboard"] == link
+
+
 def test_the_query_of_the_provenance_finds_the_row(tmp_path):
     hosts = ["{}", '{"host":"a"}', json.dumps({"host": "it's \\ \u00e9 \n"}, ensure_ascii=False, separators=(",", ":"))]
     window = result_of(0, {("error_rate", host): (0.1 * (n + 1), 1000) for n, host in enumerate(hosts)})

@@ -18,7 +18,7 @@ from sinks.kafka_topic import KafkaTopic, KafkaTopicOptions, build
 from sinks.notification import DeliveryError, Notification
 from sinks.spool import Spool
 from tests.fakes.clock import ManualClock
-from tests.fakes.notifications import notification, story
+from tests.fakes.notifications import PROVENANCE, notification, story
 from tests.kafka import topics
 from tests.kafka.broker import Login
 from tests.kafka.fixtures import OwnBroker
@@ -51,11 +51,12 @@ def ids(brokers: str, topic: str) -> list[str]:
     return [json.loads(message.value() or b"")["id"] for message in topics.held(brokers, topic)]
 
 
-def test_a_notification_arrives_as_its_canonical_line_under_its_fingerprint(brokers: str, topic: Callable[..., str]) -> None:
+def test_a_notification_arrives_with_its_provenance_under_its_fingerprint(brokers: str, topic: Callable[..., str]) -> None:
     name = topic(1)
-    assert channel(brokers, name).send(notification(), {"kept": "x"}) == {"kept": "x"}
+    said = notification(provenance=PROVENANCE)
+    assert channel(brokers, name).send(said, {"kept": "x"}) == {"kept": "x"}
     (got,) = topics.held(brokers, name)
-    assert (got.value(), got.key()) == (notification().line()[:-1], b"0123456789abcdef")
+    assert (got.value(), got.key()) == (said.document(), b"0123456789abcdef")
     assert dict(got.headers() or []) == {
         "id": b"a" * 32,
         "episode": b"0123456789abcdef:1764547200",
