@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from flows.acknowledge import REASON as ACKNOWLEDGED
 from flows.grouping import LISTED, rank
 from flows.output import rfc3339
 from sinks.notification import Notification
@@ -28,16 +29,19 @@ class Ended(NamedTuple):
 def last_word(said: Sequence[Notification], *, known: bool) -> Notification | None:
     """Give what a channel is told of an episode, of all that would have been said to it; None where it is over and unheard of.
 
-    `known` says that the channel had something of the episode before. What is told keeps the id of the last one.
+    `known` says that the channel had something of the episode before. What is told keeps its own id.
     """
     first, last = said[0], said[-1]
     heard = _heard(first, known=known)
+    if last.reason == ACKNOWLEDGED and not heard:
+        # A pager acknowledges only what it was paged for.
+        last = next(each for each in reversed(said) if each.reason != ACKNOWLEDGED)
     if last.status == "resolved":
         return last if heard else None
     if not heard:
         # A de-escalation opens nothing at a channel: it says that something is open which they do not know.
         return last if last.reason != "de-escalated" else dataclasses.replace(last, reason="first")
-    escalated = last.severity == "critical" and any(each.reason == "escalated" for each in said)
+    escalated = last.severity == "critical" and last.reason != ACKNOWLEDGED and any(each.reason == "escalated" for each in said)
     return dataclasses.replace(last, reason="escalated") if escalated else last
 
 
@@ -84,7 +88,7 @@ def _heard(first: Notification, *, known: bool) -> bool:
     if first.reason in _BEGINS:
         return False
     # These go to those only that have heard.
-    return known or first.status == "resolved" or first.reason == "de-escalated"
+    return known or first.status == "resolved" or first.reason in ("de-escalated", ACKNOWLEDGED)
 
 
 def _minute(ms: int) -> str:

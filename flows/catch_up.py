@@ -125,9 +125,10 @@ class CatchUp:
                 continue
             said = [Notification.from_bytes(payload) for _, payload in items]
             word = last_word(said, known=known)
-            withdraw += [identity for identity, _ in (items if word is None else items[:-1])]
+            told = "" if word is None else f"{word.id}/{channel}"
+            withdraw += [identity for identity, _ in items if identity != told]
             if word is not None:
-                release[items[-1][0]] = word.to_bytes()
+                release[told] = word.to_bytes()
             elif self._ended.get(channel, "digest") == "digest":
                 over.setdefault(channel, []).append(ended(said))
         digests = [(channel, digest(self._environment, channel, found)) for channel, found in over.items()]

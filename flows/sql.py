@@ -20,22 +20,22 @@ _DAY_MS = 86_400_000
 def sql_of(saying: "Saying", database: str) -> str:
     """Give the query."""
     options = saying.rule.options
-    rows = f"{database}.window_metrics FINAL WHERE run = '' AND metric = {_quoted(options.metric)} AND {_key(saying)}"
-    one = f"statistic = {_quoted(options.statistic)}"
+    rows = f"{database}.window_metrics FINAL WHERE run = '' AND metric = {_quoted(options.metric)} AND {_key(saying.key)}"
+    one, end = f"statistic = {_quoted(options.statistic)}", _time(saying.at)
     match options.kind:
         case "change":
             return f"SELECT {_ROW} FROM {rows} AND {one} AND {_looked_at(saying)} ORDER BY window_end"  # noqa: S608
         case "absence":
-            return f"SELECT {_ROW} FROM {rows} AND window_end <= {_time(saying.at)} ORDER BY window_end DESC LIMIT 20"  # noqa: S608
+            return f"SELECT {_ROW} FROM {rows} AND window_end <= {end} ORDER BY window_end DESC LIMIT 20"  # noqa: S608
         case "slo":
             return _slo(saying, rows)
         case "composite":
             names = ", ".join(map(_quoted, options.members))
             return (
                 f"SELECT rule, key, level, state_after, severity, value, count FROM {database}.evaluations FINAL"  # noqa: S608
-                f" WHERE run = '' AND rule IN ({names}) AND ({_key(saying)} OR empty(key)) AND window_end = {_time(saying.at)}"
+                f" WHERE run = '' AND rule IN ({names}) AND ({_key(saying.key)} OR empty(key)) AND window_end = {end}"
             )
-    span = f"window_start = {_time(saying.window_start)} AND window_end = {_time(saying.at)}"
+    span = f"window_start = {_time(saying.window_start)} AND window_end = {end}"
     return f"SELECT {_ROW} FROM {rows} AND {one} AND {span}"  # noqa: S608
 
 
@@ -60,11 +60,13 @@ def _slo(saying: "Saying", rows: str) -> str:
     )
 
 
-def _key(saying: "Saying") -> str:
-    key = ", ".join(f"{_quoted(name)}, {_quoted(value)}" for name, value in orjson.loads(saying.key).items())
-    return f"key = map({key})" if key else "empty(key)"
+@lru_cache(16_384)
+def _key(key: str) -> str:
+    pairs = ", ".join(f"{_quoted(name)}, {_quoted(value)}" for name, value in orjson.loads(key).items())
+    return f"key = map({pairs})" if pairs else "empty(key)"
 
 
+@lru_cache(4096)
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -19,6 +19,7 @@ from flows.engine import Writer
 from flows.health import Expected, Health, Sample, Signs
 from flows.output import Closed
 from flows.run_folder import RunFolder
+from flows.writer import SpoolWriter
 from sinks.spool import SpoolFull
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class WatchedWriter(Writer):
         self._writer.close()
 
 
-def watched(config: Config, folder: RunFolder, source: "KafkaSource", writer: Writer) -> tuple[Writer, Watcher | None]:
+def watched(config: Config, folder: RunFolder, source: "KafkaSource", writer: SpoolWriter) -> tuple[Writer, Watcher | None]:
     """Watch a live run whose output goes to `writer`; where that is switched off, end what an earlier run left open."""
     from connectors.kafka_ends import KafkaEnds  # noqa: PLC0415 (bounded runs over archives need no client)
 
@@ -131,7 +132,7 @@ def watched(config: Config, folder: RunFolder, source: "KafkaSource", writer: Wr
     assert source.vitals is not None  # noqa: S101
     lift(source.vitals, source.plan)
     brokers = ", ".join(config.kafka.brokers)
-    blindness = Blindness(config, folder.blindness, folder.controls, writer.write_batch, brokers)
+    blindness = Blindness(config, folder.blindness, folder.controls, writer.write_now, brokers)
     if not config.health.enabled:
         blindness.take((), time.time_ns() // 1_000_000)
         return writer, None

@@ -5,7 +5,7 @@ nothing is unflushed when `snapshot` returns. What a resume emits again carries 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -88,7 +88,11 @@ class SpoolWriter(Writer):
         if self._beat is not None and any(isinstance(item, Closed) for item in items):
             self._beat()
 
-    def _items(self, items: list[Output], held: Mapping[str, frozenset[str]]) -> Iterable[SpoolItem]:
+    def write_now(self, items: Sequence[Output]) -> None:
+        """Commit what no window says, of which nothing waits for a catch-up; raises SpoolFull."""
+        self._spool.put(self._items(items, {}))
+
+    def _items(self, items: Sequence[Output], held: Mapping[str, frozenset[str]]) -> Iterable[SpoolItem]:
         for item in items:
             if isinstance(item, Notification):
                 payload = item.to_bytes()

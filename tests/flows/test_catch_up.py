@@ -177,6 +177,20 @@ def test_what_came_down_to_a_warning_and_is_open_is_said_to_those_who_heard_noth
     assert [each.severity for each in run.radios["pager"].heard] == ["warning"]
 
 
+def test_what_a_person_silenced_meanwhile_and_nobody_was_paged_for_pages(run):
+    run.window(300, said(0, "a"))
+    run.window(240, said(1, "a", "acknowledged", channels=("pager",)))
+    run.window(3)
+    assert run.heard("pager") == run.heard("chat") == [("first", "a")]
+
+
+def test_what_no_window_says_does_not_wait(run):
+    run.window(300, said(0, "a"))
+    run.writer.write_now([said(0, "blind")])
+    run.deliver()
+    assert run.heard("pager") == [("first", "blind")]
+
+
 def test_an_episode_that_ends_as_the_run_catches_up_is_in_the_digest(run):
     run.window(300, said(0, "a"))
     run.window(3, said(1, "a", "resolved"))
