@@ -15,7 +15,7 @@ from flows.matcher import parse_match
 from flows.metric import MetricOptions
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
-from flows.rule import RuleOptions, Thresholds
+from flows.rule import LEVELS, RuleOptions, Thresholds
 from flows.silence import Silence
 from flows.transition import fingerprint_of
 from flows.window import MetricRows, WindowResult
@@ -80,17 +80,25 @@ def test_an_event_is_said_at_once_with_the_identity_that_its_window_gives_it():
     assert judge.evaluate(window(1, {A: 0})).messages == []
 
 
-def test_an_event_is_over_when_no_more_come_also_where_nothing_comes_at_all():
+def test_an_event_is_over_when_records_come_and_none_is_of_its_kind():
     judge = alerting()
-    said = [judge.evaluate(window(n, counts)).messages for n, counts in enumerate([{A: 1}, {}, {}, {}])]
+    said = [judge.evaluate(window(n, counts)).messages for n, counts in enumerate([{A: 1}, {B: 0}, {A: 0}, {}])]
     assert [[each.reason for each in messages] for messages in said] == [["first"], [], ["resolved"], []]
+
+
+def test_an_event_is_held_while_the_whole_dataset_is_silent_until_its_key_is_forgotten():
+    judge = alerting(forget_after_ms=4 * STEP)
+    decided = [judge.evaluate(window(n, counts)) for n, counts in enumerate([{A: 1}, {}, {}, {}, {}, {}])]
+    levels = [[LEVELS[code] for each in one.evaluations for code in each.level] for one in decided]
+    assert levels == [["critical"], *[["no_data"]] * 4, []]
+    assert [[each.reason for each in one.messages] for one in decided] == [["first"], [], [], [], [], ["forgotten"]]
 
 
 @pytest.mark.parametrize(
     ("before", "changes", "match", "number"),
     [
         ([{A: 1}], {}, {}, 1),  # it fires already
-        ([{A: 1}, {}, {}], {}, {}, 4),  # within the cooldown the episode goes on without a word
+        ([{A: 1}, {A: 0}, {A: 0}], {}, {}, 4),  # within the cooldown the episode goes on without a word
         ([], {}, {"service": "a"}, 0),  # silenced
         ([], {"above": Thresholds(critical=1)}, {}, 0),  # one record is not enough
         ([], {"above": Thresholds(warning=0, critical=5)}, {}, 0),  # the window may say worse of it
