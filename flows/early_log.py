@@ -56,10 +56,11 @@ NO_WORDS = NoWords()
 class EarlyLog:
     """A file of the state folder, one JSON object a line; a last line that a crash tore never left and is cut off."""
 
-    def __init__(self, path: Path, closed: Mapping[str, int]) -> None:
-        """Take the file, and up to which window end (ms) each dataset was judged."""
+    def __init__(self, path: Path, closed: Mapping[str, int], kept: int = _KEPT) -> None:
+        """Take the file, up to which window end (ms) each dataset was judged, and how many lines are kept."""
         self._path = path
         self._closed = closed
+        self._kept = kept
         self._lines: int | None = None  # not known before the first `add`
 
     def since(self, through: Mapping[str, int] | None) -> Sequence[Word]:
@@ -69,7 +70,7 @@ class EarlyLog:
 
     def add(self, words: Sequence[Word]) -> None:
         """Append some."""
-        if self._lines is None or self._lines > 2 * _KEPT:
+        if self._lines is None or self._lines > 2 * self._kept:
             self._shorten()
         with self._path.open("ab") as file:
             file.write(b"".join(_ENCODER.encode(word) + b"\n" for word in words))
@@ -83,7 +84,7 @@ class EarlyLog:
 
     def _shorten(self) -> None:
         """Write the last lines anew, in one piece."""
-        lines = self._whole()[-_KEPT:]
+        lines = self._whole()[-self._kept :]
         draft = self._path.with_suffix(".draft")
         with draft.open("wb") as file:
             file.write(b"".join(line + b"\n" for line in lines))
