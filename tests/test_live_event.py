@@ -47,7 +47,6 @@ url = "{pagerduty}"
 
 [channel.slack]
 webhook_url = "{slack}"
-allow_private = true
 """
 WINDOW = 300_000
 pytestmark = pytest.mark.slow

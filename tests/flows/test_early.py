@@ -12,7 +12,7 @@ from flows.controls import Controls, SilenceEvent, append
 from flows.early_log import EarlyLog, Word
 from flows.policy import PolicyOptions
 from tests.flows.history import START, Settings
-from tests.flows.test_event import A, B, METRIC, ROUTES, STEP, alerting, event, open_episodes, rule, window
+from tests.flows.test_event import METRIC, ROUTES, STEP, A, B, alerting, event, open_episodes, rule, window
 
 
 class Live:
