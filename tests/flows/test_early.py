@@ -3,6 +3,7 @@
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from flows.alert import Alerting
 from flows.controls import Controls, SilenceEvent, append
 from flows.early_log import EarlyLog, Word
 from flows.policy import PolicyOptions
+from sinks.notification import Notification
 from tests.flows.history import START, Settings
 from tests.flows.test_event import METRIC, ROUTES, STEP, A, B, alerting, event, open_episodes, rule, window
 
@@ -20,11 +22,11 @@ class Live:
 
     def __init__(self, folder):
         self._folder = folder
-        self._closed = {}
-        self._kept = None, frozenset()
-        self.left = {}  # id/channel -> (channel, notification), as a spool takes it
-        self.early = {}  # id -> episode
-        self.lines = {}
+        self._closed: dict[str, int] = {}
+        self._kept: Any = (None, frozenset())
+        self.left: dict[str, tuple[str, Notification]] = {}  # id/channel -> (channel, notification), as a spool takes it
+        self.early: dict[str, str] = {}  # id -> episode
+        self.lines: dict[int, list[bytes]] = {}
         self.crash()
 
     def crash(self):
@@ -63,7 +65,7 @@ class Live:
 
     def heard(self):
         """Give what each channel heard of each episode: reasons, in order."""
-        out = {}
+        out: dict[tuple[str, str], list[str]] = {}
         for channel, each in self.left.values():
             out.setdefault((channel, each.episode), []).append(each.reason)
         return out

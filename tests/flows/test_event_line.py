@@ -43,7 +43,7 @@ class EventRig(Rig):
         super().__init__(partitions, options(), metrics=[FAILED], scope=Scope(extras=True, early=early))
         names = frozenset(["failed"] if early else [])
         self.fold = Fold(DATASETS["http_requests"], self.metrics, shards=3, pane_ms=LENGTH, events=names)
-        self.judge = RuleJudge(CONFIG)
+        self.judge = RuleJudge(CONFIG)  # type: ignore[assignment]  # another Judge
         self.barrier = Barrier({"http_requests": self.layout}, 3, self.judge, self.scope)
         self.events: list[Event] = []
 
@@ -134,7 +134,8 @@ def test_files_are_the_same_with_and_without_early_messages_in_any_interleaving(
 
 
 def _cut(lines, sizes):
-    out, place = [], 0
+    out: list[list[bytes]] = []
+    place = 0
     while place < len(lines):
         size = sizes[len(out) % len(sizes)]
         out.append(lines[place : place + size])
