@@ -15,7 +15,7 @@ from flows.blame import Blame
 from flows.bonds import bonds_of
 from flows.book import Book, Decisions
 from flows.early import Early
-from flows.early_log import NO_WORDS, EarlyWords
+from flows.early_word import NO_WORDS, EarlyWords
 from flows.event import Event
 from flows.grouping import Grouping
 from flows.judged import Window

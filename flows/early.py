@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from flows.book import Book, Decisions
-from flows.early_log import EarlyWords, Word
+from flows.early_word import EarlyWords, Word
 from flows.event import Event
 from flows.labels import Subject
 from flows.output import rfc3339

@@ -8,49 +8,12 @@ that it is over all the same.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
-from sinks.notification import Notification
+from flows.early_word import Word
 
 _KEPT = 10_000  # lines; those before them are of windows that closed long ago
-
-
-class Word(msgspec.Struct, frozen=True, kw_only=True):
-    """One early message, of the window of `dataset` that ends at `end` (ms) and the alert's `key` (canonical JSON)."""
-
-    dataset: str
-    end: int
-    key: str
-    said: Notification
-
-
-class EarlyWords(Protocol):
-    """Where early messages are kept."""
-
-    def since(self, through: Mapping[str, int] | None) -> Sequence[Word]:
-        """Give those of windows that end after `through` (ms, by dataset), in the order they were said.
-
-        None: without a snapshot; then of windows that no run has judged.
-        """
-
-    def add(self, words: Sequence[Word]) -> None:
-        """Keep some; durable when it returns."""
-
-
-class NoWords:
-    """Keeps none: for runs that say nothing early."""
-
-    def since(self, through: Mapping[str, int] | None) -> Sequence[Word]:  # noqa: ARG002 (EarlyWords)
-        """Give none."""
-        return ()
-
-    def add(self, words: Sequence[Word]) -> None:
-        """Forget them."""
-
-
-NO_WORDS = NoWords()
 
 
 class EarlyLog:

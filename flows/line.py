@@ -13,7 +13,7 @@ from flows.barrier import Barrier, Output, Scope
 from flows.config import Config
 from flows.contribution import beyond_of
 from flows.early import early_severity
-from flows.early_log import NO_WORDS, EarlyWords
+from flows.early_word import NO_WORDS, EarlyWords
 from flows.event import Event
 from flows.metric import Fold, Metric, compile_metrics
 from flows.output import About, Block, canonical

@@ -16,7 +16,8 @@ from flows.catch_up import CatchUp
 from flows.config import Config
 from flows.controls import Controls
 from flows.deployed import say_what_changed
-from flows.early_log import NO_WORDS, EarlyLog
+from flows.early_log import EarlyLog
+from flows.early_word import NO_WORDS
 from flows.engine import Run, Writer, execute
 from flows.firing import FiringFile, closed_of
 from flows.inputs import archive_datasets, open_source

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from flows.alert import Alerting
 from flows.controls import Controls, SilenceEvent, append
-from flows.early_log import EarlyLog, Word
+from flows.early_log import EarlyLog
+from flows.early_word import Word
 from flows.policy import PolicyOptions
 from sinks.notification import Notification
 from tests.flows.history import START, Settings

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.barrier import Barrier, Scope
+from flows.checks import describe
+from flows.config import loads
 from flows.event import Event
 from flows.kinds import expanded
 from flows.line import RuleJudge
@@ -141,3 +144,30 @@ def _cut(lines, sizes):
         out.append(lines[place : place + size])
         place += size
     return out
+
+
+EVENTS = """
+[[metric]]
+name = "crashes"
+kind = "count"
+dataset = "errors"
+
+[[rule]]
+name = "crash"
+kind = "event"
+metric = "crashes"
+
+[[rule]]
+name = "crashes"
+kind = "event"
+metric = "crashes"
+above = { warning = 0, critical = 5 }
+"""
+
+
+def test_check_says_which_events_are_said_at_once():
+    shown = describe(loads(EVENTS, Path("monitor.toml")))["rules"].split("; ")
+    assert shown == [
+        "crash (crashes, critical above 0, at once)",
+        "crashes (crashes, warning above 0, critical above 5, when their window closes)",
+    ]
