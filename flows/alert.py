@@ -15,15 +15,16 @@ from flows.blame import Blame
 from flows.bonds import bonds_of
 from flows.book import Book, Decisions
 from flows.early import Early
+from flows.early_word import NO_WORDS, EarlyWords
 from flows.event import Event
 from flows.grouping import Grouping
 from flows.judged import Window
 from flows.kinds import signal_of
-from flows.labels import Labels
+from flows.labels import Labels, Subject
 from flows.metric import MetricOptions
 from flows.notify import Notifier
 from flows.output import canonical
-from flows.policy import NO_POLICY, NO_SILENCES, PolicyOptions, Suppression
+from flows.policy import NO_POLICY, NO_SILENCES, PolicyOptions, Standing, Suppression
 from flows.removed import Removed
 from flows.route import RouteOptions, Routes
 from flows.rule import RuleOptions, compile_rule
@@ -78,8 +79,14 @@ class AlertConfig(Protocol):
 class Alerting:
     """The state of all rules of all datasets; one call a closed window, in the order of their ends."""
 
-    def __init__(self, config: AlertConfig, policy: PolicyOptions = NO_POLICY, silences: Silences = NO_SILENCES) -> None:
-        """Start without any known key."""
+    def __init__(
+        self,
+        config: AlertConfig,
+        policy: PolicyOptions = NO_POLICY,
+        silences: Silences = NO_SILENCES,
+        words: EarlyWords = NO_WORDS,
+    ) -> None:
+        """Start without any known key; `words` keeps what is said before windows close."""
         metrics = {metric.name: metric for metric in config.metrics}
         labels = Labels(config.environment, config.labels)
         notifier = Notifier(config.environment, labels, Routes(config.routes, labels), shown_of(config, policy))
@@ -92,8 +99,10 @@ class Alerting:
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._environment, self._pagers = config.environment, policy.pagers
-        self._removed = Removed(config.labels, frozenset(metric.dataset for metric in config.metrics))
-        self._early = Early(self._books, self._suppression.holds_back)
+        datasets = frozenset(metric.dataset for metric in config.metrics)
+        self._removed = Removed(config.labels, datasets)
+        self._early = Early(self._books, self._quiet, words, datasets)
+        self._standing: dict[str, Standing] = {}  # by dataset, since its last window
         self._snapshot: bytes | None = None
 
     def early(self, event: Event) -> list[Notification]:
@@ -118,6 +127,7 @@ class Alerting:
         if not due and window.is_silent:
             return out  # without a rule there may still be alerts of rules that are gone
         self._snapshot = None
+        self._standing.clear()
         others = [book for book in self._books if book.rule.metric.dataset in beside]
         window.judged |= {book.rule.options.name: book.still() for book in others}
         for book in sorted(due, key=lambda book: book.rule.options.kind == "composite"):  # after the rules it is made of
@@ -138,12 +148,20 @@ class Alerting:
             out.transitions = sorted([*transitions, *out.transitions], key=lambda each: (each.rule, each.key))
             out.told = sorted([*told, *out.told], key=lambda each: (each.notification.rule, canonical(each.notification.key)))
         ahead = self._early.episodes()  # was said alone, so it stays alone
-        out.told = self._grouping.grouped(out.told, ahead)
+        out.told = self._grouping.grouped(out.told)
         out.messages = self._grouping.messages(out.told, ahead)
-        out.messages += self._early.settle(result.dataset, result.end, out.messages)
+        out.messages += self._early.settle(result.dataset, result.end, out)
         known = acknowledgements(silenced, self._pagers, self._environment, result.end)
         out.messages += self._grouping.acknowledged(known)
         return out
+
+    def _quiet(self, dataset: str, end: int, subject: Subject) -> bool:
+        """Tell whether an alert would be kept quiet at a window's end, as far as is known before it closes."""
+        if dataset not in self._standing:
+            beside = next((bond for bond in self.bonds if dataset in bond), (dataset,))
+            books = [(book.rule.options.name, book.still()) for book in self._books if book.rule.metric.dataset in beside]
+            self._standing[dataset] = self._suppression.standing([(name, each.keys, each.after) for name, each in books])
+        return self._suppression.holds_back(dataset, end, subject, self._standing[dataset])
 
     def hears_silence(self, dataset: str) -> bool:
         """Tell whether windows of a dataset without any record are to be judged too."""
@@ -168,7 +186,7 @@ class Alerting:
         found = unpack(zstandard.decompress(state))
         books = {book.rule.options.name: book for book in self._books}
         self._removed.open = list(found.get("removed", []))
-        self._early.load(found.get("early", []))
+        self._early.load(found.get("early", {"through": {}, "words": []}))
         self._blame.load(found.get("usual", {}))
         for name, known in found["rules"].items():
             if name in books and known["identity"] == books[name].identity:
@@ -177,4 +195,5 @@ class Alerting:
                 self._removed.take(name, known, found["keys"][known["keys"]])
         told = frozenset(fingerprint for book in self._books for fingerprint in book.told())
         self._grouping.load(found.get("groups", []), told | self._removed.fingerprints())
+        self._standing.clear()
         self._snapshot = None

@@ -239,6 +239,12 @@ class Book:
         cools = columns.resolved_at[place] != NEVER and end - columns.resolved_at[place] <= self.rule.options.cooldown_ms
         return bool(columns.state[place] == INACTIVE and not cools and not columns.flapping[place])
 
+    def began(self, key: str) -> int | None:
+        """Give the window end (ms) at which the episode of a key that fires or recovers began; None where none does."""
+        place = bisect_left(self._keys, key)
+        known = place < len(self._keys) and self._keys[place] == key
+        return int(self._columns.start[place]) if known and self._columns.state[place] >= FIRING else None
+
     def first(self, event: Event, severity: int) -> Notification:
         """Give what the window of an event will say of its key, as far as one record shows it."""
         fingerprint = fingerprint_of(self._environment, event.key, self.rule.options.name)
@@ -260,8 +266,9 @@ class Book:
             breaches=1,
             exemplars=(event.record,),
             limit=self.rule.threshold(severity),
+            facts={"early": event.facts()},
         )
-        return self._notifier.build(saying, frozenset()).notification
+        return replace(self._notifier.build(saying, frozenset()).notification, at=event.record.event_time)
 
     def _changes(self, judged: Judged, window: Window) -> list[_Change]:
         """Make objects of what moved or is said, and of nothing else."""

@@ -10,6 +10,7 @@ from connectors.native import available
 from connectors.source import SourceError
 from flows.blindness import channels_of
 from flows.config import Config
+from flows.early import early_severity
 from flows.kind_options import Baseline
 from flows.kinds import SLO
 from flows.line import build_line
@@ -98,7 +99,8 @@ def _judged(rule: RuleOptions, slos: Mapping[str, SloOptions]) -> str:  # noqa: 
             slo = slos[rule.name]
             return f"{slo.metric}, {slo.objective * 100:g} % over {slo.period_ms // DAY_MS} d"
         case "event":
-            return f"each {rule.metric}, at once"
+            when = "at once" if early_severity(rule) else "when their window closes"
+            return f"{rule.metric}, {_limits(rule, 'above')}, {when}"
         case "budget":
             return f"{what}, {len(rule.budgets)} budgets by {rule.by}"
         case "capacity":

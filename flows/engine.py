@@ -111,7 +111,7 @@ def dataflow(run: Run) -> Dataflow:
     """Build the dataflow. Step ids key the recovery state, so they are never renamed."""
     line = run.line
     layouts = line.layouts(run.source.partitions())
-    folds = line.folds()
+    folds = line.folds(early=run.scope.early)
 
     def dead(batches: list[Batch]) -> list[Keyed]:
         with run.kept():

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from flows.judged import Window
 from flows.known_keys import KnownKeys, spread_out
-from flows.rule import Rule
-from flows.signal import Reading
+from flows.rule import NO_DATA, Rule
+from flows.signal import BY_LIMITS, Reading
 
 
 class EventCounts:
     """The signal of a rule of kind `event`: matching records a key, 0 where there are none.
 
-    Silence is heard: an event is over when no more of its kind come, also where nothing else comes either.
+    A window in which the whole dataset is silent says nothing (no_data): an application that died of what it logged must not
+    end the alert by its silence. It is judged all the same, so that keys are forgotten in time.
     """
 
     hears_silence = True
@@ -34,14 +35,16 @@ class EventCounts:
     def read(self, window: Window) -> Reading:
         """Give the counts of the keys that had such a record, now or not long ago."""
         rows, end = window.metric(self._rule.options.metric, self._rule.keys), window.result.end
-        values = rows.statistics["count"].tolist() if rows is not None else []
-        found = {key: int(value) for key, value in zip(rows.keys if rows is not None else [], values, strict=True) if value}
+        seen = zip(rows.keys, rows.statistics["count"].tolist(), strict=True) if rows is not None else ()
+        found = {key: int(count) for key, count in seen if count}
         before = self._known.learn(sorted({*found, *self._known.keys}))
         if before is not None:
             self._seen = spread_out(self._seen, before, end)
         counts = np.array([found.get(key, 0) for key in self._known.keys], np.int64)
         self._seen = np.where(counts > 0, end, self._seen)
-        reading = Reading(list(self._known.keys), counts.astype(np.float64), counts, present=counts > 0)
+        values = np.full(len(counts), np.nan) if window.is_silent else counts.astype(np.float64)
+        level = np.full(len(counts), NO_DATA if window.is_silent else BY_LIMITS, np.int8)
+        reading = Reading(list(self._known.keys), values, counts, present=counts > 0, level=level)
         kept = end - self._seen <= self._rule.options.forget_after_ms
         if not kept.all():
             self._known.keep(kept)

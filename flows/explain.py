@@ -18,6 +18,7 @@ from flows.labels import Labels
 from flows.matcher import Matchers
 from flows.rule import CRITICAL, LEVELS, WARNING, Rule, compile_rule
 from flows.suppressor import Surroundings, suppressors
+from sinks.notification import Notification
 
 JUDGED = ("ok", "warning", "critical")
 LOOKED_BACK_MS = 86_400_000
@@ -40,7 +41,8 @@ class Case:
     """One decision with what led to it and what came of it; rows are sorted by time, `record` is the last of `earlier`.
 
     `rule` has the limits of the key, by `override` where one applies; it is None where the configuration has no such rule.
-    `quiet` says what kept the alert quiet, `deliveries` what became of a notification, by its id.
+    `quiet` says what kept the alert quiet, `deliveries` what became of a notification, by its id, `ahead` is
+    what was said of the alert before the window closed.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Case:
     quiet: Sequence[str]
     version: str
     deliveries: Mapping[str, Sequence[str]]
+    ahead: Notification | None = None
 
     @property
     def move(self) -> Row | None:
@@ -151,6 +154,7 @@ def case_of(log: DecisionLog, config: Config, place: Place, surroundings: Surrou
         quiet=suppressors(record, _severity(record, said, place.end), others, (config, rules, labels), surroundings),
         version=config.version,
         deliveries=surroundings.deliveries,
+        ahead=surroundings.ahead.get((place.rule, place.key, place.end)),
     )
 
 

@@ -149,8 +149,9 @@ def _no_key(log: DecisionLog, rule: str, key: str, rows: list[Row]) -> str:
 
 
 def _surroundings(folder: Path, config: Config) -> Surroundings:
-    """Read silences and deliveries from a state folder; what is not there is left out."""
+    """Read silences, deliveries and early words from a state folder; what is not there is left out."""
     from flows.controls import Controls
+    from flows.early_log import EarlyLog
     from flows.run_folder import RunFolder
     from sinks.spool import Spool
 
@@ -172,7 +173,8 @@ def _surroundings(folder: Path, config: Config) -> Surroundings:
                     deliveries.setdefault(name, []).append(f"{row.destination} {words}{attempts}{error}")
         finally:
             spool.close()
-    return Surroundings(silences, deliveries)
+    ahead = {(word.said.rule, word.key, word.end): word.said for word in EarlyLog(paths.early, {}).since({})}
+    return Surroundings(silences, deliveries, ahead)
 
 
 def _log(config: Config, folder: Path | None) -> DecisionLog:

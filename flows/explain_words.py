@@ -23,12 +23,13 @@ def verdict(case: Case) -> str:
     """Say in one sentence whether somebody was told, and if not, why not."""
     if case.said_now:
         return " ".join(f"Said at {moment_words(case.end)}: {_said(row)}." for row in case.said_now)
-    return f"Nothing was said: {why_silent(case)}."
+    return f"Nothing was said{' when the window closed' if case.ahead else ''}: {why_silent(case)}."
 
 
 def sentences(case: Case) -> list[Sentence]:
     """Explain a decision."""
     parts = (
+        ("at once", [_ahead(case)]),
         ("value", [value_words(case), level_words(case)]),
         ("limits", [limits_words(case), version_words(case)]),
         ("state", [_state(case), _waits(case)]),
@@ -103,6 +104,15 @@ def _waits(case: Case) -> str:
     needed = [f"{hold.critical} critical"] if limits.critical is not None else []
     needed += [f"{hold.warning} at warning or worse"] if limits.warning is not None else []
     return f"It fires after {' or '.join(needed)} in a row (for)."
+
+
+def _ahead(case: Case) -> str:
+    """Say who heard of an event before its window closed, and what became of that."""
+    if case.ahead is None:
+        return ""
+    said = f"Said before the window closed, by one record at {rfc3339(case.ahead.at)}, to {', '.join(case.ahead.channels)}"
+    confirmed = any(row["id"] == case.ahead.id for row in case.said_now)
+    return f"{said}; {'the window says the same' if confirmed else 'they were told at its end that this message is over'}."
 
 
 def _flapping(case: Case) -> str:

@@ -56,14 +56,11 @@ class Grouping:
         self._bundles: dict[str, _Bundle] = {}
         self._of: dict[tuple[str, str], str] = {}  # (channel, fingerprint) -> bundle
 
-    def grouped(self, told: list[Told], ahead: Collection[str] = ()) -> list[Told]:
-        """Stamp the notifications of one barrier that a route groups with others with the group's id.
-
-        Episodes in `ahead` were said before, alone.
-        """
+    def grouped(self, told: list[Told]) -> list[Told]:
+        """Stamp the notifications of one barrier that a route groups with others with the group's id."""
         if not any(route.group_by for route in self._routes):
             return told
-        places = [None if each.notification.episode in ahead else self._place(each) for each in told]
+        places = [self._place(each) for each in told]
         sizes: dict[tuple[int, tuple[str, ...]], int] = {}
         for place in places:
             if place is not None:
@@ -75,7 +72,10 @@ class Grouping:
         ]
 
     def messages(self, told: Sequence[Told], ahead: Collection[str] = ()) -> list[Notification]:
-        """Give what goes out: each notification to the channels that hear of its alert alone, and the bundles'."""
+        """Give what goes out: each notification to the channels that hear of its alert alone, and the bundles'.
+
+        Episodes in `ahead` were said before, alone, and stay alone.
+        """
         alone: list[list[str]] = []
         opened: dict[str, list[int]] = {}
         news: dict[str, list[Notification]] = {}

@@ -8,6 +8,7 @@ no alert by itself, can keep each other quiet.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flows.labels import SEVERITY_NAMES, Subject
 from flows.matcher import Match, Matchers, match_problems, parse_match
@@ -18,6 +19,20 @@ Alert = tuple[Subject, bool]  # and whether it is firing or recovering
 LabelsOf = Callable[[Subject], dict[str, str]]
 _Values = tuple[str, ...]
 Sides = tuple[_Values | None, _Values | None]  # the values of `equal` where an alert matches as source, and as target
+
+
+class Sources(NamedTuple):
+    """Values of alerts that inhibit: all others, or (they may be inhibited themselves) those that inhibit nobody."""
+
+    all: set[_Values]
+    doubles: set[_Values]
+
+    def quiet(self, sides: Sides) -> bool:
+        """Tell whether an alert of these sides is inhibited."""
+        source, target = sides
+        return target is not None and (target in self.all or (source is None and target in self.doubles))
+
+
 _UNKNOWN: _Values = ("unknown",)  # told from others by identity
 
 
@@ -87,9 +102,14 @@ class Inhibit:
 
     def inhibited(self, alerts: Sequence[Alert], sides: Sequence[Sides]) -> list[bool]:
         """Tell of each alert of a barrier whether another one inhibits it, from the `sides` of all."""
-        sources: set[_Values] = set()  # what inhibits everybody
-        doubles: set[_Values] = set()  # what may be inhibited itself, and inhibits those that inhibit nobody
-        for (_, fires), (source, target) in zip(alerts, sides, strict=True):
-            if fires and source is not None:
-                (sources if target is None else doubles).add(source)
-        return [t is not None and (t in sources or (s is None and t in doubles)) for s, t in sides]
+        sources = sources_of(alerts, sides)
+        return [sources.quiet(each) for each in sides]
+
+
+def sources_of(alerts: Sequence[Alert], sides: Sequence[Sides]) -> Sources:
+    """Give by what the alerts of a barrier that fire inhibit others."""
+    out = Sources(set(), set())
+    for (_, fires), (source, target) in zip(alerts, sides, strict=True):
+        if fires and source is not None:
+            (out.all if target is None else out.doubles).add(source)
+    return out

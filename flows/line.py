@@ -12,6 +12,8 @@ from flows.alert import Alerting
 from flows.barrier import Barrier, Output, Scope
 from flows.config import Config
 from flows.contribution import beyond_of
+from flows.early import early_severity
+from flows.early_word import NO_WORDS, EarlyWords
 from flows.event import Event
 from flows.metric import Fold, Metric, compile_metrics
 from flows.output import About, Block, canonical
@@ -31,15 +33,16 @@ class Line:
     shards: int
     silences: Silences = NO_SILENCES
     patience: Patience = ENDLESS
+    words: EarlyWords = NO_WORDS
 
     def fields(self) -> dict[str, frozenset[str]]:
         """Give the columns in use by dataset: only they are decoded."""
         return {name: fold.fields for name, fold in self.folds().items()}
 
-    def folds(self) -> dict[str, Fold]:
-        """Give the stateless step of each dataset."""
+    def folds(self, *, early: bool = False) -> dict[str, Fold]:
+        """Give the stateless step of each dataset; `early` says that events go ahead of their windows."""
         pane_ms = self.config.window.pane_ms
-        events = frozenset(rule.metric for rule in self.config.rules if rule.kind == "event")
+        events = frozenset(rule.metric for rule in self.config.rules if early and early_severity(rule))
         return {
             name: Fold(dataset, self.metrics[name], shards=self.shards, pane_ms=pane_ms, events=events)
             for name, dataset in self.datasets.items()
@@ -58,11 +61,16 @@ class Line:
 
     def barrier(self, layouts: Mapping[str, Layout], scope: Scope) -> Barrier:
         """Make the barrier step with the rules behind it."""
-        return Barrier(layouts, self.shards, RuleJudge(self.config, self.silences, firing=scope.firing), scope, self.patience)
+        judge = RuleJudge(self.config, self.silences, self.words, firing=scope.firing)
+        return Barrier(layouts, self.shards, judge, scope, self.patience)
 
 
 def build_line(
-    config: Config, names: Sequence[str] | None = None, silences: Silences = NO_SILENCES, patience: Patience = ENDLESS
+    config: Config,
+    names: Sequence[str] | None = None,
+    silences: Silences = NO_SILENCES,
+    patience: Patience = ENDLESS,
+    words: EarlyWords = NO_WORDS,
 ) -> Line:
     """Build the line of a configuration over the named datasets (default: those that its topics use)."""
     options = {dataset.name: dataset for dataset in config.datasets}
@@ -72,15 +80,17 @@ def build_line(
     chosen = [metric for metric in config.metrics if metric.dataset in datasets]
     compiled = compile_metrics(chosen, datasets, with_exemplars=judged, beyond=beyond_of(config.rules))
     metrics = {name: tuple(found) for name, found in compiled.items()}
-    return Line(config, datasets, metrics, config.engine.shards, silences, patience)
+    return Line(config, datasets, metrics, config.engine.shards, silences, patience, words)
 
 
 class RuleJudge:
     """Has the rules judge a window and turns decisions into output."""
 
-    def __init__(self, config: Config, silences: Silences = NO_SILENCES, *, firing: bool = False) -> None:
+    def __init__(
+        self, config: Config, silences: Silences = NO_SILENCES, words: EarlyWords = NO_WORDS, *, firing: bool = False
+    ) -> None:
         """Take the rules, routes and labels of a configuration; with `firing`, each window tells what it left open."""
-        self._alerting = Alerting(config, config.policy, silences)
+        self._alerting = Alerting(config, config.policy, silences, words)
         self._dataset_of = {metric.name: metric.dataset for metric in config.metrics}
         self._firing = firing
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from connectors.batch import Batch
 from connectors.dataset import Dataset
 from flows.cell import Cell, Found, Split, bad_of
-from flows.event import Event, first_records
+from flows.event import Event, first_of_each_key, in_time, record_at
 from flows.exemplar import Candidates, first_of_each
 from flows.expression import Expression
 from flows.output import canonical
@@ -36,6 +36,7 @@ KINDS = {
 }
 TOTAL = "{}"
 _CACHED_KEYS = 200_000
+_Masks = tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]  # which records take part, and which are chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,33 +172,34 @@ class Fold:
                     bad += self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
                 if bad and batch.details is not None:
                     self._pick(batch, pane, bad)
-            for shard, found in self._first_events(batch, masks).items():
-                partials[shard] = replace(partials[shard], events=tuple(found))
+            if self._events:
+                self._add_events(batch, masks, partials)
         return list(enumerate(partials))
 
-    def _first_events(self, batch: Batch, masks: "list[Any]") -> dict[int, list[Event]]:
-        """Give, by shard, the first record of each key and pane of the metrics whose records go ahead."""
-        out: dict[int, list[Event]] = {}
+    def _add_events(self, batch: Batch, masks: list[_Masks], partials: list[Partial]) -> None:
+        """Send along the first record of each key and pane of the metrics whose records go ahead."""
+        found: dict[int, list[Event]] = {}
         for number in self._events:
-            metric, mask = self.metrics[number].options, masks[number][0]
-            records = first_records(batch, np.ones(len(batch), np.bool_) if mask is None else mask, self._pane_ms)
-            seen: set[tuple[str, int]] = set()
+            metric, places = self.metrics[number].options, in_time(batch, masks[number][0])
+            if not len(places):
+                continue
+            ends = (batch.times[places] // self._pane_ms + 1) * self._pane_ms
             for grouping in dict.fromkeys(((), metric.group_by)):
-                codes, texts = self._codes(batch, np.array(list(records), np.int64), grouping)
+                codes, texts = self._codes(batch, places, grouping)
                 keys, shards = self._keys_of(grouping, texts)
-                for code, (end, record) in zip(codes.tolist(), records.values(), strict=True):
-                    if code >= 0 and (keys[code], end) not in seen:
-                        seen.add((keys[code], end))
-                        out.setdefault(int(shards[code]), []).append(Event(metric.name, keys[code], end, record))
-        return out
+                for row in first_of_each_key(codes, ends):
+                    event = Event(metric.name, keys[codes[row]], int(ends[row]), record_at(batch, int(places[row])))
+                    found.setdefault(int(shards[codes[row]]), []).append(event)
+        for shard, events in found.items():
+            partials[shard] = replace(partials[shard], events=tuple(events))
 
-    def _masks(self, batch: Batch) -> list[tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]]:
+    def _masks(self, batch: Batch) -> list[_Masks]:
         return [(m.where.mask(batch) if m.where else None, m.chosen.mask(batch) if m.chosen else None) for m in self.metrics]
 
     def _fold_group(  # noqa: PLR0913 (one cell of the fold)
         self,
         batch: Batch,
-        masks: list[tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]],
+        masks: list[_Masks],
         rows: NDArray[np.int64] | None,
         place: tuple[int, int],
         grouping: tuple[str, ...],

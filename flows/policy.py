@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flows.alert_state import FIRING, Step
 from flows.evaluation import INHIBITED, MUTED, SILENCED
-from flows.inhibit import Alert, Chooser, Inhibit, InhibitOptions, Sides
+from flows.inhibit import Alert, Chooser, Inhibit, InhibitOptions, Sides, Sources, sources_of
 from flows.labels import Labels, Subject
 from flows.mute import Mute, MuteOptions
 from flows.rule import CRITICAL, Rule
@@ -40,6 +40,7 @@ class PolicyOptions:
 NO_POLICY = PolicyOptions()
 NO_SILENCES = NoSilences()
 
+Standing = list[Sources]  # what each inhibition has to keep others quiet by
 Quiet = NDArray[np.int8]  # (k,) over the keys of a rule: what keeps each quiet (SUPPRESSORS of evaluation), or 0
 
 
@@ -80,10 +81,20 @@ class Suppression:
             quiet[book][place] = code
         return quiet
 
-    def holds_back(self, dataset: str, end: int, subject: Subject) -> bool:
+    def standing(self, books: Sequence[tuple[str, list[str], Step]]) -> Standing:
+        """Give by what the alerts of some books, as they are, inhibit others, for `holds_back`."""
+        alerts = _active(books)[1] if self._inhibits else []
+        sides = [[inhibit.sides(subject, self._labels_of) for subject, _ in alerts] for inhibit in self._inhibits]
+        return [sources_of(alerts, each) for each in sides]
+
+    def holds_back(self, dataset: str, end: int, subject: Subject, standing: Standing) -> bool:
         """Tell whether an alert would be kept quiet at a window's end, as far as is known before it closes."""
-        silences = [Chooser(each.matchers) for each in self._silences.known(dataset, end)]
-        return self._hushed(subject, silences, [each for each in self._mutes if each[0].holds(end)]) > 0
+        silences = self._silences.known(dataset, end)
+        choosers = [Chooser(each.matchers) for each in silences]
+        if any(each.blind for each in silences) or self._hushed(subject, choosers, [m for m in self._mutes if m[0].holds(end)]):
+            return True
+        pairs = zip(self._inhibits, standing, strict=True)
+        return any(sources.quiet(inhibit.sides(subject, self._labels_of)) for inhibit, sources in pairs)
 
     def _hushed(self, subject: Subject, silences: Iterable[Chooser], mutes: Iterable[tuple[Mute, Chooser]]) -> int:
         """Give by which of a silence and a mute time an alert is kept quiet, or 0."""

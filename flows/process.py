@@ -16,6 +16,8 @@ from flows.catch_up import CatchUp
 from flows.config import Config
 from flows.controls import Controls
 from flows.deployed import say_what_changed
+from flows.early_log import EarlyLog
+from flows.early_word import NO_WORDS
 from flows.engine import Run, Writer, execute
 from flows.firing import FiringFile, closed_of
 from flows.inputs import archive_datasets, open_source
@@ -102,9 +104,11 @@ class Outbox:
 def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:
     """Run one process until its input ends (True) or it was told to stop (False)."""
     folder = RunFolder(Path(spec.state))
-    silences = Controls(folder.controls, closed_of(folder.firing), live=spec.mode == "live")
-    patience = Limited(silences, config.window.barrier_wait_ms) if spec.mode == "live" else Recorded(silences)
-    line = build_line(config, archive_datasets(config, spec), silences, patience)
+    live, closed = spec.mode == "live", closed_of(folder.firing)
+    silences = Controls(folder.controls, closed, live=live)
+    patience = Limited(silences, config.window.barrier_wait_ms) if live else Recorded(silences)
+    words = EarlyLog(folder.early, closed) if live else NO_WORDS
+    line = build_line(config, archive_datasets(config, spec), silences, patience, words)
     source = open_source(config, line, spec)
     stop = threading.Event()
     outbox = Outbox(config, spec, folder, source)

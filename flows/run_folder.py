@@ -40,6 +40,7 @@ class RunFolder:
         self.board = path / "board"
         self.spec = path / "run.json"
         self.controls = path / "controls.ndjson"
+        self.early = path / "early.ndjson"
         self.firing = path / "firing.json"
         self.deployed = path / "deployed.json"
         self.blindness = path / "blindness.json"

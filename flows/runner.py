@@ -18,7 +18,7 @@ def run_line(
 ) -> None:
     """Drive the lanes of a bounded source through the line until all are done; `emit` gets every output in order."""
     layouts = line.layouts(source.partitions())
-    folds = line.folds()
+    folds = line.folds(early=scope.early)
     windows = {(name, shard): line.windows(layouts, name, shard) for name in layouts for shard in range(line.shards)}
     barrier = line.barrier(layouts, scope)
     lanes = {name: source.open(name, None) for name in source.lanes()}

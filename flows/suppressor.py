@@ -17,16 +17,21 @@ from flows.mute import Mute
 from flows.output import rfc3339
 from flows.rule import Rule
 from flows.silence import Silence, Silences
+from sinks.notification import Notification
 
 Known = tuple[Config, Mapping[str, Rule], Labels]
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the state folder adds to the records: silences, and what became of notifications, by id; None: not there."""
+    """What the state folder adds to the records: silences, and what became of notifications, by id; None: not there.
+
+    `ahead` is what was said before the window closed, by rule, key (canonical JSON) and window end (ms).
+    """
 
     silences: Silences | None = None
     deliveries: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ahead: Mapping[tuple[str, str, int], Notification] = field(default_factory=dict)
 
 
 def suppressors(record: Row, severity: int, others: Iterable[Row], known: Known, surroundings: Surroundings) -> list[str]:

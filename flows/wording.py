@@ -77,6 +77,8 @@ def _facts(saying: "Saying", now: str) -> str:
     what = options.metric if plain else f"{options.metric} {options.statistic}"
     if saying.reason == "forgotten":
         return ""
+    if "early" in saying.facts:
+        return _early(saying)
     span = f"{_minute(saying.window_start)} to {_minute(saying.at)[11:]} UTC"
     if saying.rule.options.kind not in ("threshold", "event"):
         return f"{evidence_words(saying, now)}, {span}."
@@ -85,6 +87,18 @@ def _facts(saying: "Saying", now: str) -> str:
     records = f"{saying.count:,} record{'' if saying.count == 1 else 's'}".replace(",", " ")
     few = ", too few to judge" if saying.level == "insufficient" else ""
     return f"{what} was {now} ({records}{few}), {span}."
+
+
+def _early(saying: "Saying") -> str:
+    """Say of an event that is said at once by which record, and what is not known yet."""
+    record = saying.exemplars[0]
+    ray = f"ray {record.ray_id}, " if record.ray_id else ""
+    place = f"{ray}{record.partition} offset {record.offset}"
+    happened = f"{rfc3339(record.event_time)[:19].replace('T', ' ')} UTC"
+    return (
+        f"Said at once, by one record of {saying.rule.options.metric} at {happened} ({place})."
+        f" Its window is open until {_minute(saying.at)[11:]} UTC, so how many there are is not known yet."
+    )
 
 
 def _limits(saying: "Saying") -> str:
