@@ -179,11 +179,7 @@ class _Builder:
             self._refuse("labels", "must be a table of strings")
         kafka = self._kafka()
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
-        engine = self._read.table(EngineOptions, given.get("engine", {}), "engine")
-        if engine and window and 0 < engine.stale_after_ms <= window.allowed_lateness_ms + window.idle_after_ms:
-            self._refuse(
-                "engine.stale_after", "must be longer than the window's allowed_lateness and idle_after, or 0s for never"
-            )
+        engine = self._engine(window, kafka)
         datasets = self._datasets()
         metrics, rules = self._measures(kafka, datasets)
         slos = self._tables("slo", SloOptions)
@@ -241,6 +237,22 @@ class _Builder:
 
     def _optional(self, key: str, kind: type[Any]) -> Any:
         return self._read.table(kind, self._given[key], key) if key in self._given else None
+
+    def _engine(self, window: WindowOptions | None, kafka: KafkaOptions | None) -> Any:
+        """Read the engine's options; what always comes late is not stale, so `stale_after` is longer than windows wait."""
+        given = self._given.get("engine", {})
+        engine: EngineOptions | None = self._read.table(EngineOptions, given, "engine")
+        if engine is None or window is None or not engine.stale_after_ms:
+            return engine
+        topics = kafka.topic_options().values() if kafka else ()
+        late = max([window.allowed_lateness_ms, *(topic.allowed_lateness_ms or 0 for topic in topics)])
+        least = late + window.idle_after_ms
+        if "stale_after" not in given:
+            return replace(engine, stale_after_ms=max(engine.stale_after_ms, 2 * least))
+        if engine.stale_after_ms <= least:
+            problem = f"must be longer than windows wait ({least // 1000} s: allowed_lateness and idle_after), or 0s for never"
+            self._refuse("engine.stale_after", problem)
+        return engine
 
     def _kafka(self) -> KafkaOptions | None:
         inputs = self._given.get("input", {})

@@ -225,3 +225,16 @@ def test_a_dashboard_has_an_address_that_a_link_can_be_made_of(url):
     found = problems(MINIMAL + f'[dashboard]\nurl = "{url}"\n')
     assert found == [f"dashboard.url: {url!r} is not an http:// or https:// address without ? and #"]
     assert loads(MINIMAL + '[dashboard]\nurl = "https://e.example.com/x"\n', PATH).policy.dashboard == "https://e.example.com/x"
+
+
+def test_what_always_comes_late_is_never_stale():
+    late = MINIMAL.replace(
+        '"app.performance" = "performance"', '"app.performance" = { dataset = "performance", allowed_lateness = "2h" }'
+    )
+    assert loads(MINIMAL, PATH).engine.stale_after_ms == 1_800_000
+    assert loads(late, PATH).engine.stale_after_ms == 2 * (7_200_000 + 60_000)
+    assert loads(MINIMAL + "[engine]\nstale_after = '0s'\n", PATH).engine.stale_after_ms == 0
+    found = problems(late + "[engine]\nstale_after = '2h'\n")
+    assert found == [
+        "engine.stale_after: must be longer than windows wait (7260 s: allowed_lateness and idle_after), or 0s for never"
+    ]
