@@ -250,7 +250,7 @@ class Book:
         fingerprint = fingerprint_of(self._environment, event.key, self.rule.options.name)
         saying = Saying(
             rule=self.rule,
-            window_start=event.record.event_time,
+            window_start=event.start,
             at=event.end,
             key=event.key,
             fingerprint=fingerprint,

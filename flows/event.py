@@ -16,10 +16,14 @@ _MOST = 1000  # keys a metric and batch; early messages are few
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The first matching record of a metric, key and pane in a batch; `end` (ms) is that of the pane and its first window."""
+    """The first matching record of a metric, key and pane in a batch.
+
+    [start, end) in ms is its pane; behind the window step it is the first window with it, which ends with the pane.
+    """
 
     metric: str
     key: str
+    start: int
     end: int
     record: Exemplar
 

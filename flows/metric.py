@@ -188,8 +188,9 @@ class Fold:
                 codes, texts = self._codes(batch, places, grouping)
                 keys, shards = self._keys_of(grouping, texts)
                 for row in first_of_each_key(codes, ends):
-                    event = Event(metric.name, keys[codes[row]], int(ends[row]), record_at(batch, int(places[row])))
-                    found.setdefault(int(shards[codes[row]]), []).append(event)
+                    code, end = codes[row], int(ends[row])
+                    event = Event(metric.name, keys[code], end - self._pane_ms, end, record_at(batch, int(places[row])))
+                    found.setdefault(int(shards[code]), []).append(event)
         for shard, events in found.items():
             partials[shard] = replace(partials[shard], events=tuple(events))
 

@@ -5,7 +5,7 @@ of the dataset's partitions is at or past its end; what is closed stays closed (
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -153,8 +153,9 @@ class Windows:
             _widen(self._spans.setdefault(start, {}), spans)
         for mark in partial.marks:
             self._marks[mark.partition] = mark
-        ahead = [ShardResult(self._layout.dataset, self._shard, self._closed, [], {}, (), partial.events)]
-        return [*(ahead if partial.events else ()), *self._close()]
+        events = tuple(replace(each, start=each.end - self._layout.length_ms) for each in partial.events)
+        ahead = [ShardResult(self._layout.dataset, self._shard, self._closed, [], {}, (), events)] if events else []
+        return [*ahead, *self._close()]
 
     def _close(self) -> list[ShardResult]:
         low = min((UNHEARD if mark is None else mark.watermark for mark in self._marks.values()), default=DONE)

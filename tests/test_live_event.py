@@ -21,7 +21,7 @@ start = "earliest"
 topics = {{ "{topic}" = "errors" }}
 
 [window]
-idle_after = "1h"
+idle_after = "20m"
 allowed_lateness = "1s"
 
 [engine]

@@ -68,7 +68,7 @@ def window(number, counts):
 
 def event(number, key=A, after=1000):
     start = START + number * STEP
-    return Event("critical_logs", key, start + STEP, Exemplar("event", None, start + after, "ray1", "t/0", 7, 0))
+    return Event("critical_logs", key, start, start + STEP, Exemplar("event", None, start + after, "ray1", "t/0", 7, 0))
 
 
 def test_an_event_is_said_at_once_with_the_identity_that_its_window_gives_it():

@@ -42,10 +42,10 @@ CONFIG = Config((RULE,), metrics=(FAILED,), routes=(RouteOptions(channels=("chat
 class EventRig(Rig):
     """The line with the rule; `early` as a live run has it."""
 
-    def __init__(self, partitions, *, early):
-        super().__init__(partitions, options(), metrics=[FAILED], scope=Scope(extras=True, early=early))
+    def __init__(self, partitions, *, early, **changes):
+        super().__init__(partitions, options(**changes), metrics=[FAILED], scope=Scope(extras=True, early=early))
         names = frozenset(["failed"] if early else [])
-        self.fold = Fold(DATASETS["http_requests"], self.metrics, shards=3, pane_ms=LENGTH, events=names)
+        self.fold = Fold(DATASETS["http_requests"], self.metrics, shards=3, pane_ms=self.options.pane_ms, events=names)
         self.judge = RuleJudge(CONFIG)  # type: ignore[assignment]  # another Judge
         self.barrier = Barrier({"http_requests": self.layout}, 3, self.judge, self.scope)
         self.events: list[Event] = []
@@ -105,6 +105,19 @@ def test_an_event_is_said_while_its_window_is_open_and_not_again_when_it_closes(
     ids = {json.loads(each)["id"] for each in rig.output("notifications").splitlines()}
     assert ids == {whole.id, one.id}
     assert {each.id for each in rig.said()} == ids
+
+
+def test_an_event_of_hopping_windows_has_the_identity_of_the_first_with_it():
+    rig = EventRig([0, 1], early=True, hop_ms=60_000)
+    rig.feed(0, [line(START + 90_000, "a", 500)])
+    early = rig.said()
+    assert {(each.evidence["window"]["start"], each.evidence["window"]["end"]) for each in early} == {
+        ("2025-11-30T23:57:00Z", "2025-12-01T00:02:00Z")
+    }
+    rig.finish()
+    first = [each for each in map(json.loads, rig.output("notifications").splitlines()) if each["reason"] == "first"]
+    assert {each["id"] for each in first} == {each.id for each in early}
+    assert {each["at"] for each in first} == {"2025-12-01T00:02:00Z"}
 
 
 RECORDS = st.lists(
