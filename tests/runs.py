@@ -2,11 +2,13 @@
 
 import calendar
 import gzip
+import itertools
 import os
 import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 from tests.kafka import topics
@@ -15,6 +17,10 @@ from tests.kafka.topics import Sent
 ROOT = Path(__file__).parent.parent
 ACCEPTANCE = ROOT / "tests" / "acceptance"
 FILES = ("windows", "evaluations", "transitions", "notifications")
+DEFINED = {  # of a rule, what the definition knows
+    *("name", "metric", "statistic", "keys", "above", "below", "recover"),
+    *("min_count", "for", "clear", "repeat", "cooldown", "forget_after"),
+}
 STARTED: list[subprocess.Popen[bytes]] = []
 
 
@@ -56,10 +62,25 @@ def stop_all():
 
 
 def checked(*arguments, **options):
-    """Run the command line and want exit code 0."""
+    """Run the command line and want exit code 0; a replay's alerts are checked against the definition where it knows them."""
     done = edgewatch(*arguments, **options)
     assert done.returncode == 0, done.stdout + done.stderr
+    if arguments[0] == "replay":
+        given = dict(itertools.pairwise(map(str, arguments)))
+        if is_defined(Path(given["-c"]), Path(given["--out"])):
+            judge("alerts", given["-c"], given["--out"])
     return done
+
+
+def is_defined(config, out):
+    """Tell whether the definition of threshold rules covers a configuration: no other kinds, options or policy, no silences."""
+    tables = tomllib.loads(config.read_text())
+    if {"slo", "inhibit", "mute"} & tables.keys() or not {"rule", "metric", "route"} <= tables.keys():
+        return False
+    simple = all(rule.keys() <= DEFINED for rule in tables["rule"]) and all(
+        route.keys() <= {"severity", "channels"} for route in tables["route"]
+    )
+    return simple and not (out / ".state" / "controls.ndjson").exists()
 
 
 def make_logs(folder, *, records, seed=7, dirt=True):

@@ -14,6 +14,7 @@ from tests.runs import (
     checked,
     config_for,
     edgewatch,
+    is_defined,
     judge,
     make_logs,
     outputs,
@@ -211,3 +212,21 @@ def test_sigterm_writes_state_exits_0_and_the_next_start_goes_on(archive, replay
     checked(*command)
     assert outputs(tmp_path / "out") == outputs(replayed)
     assert set(FILES) <= {path.stem for path in (tmp_path / "out").glob("*.ndjson")}
+
+
+@pytest.mark.parametrize(
+    ("more", "want"),
+    [
+        ("", True),
+        ("[[inhibit]]\nsource = { rule = 'a' }\ntarget = { rule = 'b' }\n", False),
+        ("[[rule]]\nname = 'x'\nkind = 'absence'\nmetric = 'm'\n", False),
+        ("[[route]]\nmatch = { a = 'b' }\nchannels = ['console']\n", False),
+    ],
+)
+def test_the_definition_is_asked_of_every_replay_that_it_covers(tmp_path, more, want):
+    path = tmp_path / "monitor.toml"
+    path.write_text(MONITOR.read_text() + more)
+    assert is_defined(path, tmp_path / "out") is want
+    (tmp_path / "out" / ".state").mkdir(parents=True)
+    (tmp_path / "out" / ".state" / "controls.ndjson").touch()
+    assert not is_defined(path, tmp_path / "out")
