@@ -22,6 +22,7 @@ from connectors.decoder import Decoder
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from flows.barrier import Barrier, Scope
 from flows.metric import Fold, MetricOptions, compile_metrics
+from flows.output import Block
 from flows.partial import Partial
 from flows.window import WindowOptions, Windows, layout_of
 
@@ -89,7 +90,7 @@ def measure(records, hosts, span_ms):
     for shard in range(SHARDS):
         end = Partial("http_requests", shard, (Mark("t/0", DONE, made, 0, 0, START, START),), [], [])
         for result in windows[shard].add(end):
-            rows += sum(block.data.count(b"\n") for block in barrier.add(result))
+            rows += sum(each.data.count(b"\n") for each in barrier.add(result) if isinstance(each, Block))
     took["close"] = time.perf_counter() - start
     return took, rows
 

@@ -275,7 +275,8 @@ def _exemplars_of(name: str, group: Group, number: int) -> dict[tuple[str, str],
         return {}
     best = chosen.best()
     keys = list(group.keys)
-    reason = "error" if hasattr(group.measures[number], "_chosen") else "slowest"
+    options = group.grouping.metrics[number].options
+    reason = "error" if options.bad else "bad" if options.good else "slowest"
     out: dict[tuple[str, str], list[Exemplar]] = {}
     for i, key in enumerate(best.key.tolist()):
         value = float(best.value[i])

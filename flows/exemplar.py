@@ -18,7 +18,7 @@ _COMPACT = 1 << 14
 class Exemplar:
     """One record of a window: why it was chosen, its value, and where it stands."""
 
-    reason: str  # "slowest" or "error"
+    reason: str  # "slowest", "error", or "bad" where the metric says what is good
     value: float | None
     event_time: int  # ms
     ray_id: str | None

@@ -340,10 +340,10 @@ def _fold_ratio(cell: Cell, split: Split, number: int, groups: list[GroupPart]) 
     total, picked = split.per_key(cell.where), split.per_key(chosen)
     for shard in split.occupied:
         groups[shard].metrics[number] = RatioPart(split.of_shard(total, shard), split.of_shard(picked, shard), None)
-    if cell.metric.exemplars and cell.metric.options.bad and chosen is not None:
+    if cell.metric.exemplars and chosen is not None:
         shown = next((cell.batch.numbers[f] for f in sorted(cell.metric.chosen.fields) if f in cell.batch.numbers), None)  # type: ignore[union-attr]
         values = np.full(len(split.codes), np.nan) if shown is None else cell.of_rows(shown)
-        for shard, places in split.places(chosen):
+        for shard, places in split.places(cell.bad()):
             if len(places):
                 candidates = _candidates(cell, split, places, np.zeros(len(places)), values[places])
                 part = groups[shard].metrics[number]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.barrier import Scope
+from flows.metric import MetricOptions
 from flows.output import Closed
 from flows.snapshot import pack, unpack
 from tests.flows.logs import METRICS, START, Rig, line, options
@@ -204,9 +205,22 @@ def test_exemplars_are_the_slowest_and_the_first_errors():
     assert got["slowest", "{}"] == got["slowest", '{"ClientRequestHost": "a"}']
 
 
-def test_a_group_key_of_a_path_is_its_template():
-    from flows.metric import MetricOptions
+def test_exemplars_of_a_ratio_of_good_records_are_the_first_that_are_not():
+    where, good = "EdgeResponseBytes > 50", "EdgeResponseStatus < 400"
+    metric = MetricOptions(name="fine", kind="ratio", dataset="http_requests", where=where, good=good)
+    rig = Rig([0], options(), metrics=[metric])
+    statuses = [200, 500, 404, None, 500]
+    rig.feed(0, [line(START + n, status=status, ray=f"r{n}", size=100 - 60 * (n == 1)) for n, status in enumerate(statuses)])
+    rig.finish()
+    rows = [json.loads(text) for text in rig.output("exemplars").splitlines()]
+    assert [(row["reason"], row["value"], row["ray_id"]) for row in rows] == [
+        ("bad", 404, "r2"),
+        ("bad", None, "r3"),
+        ("bad", 500, "r4"),
+    ]
 
+
+def test_a_group_key_of_a_path_is_its_template():
     metric = MetricOptions(
         name="hits", kind="count", dataset="http_requests", group_by=("ClientRequestPath", "ClientRequestMethod")
     )
