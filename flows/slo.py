@@ -5,7 +5,8 @@ pair's factor. Pairs and factors: Google's SRE workbook, chapter 5 (2 % of the b
 and in 3 d warn). A latency objective is the share of records under a threshold, never a percentile: shares add up over
 windows and keys, percentiles do not.
 
-Good and bad are kept as 5-minute buckets for 6 hours, hours for 3 days and days for the period: about 3 kB a key.
+Good and bad are kept by window for 6 hours, by hour for 3 days and by day for the period: about 3 kB a key with windows of 5
+minutes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -121,14 +122,16 @@ class Slo:
         self._pairs = pairs_of(options.period_ms)
         self._known = KnownKeys()
         self._since: int | None = None  # start of the first window (ms)
-        days = options.period_ms // DAY_MS
-        self._buckets = (_Buckets(_BUCKET_MS, 72), _Buckets(HOUR_MS, 72), _Buckets(DAY_MS, days))
+        self._buckets = self._empty(_BUCKET_MS)
 
     def read(self, window: Window) -> Reading:
         """Add the window, and give the burn rates of the keys that it has records of."""
         rows = window.metric(self._rule.options.metric, self._rule.keys)
         if rows is None:
             return Reading([], np.zeros(0), np.zeros(0, np.int64))
+        length = window.result.end - window.result.start
+        if length != self._buckets[0].length_ms:  # the first window, or windows of another length since a restart
+            self._known, self._since, self._buckets = KnownKeys(), None, self._empty(length)
         keys, total = rows.keys, rows.counts.astype(np.float64)
         bad = rows.statistics["bad"] if "bad" in rows.statistics else total - rows.statistics["good"]
         if window.result.start // DAY_MS > self._buckets[-1].at:
@@ -158,6 +161,11 @@ class Slo:
             return {"limit": self._pairs[worst[at]].factor, "slo": self._facts(burns[:, :, at], int(places[at]), watched)}
 
         return Reading(list(keys), values, rows.counts, level=level, facts=facts)
+
+    def _empty(self, length_ms: int) -> tuple[_Buckets, _Buckets, _Buckets]:
+        """Give buckets for windows of a length that divides 5 minutes."""
+        days = self._options.period_ms // DAY_MS
+        return _Buckets(length_ms, 6 * HOUR_MS // length_ms), _Buckets(HOUR_MS, 72), _Buckets(DAY_MS, days)
 
     @property
     def _factors(self) -> NDArray[np.float64]:
@@ -222,6 +230,7 @@ class Slo:
     def load(self, state: Mapping[str, Any]) -> None:
         """Undo `to_state`."""
         self._known.keys, self._since = list(state["keys"]), state["since"]
+        self._buckets = self._empty(6 * HOUR_MS // len(state["buckets"][0][1]))
         for buckets, (at, cells) in zip(self._buckets, state["buckets"], strict=True):
             buckets.at, buckets.cells = at, cells
 
