@@ -94,7 +94,8 @@ class Alerting:
         self.bonds = bonds_of(config.rules, metrics, policy.inhibits, general)
         slos = {slo.name: slo for slo in config.slos}
         compiled = [compile_rule(each, metrics[each.metric]) for each in sorted(config.rules, key=lambda rule: rule.name)]
-        self._books = [Book(rule, signal_of(rule, slos), config.environment, labels, notifier) for rule in compiled]
+        kinds = {rule.name: rule.kind for rule in config.rules}
+        self._books = [Book(rule, signal_of(rule, slos, kinds), config.environment, labels, notifier) for rule in compiled]
         self._blame = Blame(compiled)
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
@@ -129,7 +130,8 @@ class Alerting:
         self._snapshot = None
         self._standing.clear()
         others = [book for book in self._books if book.rule.metric.dataset in beside]
-        window.judged |= {book.rule.options.name: book.still() for book in others}
+        still = [*others, *(book for book in books if book not in due)]
+        window.judged |= {book.rule.options.name: book.still() for book in still}
         for book in sorted(due, key=lambda book: book.rule.options.kind == "composite"):  # after the rules it is made of
             window.judged[book.rule.options.name] = book.judge(window)
         judged = [(book, window.judged.get(book.rule.options.name) or book.still()) for book in [*books, *others]]
