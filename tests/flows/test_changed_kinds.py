@@ -1,4 +1,4 @@
-"""Rules whose configuration changed over a restart, and composites of what is not judged: what goes on, and what starts afresh."""
+"""Rules whose configuration changed over a restart, and composites of what is not judged."""
 
 import dataclasses
 import json
