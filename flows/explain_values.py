@@ -91,10 +91,10 @@ def level_words(case: Case) -> str:
         return f"Level {level}."
     side = "above" if rule.sign > 0 else "below"
     limits = {name: limit for code, name in _SEVERITIES if (limit := rule.threshold(code)) is not None}
-    if level in limits and rule.options.kind == "absence":
-        return f"Level {level}: from {limits[level] + 1:g} windows on."
     if level in limits:
-        return f"Level {level}: {side} {limit_of(rule, limits[level])}{_as_sure(case)}."
+        absent = rule.options.kind == "absence"
+        beyond = f"from {limits[level] + 1:g} windows on" if absent else f"{side} {limit_of(rule, limits[level])}"
+        return f"Level {level}: {beyond}{_as_sure(case)}."
     mild = limits.get("warning", limits.get("critical"))
     if mild is None or (case.record["value"] - mild) * rule.sign <= 0:
         return f"Level {level}." if mild is None else f"Level ok: not {side} {limit_of(rule, mild)}."

@@ -50,6 +50,7 @@ NOUNS = {
     "rule",
     "samples",
     "silence",
+    "silent_source",
     "transition",
     "window",
     "withhold",

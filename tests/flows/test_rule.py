@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from flows.metric import MetricOptions
 from flows.kind_options import Baseline
+from flows.metric import MetricOptions
 from flows.rule import CRITICAL, LEVELS, NO_DATA, Hold, Override, Rule, Thresholds, compile_rule, sure
 from tests.flows.history import METRICS, rule
 
