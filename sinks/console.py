@@ -90,7 +90,9 @@ def render(
         "" if name == "console" else f"-> {name}",
     ]
     first = "  ".join(word for word in words if word)
-    lines = lines or [one_line(notification.text) or ("" if title else one_line(notification.title))]
+    lines = lines or text_lines(notification.text)
+    if not title and (notification.value is None or not lines):  # the title is all that says what it is about
+        lines = [one_line(notification.title), *lines]
     more = [f"{_DIM}{line}{_PLAIN}" if colour and line else line for line in _with_evidence(notification, lines)]
     return "\n".join([first, *(f"    {line}".rstrip() for line in more)]) + "\n"
 
@@ -99,7 +101,7 @@ def _with_evidence(notification: Notification, lines: Sequence[str]) -> list[str
     """Give the lines with the first evidence and the runbook behind the last."""
     runbook = runbook_of(notification)
     link = "" if runbook is None else f"runbook: {runbook.link}"
-    last = " | ".join(filter(None, (lines[-1], next(iter(evidence_beside(notification)), ""), link)))
+    last = " | ".join(filter(None, (*lines[-1:], next(iter(evidence_beside(notification)), ""), link)))
     return [*lines[:-1], *([last] if last else [])]
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from sinks.clock import Clock, SystemClock
-from sinks.failure import FailureAlert
+from sinks.failure import FailureAlert, notification_items
 from sinks.lane import IDLE_S, Destination, Lane, LaneStatus
 from sinks.notebook import KeepsNotebook, SpoolNotebook
 from sinks.notification import UNLIMITED, Channel, Notification, Pace
+from sinks.proposal import TellsPeople, readers
 from sinks.spool import Spool, Waiting
 
 GIVE_UP_S = 6 * 3600.0
@@ -45,19 +46,23 @@ class ChannelDestination:
         *,
         pace: Pace = UNLIMITED,
         unsaid: str = "each",
+        people: bool = False,
         give_up_s: float = GIVE_UP_S,
     ) -> None:
-        """Deliver by `channel`."""
+        """Deliver by `channel`; `people` says whether it is read without paging anybody."""
+        self.people = people
         self.name = channel.name
         self.pace = pace
         self.give_up_s: float | None = give_up_s
         self._channel = channel
         self._unsaid = unsaid
 
-    def open(self, spool: Spool) -> None:
-        """Give the channel its notebook, where it keeps one."""
+    def open(self, spool: Spool, people: Sequence[str]) -> None:
+        """Give the channel its notebook, where it keeps one, and a way to say something by the channels of `people`."""
         if isinstance(self._channel, KeepsNotebook):
             self._channel.notebook = SpoolNotebook(spool, self.name)
+        if isinstance(self._channel, TellsPeople):
+            self._channel.tell = partial(_tell, spool, people)
 
     def take(self, items: Sequence[Waiting], memory: dict[str, str]) -> int:
         """Give how many of an episode's items the next attempt covers: those up to the resolve, or one."""
@@ -98,9 +103,9 @@ class Delivery:
         """Start nothing yet."""
         self._spool = spool
         self._clock = clock or SystemClock()
-        for each in destinations:
-            if isinstance(each, ChannelDestination):
-                each.open(spool)
+        channels = [each for each in destinations if isinstance(each, ChannelDestination)]
+        for each in channels:
+            each.open(spool, [other.name for other in channels if other.people])
         speakers = [each.name for each in destinations if each.speaks]
         self._failure = FailureAlert(spool, speakers, environment=environment, clock=self._clock)
         draw = (jitter or random.Random()).random  # noqa: S311  spreads retries, guards nothing
@@ -173,6 +178,10 @@ class Delivery:
     def _woken(self, names: set[str]) -> None:
         for name in names & self._wake.keys():
             self._wake[name].set()
+
+
+def _tell(spool: Spool, people: Sequence[str], said: Notification) -> None:
+    spool.put(notification_items(dataclasses.replace(said, channels=readers(said, people))))
 
 
 def _notification(item: Waiting) -> Notification:

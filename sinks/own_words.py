@@ -59,9 +59,9 @@ class OwnWords:
         self._failed: set[str] = set()
 
     def reworded(self, notification: Notification) -> Notification:
-        """Give the notification in the channel's words; only a template's text has more lines than one."""
+        """Give the notification in the channel's words, without control characters in any line of its text."""
         said, notes = self.parts(notification)
-        text = said.get("text", one_line(notification.text))
+        text = said.get("text", "\n".join(text_lines(notification.text)))
         text = " ".join([text, *(f"(edgewatch: {one_line(note)[:_NOTE]})" for note in notes)])
         title = said.get("title", notification.title)
         if (title, text) == (notification.title, notification.text):
