@@ -10,9 +10,9 @@ from flows.engine import PeerLost
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
-from sinks.spool import SpoolFull
+from sinks.spool import SpoolBroken, SpoolFull
 
-OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken)
+OUTSIDE = (SourceError, SpoolBroken, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken)
 
 
 @contextlib.contextmanager

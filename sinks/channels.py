@@ -20,6 +20,7 @@ class ChannelKind:
     acknowledges: bool = False  # whether it is told when a person silences an alert that it was told of
     ended: str = "digest"  # incidents of a backlog that are over: one "digest", "each" as it was said, or "never" said
     people: bool = False  # whether people read it without being paged
+    reaches: bool = True  # whether somebody has it once it was taken; what nobody may be looking at reaches nobody
     many: str = "each"  # alerts at once: "each" by itself, "digest" by route and group, "storm" beyond a few one for all
 
 
@@ -27,7 +28,7 @@ CHANNELS: dict[str, ChannelKind] = {
     "alertmanager": ChannelKind(
         options=alertmanager.AlertmanagerOptions, build=alertmanager.build, pace=alertmanager.PACE, ended="never"
     ),
-    "console": ChannelKind(options=console.ConsoleOptions, build=console.build, people=True, many="digest"),
+    "console": ChannelKind(options=console.ConsoleOptions, build=console.build, people=True, reaches=False, many="digest"),
     "discord": ChannelKind(
         options=discord.DiscordOptions, build=discord.build, pace=discord.PACE, unsaid="once", people=True, many="digest"
     ),
@@ -49,7 +50,12 @@ CHANNELS: dict[str, ChannelKind] = {
         options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once", people=True, many="digest"
     ),
     "statuspage": ChannelKind(
-        options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never", ended="never"
+        options=statuspage.StatuspageOptions,
+        build=statuspage.build,
+        pace=statuspage.PACE,
+        unsaid="never",
+        ended="never",
+        reaches=False,
     ),
     "teams": ChannelKind(
         options=teams.TeamsOptions, build=teams.build, pace=teams.PACE, unsaid="once", people=True, many="digest"
@@ -68,5 +74,6 @@ def destinations(channels: Mapping[str, object]) -> list[ChannelDestination]:
     out = []
     for name, options in channels.items():
         kind = kind_of(options)
-        out.append(ChannelDestination(kind.build(name, options), pace=kind.pace, unsaid=kind.unsaid, people=kind.people))
+        made = kind.build(name, options)
+        out.append(ChannelDestination(made, pace=kind.pace, unsaid=kind.unsaid, people=kind.people, reaches=kind.reaches))
     return out

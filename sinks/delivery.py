@@ -40,17 +40,18 @@ class ChannelDestination:
     speaks = True
     limit = _EPISODE_ITEMS
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a channel and how its kind is treated, named
         self,
         channel: Channel,
         *,
         pace: Pace = UNLIMITED,
         unsaid: str = "each",
         people: bool = False,
+        reaches: bool = True,
         give_up_s: float = GIVE_UP_S,
     ) -> None:
-        """Deliver by `channel`; `people` says whether it is read without paging anybody."""
-        self.people = people
+        """Deliver by `channel`; `people`, `reaches`: see ChannelKind."""
+        self.people, self.reaches = people, reaches
         self.name = channel.name
         self.pace = pace
         self.give_up_s: float | None = give_up_s
@@ -159,6 +160,11 @@ class Delivery:
                 return False
             self._clock.wait(self._stopping, _DRAIN_S)
         return True
+
+    def unheard(self) -> bool:
+        """Tell whether nobody hears: each channel that reaches somebody is down, or lost something and took nothing since."""
+        reaching = [lane for lane in self.lanes.values() if getattr(lane.destination, "reaches", False)]
+        return bool(reaching) and all(lane.down or self._failure.open(lane.destination.name) for lane in reaching)
 
     def status(self) -> list[LaneStatus]:
         """Say how each destination does."""

@@ -50,7 +50,7 @@ def settled(alert: Notification, page: str, *, posted: bool) -> Notification:
     return _said(alert, page, title=title, text=text, status="resolved", reason="resolved")
 
 
-def _said(alert: Notification, page: str, **words: str) -> Notification:
+def _said(alert: Notification, page: str, **words: Any) -> Notification:
     fingerprint = hashlib.sha256(f"{RULE}|{page}|{alert.fingerprint}".encode()).hexdigest()[:16]
     episode = f"{fingerprint}:{alert.episode.rpartition(':')[2]}"
     return dataclasses.replace(
