@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
+from flows.history import HistoryError
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolBroken, SpoolFull
 
-OUTSIDE = (SourceError, SpoolBroken, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken)
+OUTSIDE = (
+    *(SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
+    *(FolderInUse, ProcessDied, PeerLost, ControlsBroken),
+)
 
 
 @contextlib.contextmanager

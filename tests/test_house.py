@@ -34,6 +34,7 @@ NOUNS = {
     "grouping",
     "health",
     "health_words",
+    "history",
     "inhibit",
     "judged",
     "labels",
