@@ -57,7 +57,7 @@ def digest(environment: str, channel: str, found: Sequence[Ended]) -> Notificati
     name = hashlib.sha256(named.encode()).hexdigest()
     at = max(each.end for each in found)
     episode = f"{name[:16]}:{at // 1000}"
-    lines = [f"{each.worst.title} ({_minute(each.start)} to {_minute(each.end)} UTC)" for each in ranked]
+    lines = listed([f"{each.worst.title} ({_minute(each.start)} to {_minute(each.end)} UTC)" for each in ranked])
     one = len(found) == 1
     return Notification(
         at=at,
@@ -73,11 +73,11 @@ def digest(environment: str, channel: str, found: Sequence[Ended]) -> Notificati
         channels=(channel,),
         group=None,
         title=f"{len(found)} incident{'' if one else 's'} began and ended while edgewatch was behind",
-        text=listed(lines),
+        text="; ".join(lines),
         value=None,
         threshold=None,
         labels={},
-        evidence={},
+        evidence={"lines": lines},
         environment=environment,
     )
 

@@ -179,7 +179,7 @@ class Grouping:
 
     def _message(self, bundle: _Bundle, news: Sequence[Notification], reason: str, severity: str) -> Notification:
         number, bundle.said = bundle.said, bundle.said + 1
-        episode = f"{bundle.name}:{bundle.start // 1000}"
+        episode, lines = f"{bundle.name}:{bundle.start // 1000}", _lines(bundle, news, reason)
         return Notification(
             at=news[0].at,
             id=hashlib.sha256(f"{episode}|{number}".encode()).hexdigest()[:32],
@@ -194,11 +194,11 @@ class Grouping:
             channels=(bundle.channel,),
             group=bundle.name,
             title=_title(bundle, news[0], reason),
-            text=_text(bundle, news, reason),
+            text="; ".join(lines),
             value=None,
             threshold=None,
             labels=bundle.labels,
-            evidence=_evidence(news),
+            evidence={"lines": lines, **_evidence(news)},
             environment=self._environment,
         )
 
@@ -291,19 +291,19 @@ def _title(bundle: _Bundle, worst: Notification, reason: str) -> str:
     return f"{len(bundle.open)} of {bundle.total} alerts open: {what}{where}"
 
 
-def _text(bundle: _Bundle, news: Sequence[Notification], reason: str) -> str:
+def _lines(bundle: _Bundle, news: Sequence[Notification], reason: str) -> list[str]:
     """Say since when it is, then list what is new by title, a line each."""
     if reason == "first":
         return listed([each.title for each in news])
     titles = [f"{each.title} [{each.reason}]" for each in news]
     lasted = duration(news[0].at - bundle.start)
-    return f"{f'Over after {lasted}.' if reason == 'resolved' else f'Begun {lasted} ago.'}\n{listed(titles)}"
+    return [f"Over after {lasted}." if reason == "resolved" else f"Begun {lasted} ago.", *listed(titles)]
 
 
-def listed(lines: Sequence[str]) -> str:
-    """List the first ten, a line each, and say how many there are beside them."""
+def listed(lines: Sequence[str]) -> list[str]:
+    """List the first ten, and say how many there are beside them."""
     more = [f"+{len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    return "\n".join([*map(one_line, lines[:LISTED]), *more])
+    return [*map(one_line, lines[:LISTED]), *more]
 
 
 def _evidence(news: Sequence[Notification]) -> dict[str, Any]:

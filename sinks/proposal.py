@@ -35,10 +35,9 @@ def readers(alert: Notification, people: Sequence[str]) -> tuple[str, ...]:
 def proposed(alert: Notification, page: str, incident: dict[str, Any]) -> Notification:
     """Say that an incident of an alert was proposed for the page called `page`."""
     command = f"edgewatch status approve -c CONFIG {alert.episode}"
-    text = f"It would say: {incident['body']}\nPost it: {command}\nBecause of: {alert.title}"
-    return _said(
-        alert, page, title=f'Post "{incident["name"]}" on the status page?', text=text, status="firing", reason="first"
-    )
+    lines = [f"It would say: {incident['body']}", f"Post it: {command}", f"Because of: {alert.title}"]
+    title = f'Post "{incident["name"]}" on the status page?'
+    return _said(alert, page, lines, title=title, status="firing", reason="first")
 
 
 def settled(alert: Notification, page: str, *, posted: bool) -> Notification:
@@ -46,11 +45,10 @@ def settled(alert: Notification, page: str, *, posted: bool) -> Notification:
     title = (
         "The posted incident on the status page is resolved" if posted else "The incident proposed for the status page is over"
     )
-    text = f"Because of: {alert.title}"
-    return _said(alert, page, title=title, text=text, status="resolved", reason="resolved")
+    return _said(alert, page, [f"Because of: {alert.title}"], title=title, status="resolved", reason="resolved")
 
 
-def _said(alert: Notification, page: str, **words: Any) -> Notification:
+def _said(alert: Notification, page: str, lines: list[str], **words: Any) -> Notification:
     fingerprint = hashlib.sha256(f"{RULE}|{page}|{alert.fingerprint}".encode()).hexdigest()[:16]
     episode = f"{fingerprint}:{alert.episode.rpartition(':')[2]}"
     return dataclasses.replace(
@@ -66,6 +64,7 @@ def _said(alert: Notification, page: str, **words: Any) -> Notification:
         group=None,
         value=None,
         threshold=None,
-        evidence={},
+        text=" ".join(lines),
+        evidence={"lines": lines},
         provenance={},
     )

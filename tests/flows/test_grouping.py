@@ -43,7 +43,7 @@ def test_alerts_of_a_group_are_one_message_in_chat_and_each_by_itself_to_a_machi
     assert sent(decisions, "chat") == [("first", "3 alerts: high error rate, worst on c")]
     assert len(sent(decisions, "hook")) == len(sent(decisions, "pager")) == 3
     message = next(each for each in decisions.messages if "chat" in each.channels)
-    assert message.text.split("\n")[0] == "High error rate on c: 42 % (critical above 5 %)"
+    assert message.evidence["lines"][0] == "High error rate on c: 42 % (critical above 5 %)"
     assert (message.channels, message.severity, message.labels) == (("chat",), "critical", {"team": "edge"})
 
 
@@ -81,7 +81,7 @@ def test_beyond_its_limit_a_route_tells_of_the_worst_and_digests_the_rest():
 
 def test_a_digest_lists_ten_and_says_how_many_more_there_are():
     message = decided([hosts(*"abcdefghijklm")])[0].messages[-1]
-    lines = message.text.split("\n")
+    lines = message.evidence["lines"]
     assert (len(lines), lines[-1]) == (11, "+3 more")
 
 
@@ -202,8 +202,8 @@ def test_a_bundle_carries_the_runbook_that_all_of_its_alerts_have_and_says_how_l
     decisions = decided([hosts("a", "b"), hosts("a", "b", rate=-1.0), hosts("a", "b", rate=-1.0)], chosen=chosen)
     first, *_, over = [each for one in decisions for each in one.messages if "chat" in each.channels]
     assert first.evidence["runbook"]["link"] == "https://wiki.example.com/errors"
-    assert over.text.split("\n")[0] == "Over after 10 min."
+    assert over.evidence["lines"][0] == "Over after 10 min."
     mixed = [*chosen, rule(name="any", above=Thresholds(critical=0.001), runbook="https://wiki.example.com/any")]
     by_host = dataclasses.replace(BY_RULE, group_by=("host",))
     message = decided([hosts("a")], routes=[by_host], chosen=mixed)[0].messages[-1]
-    assert message.evidence == {}
+    assert set(message.evidence) == {"lines"}

@@ -34,7 +34,14 @@ def test_a_wrong_colour_is_named() -> None:
 
 
 def test_what_no_value_says_is_said_by_its_title_and_a_list_keeps_its_lines() -> None:
-    said = notification(value=None, threshold=None, key={}, title="2 alerts: high error rate", text="one\ntwo", evidence={})
+    said = notification(
+        value=None,
+        threshold=None,
+        key={},
+        title="2 alerts: high error rate",
+        text="one\ntwo",
+        evidence={"lines": ["one", "two"]},
+    )
     assert render(said).splitlines() == [
         "2025-12-01 00:05:00Z  FIRING   critical  high_error_rate [all]",
         "    2 alerts: high error rate",

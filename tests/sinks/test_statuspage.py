@@ -423,7 +423,7 @@ def test_a_proposal_is_said_to_those_who_read_of_the_alert_and_so_is_its_end_and
         ("resolved", "warning", ("chat",)),
     ]
     assert own[0].title == 'Post "Problems with api" on the status page?'
-    assert f"Post it: edgewatch status approve -c CONFIG {EPISODE}" in own[0].text.split("\n")
+    assert f"Post it: edgewatch status approve -c CONFIG {EPISODE}" in own[0].evidence["lines"]
     assert own[1].title == "The incident proposed for the status page is over"
     assert (len({said.episode for said in own}), heard["other"]) == (1, [])
     assert {said.rule for said in heard["pager"]} == {"high_error_rate"}
