@@ -176,6 +176,7 @@ class Backtest:
         lane = self._lanes[chunk.dataset]
         if number >= 0 and not lane.slow and lane.quick.is_idle(number):
             return None
+        silent, lane.was_silent = number < 0 or lane.was_silent, number < 0
         if number < 0:
             result = WindowResult(chunk.dataset, at, at + chunk.length_ms, {}, {})
         else:
@@ -187,7 +188,7 @@ class Backtest:
             window.judged |= other.still()
         due = lane.judge(window, number, every=self._hushes, times=self.times)
         news = [window.judged[book.rule.options.name] for book in due]
-        if not any(_matters(each) for each in news) and not any(book.owes for book in due) and not self._hushes:
+        if not (silent or self._hushes or any(map(_matters, news)) or any(book.owes for book in due)):
             lane.settle()
             return None
         if lane.shows(window):
@@ -216,6 +217,7 @@ class _Lane:
         self.slow = in_order(book for book in self.books if book not in quick)
         self.metrics = {book.rule.options.metric for book in self.slow}
         self.quick = Resting(quick)
+        self.was_silent = False  # the window before, which the next one has to end
         self._tallies = {book.rule.options.name: _Tally() for book in self.slow}
 
     def load(self, chunk: Chunk) -> None:
@@ -233,7 +235,7 @@ class _Lane:
         """Move the state by a window, into `window.judged`; gives the rules that are due."""
         found = self.quick.judge(number, every=every) if number >= 0 else {}
         # In a window without a record they keep others quiet as before.
-        window.judged |= found if number >= 0 else self.quick.still()
+        window.judged |= found if number >= 0 else self.still()
         slow = [book for book in self.slow if book.hears_silence or not window.is_silent]
         for book in slow:
             name = book.rule.options.name

@@ -17,7 +17,7 @@ from flows.book import Book
 from flows.flap import FOREVER_MS, flapped
 from flows.history import Chunk, keys_of, readings_of
 from flows.judged import Cells, Judged
-from flows.rule import CRITICAL, NO_DATA, OK, WARNING, Rule
+from flows.rule import CRITICAL, INSUFFICIENT, NO_DATA, OK, WARNING, Rule
 
 KINDS = ("threshold", "capacity", "budget")  # what these judge follows from one window alone
 _COLUMNS = tuple(column.name for column in fields(AlertColumns))
@@ -95,9 +95,9 @@ class Resting:
             over = self._forget(gone)
         before = self._columns.take(cells)
         level, values, clear = chunk.level[number, cells], chunk.values[number, cells], chunk.clear[number, cells]
-        policy, flapping = self._policy.of(cells, before.flapping)
+        policy = self._policy.of(cells, before.flapping)
         after = step(before, policy, level, values, clear, end)
-        after = self._spoken(cells, before, after, flapping=flapping)
+        after = self._spoken(cells, before, after, level < INSUFFICIENT)
         self._states[after.columns.state, cells] += 1
         self._stepped = cells, after.columns
         flaps = before.flapping | after.columns.flapping
@@ -180,16 +180,16 @@ class Resting:
             out[place] = Judged(keys, cells, columns, forget(columns))
         return out
 
-    def _spoken(self, cells: NDArray[np.int64], before: AlertColumns, after: Step, *, flapping: bool) -> Step:
+    def _spoken(self, cells: NDArray[np.int64], before: AlertColumns, after: Step, judged: NDArray[np.bool_]) -> Step:
         """Hold what flaps, and say nothing of rules that only judge."""
-        if flapping:
+        if self._policy.flaps[cells].any() or before.flapping.any():
             columns = after.columns
             turns, flag = columns.turns.copy(), columns.flapping.copy()
             edges = np.searchsorted(cells, self._edges).tolist()
             for place, book in enumerate(self.books):
                 here, flap = slice(edges[place], edges[place + 1]), book.rule.options.flap
                 if flap is not None or before.flapping[here].any():
-                    held = flapped(_cut_step(after, here), flap)
+                    held = flapped(_cut_step(after, here), flap, judged[here])
                     turns[here], flag[here] = held.turns, held.flapping
             after = replace(after, columns=replace(columns, turns=turns, flapping=flag))
         return replace(after, notice=np.where(self._policy.speaks[cells], after.notice, 0).astype(np.int8))
@@ -212,14 +212,14 @@ class _Policies:
     speaks: NDArray[np.bool_]
     flaps: NDArray[np.bool_]
 
-    def of(self, cells: NDArray[np.int64], flapping: NDArray[np.bool_]) -> tuple[Policy, bool]:
-        """Give the policy of some alerts, and whether one of them may flap; `flapping` says which do now."""
+    def of(self, cells: NDArray[np.int64], flapping: NDArray[np.bool_]) -> Policy:
+        """Give the policy of some alerts; `flapping` says which are."""
         policy = {name: column[cells] for name, column in self.columns.items()}
         flaps = self.flaps[cells]
         if flaps.any():
             # While it is flapping, an alert goes on with its episode, however short the cooldown is.
             policy["cooldown_ms"] = np.where(flapping & flaps, FOREVER_MS, policy["cooldown_ms"])
-        return Policy(**policy), bool(flaps.any() or flapping.any())
+        return Policy(**policy)
 
 
 def _chosen(book: Book, keys: list[str]) -> NDArray[np.int16]:

@@ -53,6 +53,7 @@ NOUNS = {
     "rule",
     "samples",
     "silence",
+    "silent_source",
     "transition",
     "window",
     "withhold",

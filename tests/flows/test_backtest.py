@@ -77,7 +77,9 @@ def one_by_one(case, silences, windows, start, end):
         if starts and alerting.hears_silence(name):
             for at in range(min(starts), max(starts), LENGTH):
                 there.setdefault((name, at), WindowResult(name, at, at + LENGTH, {}, {}))
-    lines, messages, states = [], [], Counter()
+    lines: list[tuple] = []
+    messages: list[tuple] = []
+    states: Counter = Counter()
     for (name, at), result in sorted(there.items(), key=lambda each: (each[0][1], ranks[each[0][0]])):
         if not start <= at < end:
             continue
