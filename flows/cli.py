@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
 from flows.explain_cli import explain
 from flows.failure import explained
@@ -252,6 +253,7 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(explain)
+app.command()(backtest)
 app.command()(receive)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
