@@ -231,9 +231,7 @@ class _Part:
         self.progress.next_offset += self.progress.records - before
         last = self._reading.last_end
         if last is not None and self.progress.watermark(self.timing) >= last:
-            self.progress.done = True
-            self.close()
-            return _with_marks(batch, self.progress, self.timing)
+            self.close()  # the next read says that it is done: what its watermark closes is closed before
         return batch
 
     def nothing(self, decoder: Decoder) -> Batch:
@@ -280,8 +278,3 @@ class _Part:
                     skip -= 1
                 else:
                     yield b"", until, (f"{name}: cannot be read further: {error}", b"")
-
-
-def _with_marks(batch: Batch, progress: Progress, timing: Timing) -> Batch:
-    values = {name: getattr(batch, name) for name in batch.__slots__}
-    return Batch(**(values | {"marks": (progress.mark(timing),)}))

@@ -18,6 +18,7 @@ from flows.line import build_line
 from flows.outgoing import build_delivery
 from flows.output import Block, canonical
 from flows.process import run_process, scope_of
+from flows.recorded import take_recorded
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
 from flows.supervisor import supervise
@@ -35,30 +36,11 @@ _DRAIN_S = 60.0
 _STOP_S = 5.0
 
 
-def replay(  # noqa: PLR0913 (one option each of the command)
-    config: Config,
-    *,
-    source: str,
-    start: int | None,
-    end: int | None,
-    processes: int,
-    out: Path,
-    report: Report,
-) -> Summary | None:
+def replay(config: Config, spec: RunSpec, out: Path, *, processes: int, report: Report) -> Summary | None:
     """Replay a bounded input into NDJSON files in `out`; nothing is sent; None where it was told to stop.
 
     The same `out` resumes.
     """
-    state = str((out / ".state").absolute())
-    spec = RunSpec(
-        mode="replay",
-        config=str(config.source),
-        source=source,
-        start=start,
-        end=end,
-        state=state,
-        out=str(out.absolute()),
-    )
     return _bounded(config, spec, processes, out, report)
 
 
@@ -97,6 +79,9 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
     """Run all processes of a run to their end; False where it was told to stop before."""
     folder = RunFolder(Path(spec.state))
     with folder.locked():
+        folder.refuse_other(spec)
+        if spec.recorded is not None:
+            take_recorded(Path(spec.recorded), folder)
         prepare_recovery(folder.recovery)
         folder.write_spec(spec)
         line = build_line(config, archive_datasets(config, spec))
