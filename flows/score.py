@@ -14,6 +14,7 @@ from flows.incidents import Incident
 
 _Z = 1.959964  # 95 %
 _SIDE = 0.025
+_WEEK_MS = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,35 @@ class Share:
     def as_dict(self) -> dict[str, Any]:
         """Give it as JSON has it."""
         return {"k": self.k, "n": self.n, "value": self.value, "interval": self.interval}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many events in a length of time (ms), as a rate a week."""
+
+    count: int
+    length_ms: int
+
+    @property
+    def value(self) -> float | None:
+        """Give events a week; None of no time."""
+        return self.count * _WEEK_MS / self.length_ms if self.length_ms > 0 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Give the 95 % interval of the rate of a Poisson process, by Byar's approximation (Breslow and Day, 1987)."""
+        if self.length_ms <= 0:
+            return None
+        low = 0.0
+        if self.count:
+            low = self.count * (1 - 1 / (9 * self.count) - _Z / (3 * math.sqrt(self.count))) ** 3
+        more = self.count + 1
+        high = more * (1 - 1 / (9 * more) + _Z / (3 * math.sqrt(more))) ** 3
+        return max(low, 0.0) * _WEEK_MS / self.length_ms, high * _WEEK_MS / self.length_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as JSON has it."""
+        return {"value": self.value, "interval": self.interval}
 
 
 @dataclass(frozen=True, slots=True)

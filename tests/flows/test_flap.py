@@ -59,6 +59,11 @@ def test_a_silenced_alert_that_flaps_is_said_to_when_the_silence_is_over():
     assert told == [(0, "first"), (1, "resolved"), (8, "flapping"), (22, "resolved")]
 
 
+def test_a_flapping_alert_whose_data_stays_away_has_not_settled():
+    told = said([UP, DOWN] * 3 + [None] * 20 + [DOWN] * 12)
+    assert told == [(0, "first"), (1, "resolved"), (2, "first"), (3, "flapping"), (36, "resolved")]
+
+
 def test_a_key_that_is_forgotten_while_it_flaps_is_resolved():
     told = said([UP, DOWN] * 3 + [None] * 4, forget_after_ms=2 * LENGTH)
     assert told[-2:] == [(3, "flapping"), (8, "forgotten")]
