@@ -41,7 +41,10 @@ class KafkaOptions:
 
     def with_lateness(self, allowed_lateness_ms: int) -> "KafkaOptions":
         """Give the options with one allowed lateness for all topics."""
-        topics = {n: dataclasses.replace(o, allowed_lateness_ms=allowed_lateness_ms) for n, o in self.topic_options().items()}
+        topics: dict[str, str | TopicOptions] = {
+            name: dataclasses.replace(options, allowed_lateness_ms=allowed_lateness_ms)
+            for name, options in self.topic_options().items()
+        }
         return dataclasses.replace(self, topics=topics)
 
     def problems(self) -> Iterable[tuple[str, str]]:

@@ -5,7 +5,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -87,7 +87,7 @@ class Book:
     def __init__(self, rule: Rule, signal: Signal, environment: str, labels: Labels, notifier: Notifier) -> None:
         """Start without any known key."""
         self.rule = rule
-        self._signal = signal
+        self.signal = signal
         self._reading: Reading | None = None
         self._environment = environment
         self._labels = labels
@@ -119,7 +119,7 @@ class Book:
     @property
     def hears_silence(self) -> bool:
         """Tell whether windows without any record are judged too."""
-        return self._signal.hears_silence
+        return self.signal.hears_silence
 
     def still(self) -> Judged:
         """Give the alerts as they are, with nothing that moves: a window that is not judged keeps others quiet as before."""
@@ -172,6 +172,35 @@ class Book:
             out.evaluations.append(evaluations)
         self._write(found, window, out)
 
+    def relive(self, window: Window, quiet_by: Mapping[str, int]) -> None:
+        """Move the state as it was moved by a window before, where nothing is to be said again.
+
+        `quiet_by` is what kept alerts quiet then, by key (SUPPRESSORS of evaluation).
+        """
+        judged = self.judge(window)
+        if judged.gone is not None:
+            self._hearing.forget(judged.gone)
+            for key in judged.gone.keys:
+                self._hearing.told.pop(key, None)
+        quiet = np.array([quiet_by.get(key, 0) for key in judged.keys], np.int8) if quiet_by else None
+        flaps = self.rule.options.flap is not None
+        after, _ = self._hearing.settle(judged, quiet, window.result.end, flaps=flaps)
+        for place in np.flatnonzero(after.notice > 0).tolist():
+            key, reason = judged.keys[place], REASONS[after.notice[place]]
+            before = frozenset(self._hearing.told.pop(key, ()))
+            if reason not in ENDED:
+                heard = self._notifier.heard((self.rule, key, int(after.severity[place])), reason, before)
+                self._hearing.told[key] = sorted(heard)
+
+    def know(self, keys: list[str]) -> None:
+        """Know these keys (sorted) and no others; new ones have no past."""
+        known = {key: place for place, key in enumerate(self._keys)}
+        self._columns = self._columns.take(np.array([known.get(key, -1) for key in keys], np.int64))
+        self._keys = list(keys)
+        self._hearing.keep(frozenset(keys))
+        if self._which is not None:
+            self._which = np.array(self._choose(keys), np.int16)
+
     def _limited(self) -> Policy:
         """Give the policy; where keys differ, as columns."""
         policy = self._policy
@@ -190,7 +219,7 @@ class Book:
 
     def _cells(self, window: Window) -> Cells:
         """Make new keys known, and lay the window's rows over the known ones."""
-        self._reading = reading = self._signal.read(window)
+        self._reading = reading = self.signal.read(window)
         values, counts = reading.values, reading.counts
         places = self._learn(reading.keys)
         rows = places if reading.present is None else np.arange(len(self._keys))[places][reading.present]
@@ -363,7 +392,7 @@ class Book:
             lists.append(self._keys)
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
         state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
-        remembered = self._signal.to_state()
+        remembered = self.signal.to_state()
         return state | {"signal": remembered} if remembered else state
 
     def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
@@ -374,6 +403,6 @@ class Book:
         self._columns = AlertColumns(**known)
         self._hearing.load(state)
         if "signal" in state:
-            self._signal.load(state["signal"])
+            self.signal.load(state["signal"])
         if self._which is not None:
             self._which = np.array(self._choose(self._keys), np.int16)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from flows.alerts_before import doubts_of, take_alerts
 from flows.barrier import Output
 from flows.board import Board
 from flows.config import Config
@@ -82,6 +83,7 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
         folder.refuse_other(spec)
         if spec.recorded is not None:
             take_recorded(Path(spec.recorded), folder)
+        take_alerts(config, spec, folder)
         prepare_recovery(folder.recovery)
         folder.write_spec(spec)
         line = build_line(config, archive_datasets(config, spec))
@@ -135,6 +137,8 @@ def _finish(folder: RunFolder, out: Path, seconds: float, known: int) -> Summary
     read = summary["records"] - known
     summary |= {"seconds": round(seconds, 3), "records_per_second": round(read / seconds) if seconds else 0}
     summary["dead_letter_file"] = str(folder.dead_letters.relative_to(out.absolute()))
+    if doubts := doubts_of(folder):
+        summary["doubts"] = doubts
     (out / "summary.json").write_bytes(canonical(summary) + b"\n")
     return summary
 

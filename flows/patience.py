@@ -1,4 +1,4 @@
-"""Patience: how long windows wait for the other datasets that they are judged with, and from when silence counts, in a live run.
+"""Patience: how long windows wait for the datasets that they are judged with, and from when silence counts, in a live run.
 
 Giving up, and beginning to listen, are decided by a clock, so they are control events: durable before they take
 effect, and read again by resume and replay.

@@ -5,12 +5,11 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from connectors.source import SourceError
-
 
 _FIXED = {
     "recorded": "--recorded",
@@ -38,6 +37,10 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     alerts: str | None = None  # where the alerts as they were at `start` are read: `clickhouse` or a folder
     rows: bool = False  # a replay makes the rows that only tables have, too
     allowed_lateness_ms: int | None = None  # in place of the configuration's
+
+    def with_(self, **changes: Any) -> "RunSpec":
+        """Give the spec with other values."""
+        return msgspec.structs.replace(self, **changes)
 
 
 class RunFolder:
@@ -71,6 +74,8 @@ class RunFolder:
         self.dead_letters = path / "dead_letters.ndjson"
         self.recorded = path / "recorded"
         self.recall = path / "recall"
+        self.doubts = path / "doubts.json"
+        self.upload = path / "upload.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
