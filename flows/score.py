@@ -98,6 +98,7 @@ class Found:
 class Score:
     """What all incidents and episodes come to; delays in ms."""
 
+    episodes: tuple[Episode, ...]
     found: tuple[Found, ...]
     recall: Share
     precision: Share
@@ -133,6 +134,7 @@ def score(incidents: Sequence[Incident], episodes: Sequence[Episode], *, grace_m
         found.append(Found(incident, chosen, chosen[0].start - incident.start if chosen else None))
     delays = sorted(each.delay_ms for each in found if each.delay_ms is not None)
     return Score(
+        tuple(episodes),
         tuple(found),
         Share(len(delays), len(found)),
         Share(len(right), len(episodes)),

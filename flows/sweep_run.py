@@ -154,7 +154,7 @@ class Pass:
             for numbers in by_signal(each):
                 options = [option for number in numbers if (option := each[number]) is not None]
                 rules = [compile_rule(option, self._metrics[option.metric]) for option in options]
-                out.append((name, _Group(rules, numbers, tallies[name], (paging, signal_of(rules[0], slos)))))
+                out.append((name, _Group(rules, numbers, tallies[name], (paging, signal_of(rules[0], slos, {})))))
         return out
 
 
