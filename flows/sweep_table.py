@@ -87,21 +87,20 @@ def rate_text(rate: Dict) -> str:
 def _front(found: Dict) -> Table:
     """Lay out what nothing beats, with what the configuration does now first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for axis in found["axes"]:
-        table.add_column(_axis_words(axis), justify="right", overflow="fold")
-    for name in ("found", "pages a week", "after", "held out: found", "pages a week"):
-        table.add_column(name, justify="right", overflow="fold")
+    for name in ("found", "pages\na week", "after", "held out:\nfound", "pages\na week"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("setting", ratio=1, overflow="fold")
     rows = [(row, False) for row in found["front"][:_MOST_ROWS]]
     if found["current"] is not None:
         rows.insert(0, (found["current"], True))
     for row, is_now in rows:
         fit, held = row["fit"], row["held_out"]
-        values = [escape(row["values"][axis["name"]]) for axis in found["axes"]]
+        values = "\n".join(f"{name} = {value}" for name, value in row["values"].items())
         newest = ["-", "-"] if held is None else [_short(held["recall"]), _rate(held["pages_a_week"])]
         parts = (_short(fit["recall"]), _rate(fit["pages_a_week"]), _delay(fit["time_to_detect_ms"]["median"]), *newest)
         chosen = row["values"] == found["recommendation"]["values"]
-        table.add_row(*values, *parts, " now" if is_now else " recommended" if chosen else "", style="bold" if chosen else "")
-    table.columns[-1].no_wrap = True
+        mark = " (now)" if is_now else " (recommended)" if chosen else ""
+        table.add_row(*parts, escape(values + mark), style="bold" if chosen else "")
     return table
 
 
@@ -110,10 +109,6 @@ def _parts(found: Dict) -> str:
     what = "paged for" if found["found_by"] == BY_PAGE else "told of"
     held = f", held out to {end} ({found['incidents']['held_out']})" if found["cut"] != found["to"] else ""
     return f"fitted on {start} to {cut} ({found['incidents']['fit']} incidents){held}; found means {what}"
-
-
-def _axis_words(axis: Dict) -> str:
-    return escape(axis["name"].replace(".", ".\u200b"))
 
 
 def _short(share: Dict) -> str:
