@@ -156,7 +156,8 @@ def _on_the_newest(outcome: Outcome, held_out: Part | None, span: Range, budget:
 
 def _how_sure(outcome: Outcome, fit: Part, chosen: Point) -> Iterator[str]:
     if fit.recall.n < _FEW:
-        yield f"{fit.recall.n} incident{'' if fit.recall.n == 1 else 's'} prove little: label more, or take a longer range."
+        few = "1 incident proves" if fit.recall.n == 1 else f"{fit.recall.n} incidents prove"
+        yield f"{few} little: label more, or take a longer range."
     for axis, value in zip(outcome.plan.axes, outcome.plan.values(chosen.number), strict=True):
         if len(axis.values) > 1 and value in (axis.values[0], axis.values[-1]):
             yield f"{axis.name} = {axis.shown(value)} is at the edge of what was tried: values beyond it may do better."
