@@ -73,9 +73,9 @@ def test_each_kind_of_difference_is_told_with_the_field_that_made_it(text, spans
 def test_severity_is_other_where_both_page_or_neither_does():
     routes = '\n[[route]]\nchannels = ["slack"]\n'
     old, new = config_of(CONFIG + routes), config_of(with_limits(LOWER) + routes)
-    sides = [side(each, cells([(10, 20, 2500.0)])) for each in (old, new)]
+    before, after = (side(each, cells([(10, 20, 2500.0)])) for each in (old, new))
     span = Span(start=START, end=START + WINDOWS * LENGTH, incidents=None, grace_ms=0)
-    found = compare(*sides, changes_between(old, new), span, {})
+    found = compare(before, after, changes_between(old, new), span, {})
     assert [(each.kind, each.old.severity, each.new.severity) for each in found.differences] == [
         ("severity", "warning", "critical")
     ]
