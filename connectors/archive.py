@@ -14,17 +14,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from connectors.archive_files import LONGEST_LINE, UNREADABLE, blocks, filled, opened
 from connectors.batch import DONE, Batch, DeadLetter
 from connectors.dataset import Dataset
 from connectors.decoded import EXCERPT
 from connectors.decoder import Decoder
 from connectors.hold import Hold
+from connectors.log_blocks import LONGEST_LINE, blocks, filled
+from connectors.log_file import ENDINGS, UNREADABLE, is_log, open_log
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
 
-_ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl")
 _UNTIL = re.compile(r"[^_]+_(\d{8}T\d{6}Z)_")
 _HELD_S = 0.005
 
@@ -94,7 +94,7 @@ def _partitions(root: Path, reading: Reading) -> list[PlannedPartition]:
         base = root / dataset if (root / dataset).is_dir() else root
         folders = sorted(p for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")) or [base]
         for folder in folders:
-            files = tuple(sorted(p.name for p in folder.iterdir() if p.is_file() and _readable(p)))
+            files = tuple(sorted(p.name for p in folder.iterdir() if p.is_file() and is_log(p)))
             out.append(
                 PlannedPartition(
                     topic=dataset,
@@ -105,12 +105,8 @@ def _partitions(root: Path, reading: Reading) -> list[PlannedPartition]:
                 )
             )
     if not any(partition.files for partition in out):
-        raise SourceError(f"archive:{root} holds no files that end in {', '.join(_ENDINGS)}")
+        raise SourceError(f"archive:{root} holds no files that end in {', '.join(ENDINGS)}")
     return out
-
-
-def _readable(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.endswith(_ENDINGS)
 
 
 def _before(name: str, reading: Reading) -> bool:
@@ -261,7 +257,7 @@ class _Part:
         for name in self.planned.files:
             until = _until(name)
             try:
-                with opened(self._folder / name) as stream:
+                with open_log(self._folder / name) as stream:
                     for lines, count, broken in blocks(stream, self._reading.chunk_records):
                         if skip >= count:
                             skip -= count

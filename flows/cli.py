@@ -15,6 +15,7 @@ import typer
 from flows.config import Config, ConfigErrors, load
 from flows.explain_cli import explain
 from flows.failure import explained
+from flows.ingest_cli import ingest
 from flows.observe import RunProgress, set_up_logging
 from flows.receive_cli import receive
 from flows.replay_cli import replay
@@ -218,6 +219,7 @@ app.command("test")(run_tests)
 app.command()(replay)
 app.command()(explain)
 app.command()(receive)
+app.command()(ingest)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]

@@ -1,42 +1,21 @@
-"""Archive files: Logpush files, plain, gzip or zstd, as blocks of whole lines.
+"""Log blocks: a log file as blocks of whole lines.
 
-Why not line by line: a block goes to the decoder as it is, and only where lines lie in it is looked for. Gzip is inflated by
-ISA-L, which takes a third of the time of zlib.
+Why not line by line: a block goes to the decoder as it is, and only where lines end in it is looked for.
 """
 
-import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
-import zstandard
-from isal import isal_zlib
 from numpy.typing import NDArray
 
 from connectors.decoded import EXCERPT
+from connectors.log_file import UNREADABLE
 
 LONGEST_LINE = 64 << 20
-_BROKEN: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stubs say that it is an instance
-UNREADABLE = (OSError, EOFError, _BROKEN, zstandard.ZstdError)
 _BLOCK = 1 << 22
 _READ = 1 << 20
-_PACKED = 1 << 17
-_GZIP = 31  # wbits: a gzip header and trailer
 _NEW_LINE, _SPACE = 10, 32
-
-
-def opened(path: Path) -> BinaryIO:
-    """Open a file by what its name ends in."""
-    if path.name.endswith(".gz"):
-        return io.BufferedReader(_Members(path.open("rb"), lambda: isal_zlib.decompressobj(_GZIP), b"\0"), _READ)
-    if path.name.endswith(".zst"):
-        return io.BufferedReader(_Members(path.open("rb"), _zstd, b""), _READ)
-    return path.open("rb")
-
-
-def _zstd() -> Any:
-    return zstandard.ZstdDecompressor().decompressobj()
 
 
 def blocks(stream: BinaryIO, records: int) -> Iterator[tuple[bytes, int, bool]]:
@@ -111,46 +90,3 @@ def _pieces(lines: bytes, records: int) -> Iterator[tuple[bytes, int, bool]]:
         end = int(ends[last - 1]) if last < count else len(lines)
         yield lines[start:end], last - first, False
         start = end + 1
-
-
-class _Members(io.RawIOBase):
-    """Inflates members (gzip) or frames (zstd) one after the other; EOFError where the last one is torn.
-
-    What came before a tear is given first: the libraries' own readers keep it or just end.
-    """
-
-    def __init__(self, file: BinaryIO, make: Callable[[], Any], padding: bytes) -> None:
-        self._file = file
-        self._make = make
-        self._padding = padding  # may stand between members
-        self._member: Any = None
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        while not self._ready and self._feed():
-            pass
-        size = min(len(self._ready), len(view))
-        view[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-    def _feed(self) -> bool:
-        data = self._file.read(_PACKED)
-        if not data and self._member is not None:
-            raise EOFError("Compressed file ended before the end of its last part")
-        parts = []
-        data = data if self._member is not None else data.lstrip(self._padding)
-        while data:
-            member = self._member or self._make()
-            parts.append(member.decompress(data))
-            self._member, data = (None, member.unused_data.lstrip(self._padding)) if member.eof else (member, b"")
-        self._ready = memoryview(b"".join(parts))
-        return bool(self._ready) or self._member is not None
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
