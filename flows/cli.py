@@ -18,6 +18,7 @@ from flows.explain_cli import explain
 from flows.failure import explained
 from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
+from flows.own_errors import report_own_errors
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
@@ -97,6 +98,8 @@ def run(
 
     _check_clock()
     settings = _load(config)
+    if not until_end:
+        report_own_errors(settings.observe, settings.environment, settings)
     progress = RunProgress("run")
     _outside(lambda: run_line(settings, processes=processes, until_end=until_end, out=out, report=progress), progress)
 
@@ -352,7 +355,7 @@ def _open_spool(config: Path) -> Any:
 
 def _load(path: Path, *, secrets: bool = True) -> Config:
     settings = load(path, secrets=secrets)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.observe.log_level)
     return settings
 
 

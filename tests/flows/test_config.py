@@ -36,7 +36,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
-        *("dashboard.listen", "dashboard.token", "observe.listen", "observe.sentry_dsn"),
+        *("dashboard.listen", "dashboard.token", "observe.listen"),
         *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
         *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
     }
