@@ -43,7 +43,7 @@ class ObserveOptions:
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
     listen: str = field(default="", metadata={"help": "host:port of /metrics: not yet"})
     sentry_dsn: str = field(
-        default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors, live runs only"}
+        default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors"}
     )
     traces_sample_rate: float | None = field(
         default=None, metadata={"help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
