@@ -76,7 +76,8 @@ def _routes(routes: Iterable[Route], before: str = "") -> Iterator[str]:
     for route in routes:
         severities = "/".join(route.severity)
         chosen = before + (f"{severities} of {route.matchers}" if route.matchers.all else severities)
-        yield f"{chosen} -> {', '.join(route.channels)}"
+        second = f", and {', '.join(sorted(route.second[1]))} {route.second[0] // 1000} s later" if route.second else ""
+        yield f"{chosen} -> {', '.join(route.channels)}{second}"
         yield from _routes(route.inner, f"{chosen} > ")
 
 

@@ -339,6 +339,12 @@ class _Builder:
         for name in route.channels or ():
             if name not in channels:
                 self._refuse(f"{path}.channels", f"no channel {name!r}; there are: {', '.join(channels)}")
+        for name in route.escalate_to:
+            if name not in channels:
+                self._refuse(f"{path}.escalate_to", f"no channel {name!r}; there are: {', '.join(channels)}")
+        pagers = [name for name, options in channels.items() if options is not None and kind_of(options).acknowledges]
+        if route.escalate_to and pagers:
+            self._refuse(f"{path}.escalate_to", f"{pagers[0]} is a pager, whose own escalation policy does this")
         for number, inner in enumerate(route.route, 1):
             self._check_route(inner, f"{path}.route #{number}", channels)
 
