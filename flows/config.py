@@ -20,7 +20,7 @@ from flows.expression import Expression, ExpressionError
 from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
 from flows.kinds import expanded, metrics_of
-from flows.matcher import parse_match
+from flows.label_checks import matches_of, unmet
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
 from flows.options import ConfigError, Reader, no_such, unknown
@@ -194,7 +194,7 @@ class _Builder:
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
         policy = self._policy(rules, channels)
-        self._check_inhibits(policy.inhibits, rules)
+        self._check_matches(routes, policy, rules)
         unread = {rule.name: problem for rule in rules if (problem := steps_problem(self._path.parent, rule.runbook))}
         rules = self._linked(rules)
         if self._read.problems:
@@ -403,13 +403,11 @@ class _Builder:
                 self._refuse(f'slo "{slo.name}".{key}', problem)
         return len(self._read.problems) == before
 
-    def _check_inhibits(self, inhibits: tuple[InhibitOptions, ...], rules: list[RuleOptions]) -> None:
-        """Refuse rules that are not there: the inhibition would never take effect."""
-        known = {rule.name: rule for rule in rules}
-        for number, inhibit in enumerate(inhibits, 1):
-            named = [parse_match(match).equal("rule") for match in (inhibit.source, inhibit.target)]
-            for name in dict.fromkeys(rule for rule in named if rule is not None and rule not in known):
-                self._refuse(f"inhibit #{number}", no_such("rule", name, known))
+    def _check_matches(self, routes: list[RouteOptions], policy: PolicyOptions, rules: list[RuleOptions]) -> None:
+        """Refuse rules and severities that are not there: what is to match them would never take effect."""
+        if not self._read.problems:
+            for key, problem in unmet(matches_of(routes, policy.inhibits, policy.mutes), rules):
+                self._refuse(key, problem)
 
 
 def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, str]]:

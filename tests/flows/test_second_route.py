@@ -82,11 +82,7 @@ def test_the_words_say_that_nobody_has_silenced_it():
 def test_many_alerts_that_nobody_takes_up_are_one_message():
     config = Settings(
         (rule(), rule(name="again")),
-        routes=(
-            RouteOptions(
-                channels=("chat",), group_by=("severity",), escalate_after_ms=LENGTH, escalate_to=("boss",)
-            ),
-        ),
+        routes=(RouteOptions(channels=("chat",), group_by=("severity",), escalate_after_ms=LENGTH, escalate_to=("boss",)),),
     )
     alerting = Alerting(config, PolicyOptions(modes={"boss": "digest", "chat": "digest"}))
     messages = [alerting.evaluate(result).messages for result in rates(BAD, BAD, 0.0, 0.0)]
