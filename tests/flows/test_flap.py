@@ -43,7 +43,7 @@ def test_what_is_held_is_one_episode_however_short_the_cooldown_is():
     assert len({each.episode for each in told[2:]}) == 1
     assert len({each.id for each in told}) == len(told)
     assert told[3].status == "firing"
-    assert "again and again" in told[3].text
+    assert told[3].title == "High error rate on a: fires and clears again and again, worst 40 %"
     assert told[-1].channels == ("chat", "pager")
 
 
