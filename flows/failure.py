@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
+from flows.history import HistoryError
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolFull
 
-OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken)
+OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken, HistoryError)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ NOUNS = {
     "grouping",
     "health",
     "health_words",
+    "history",
     "inhibit",
     "judged",
     "labels",
@@ -136,8 +137,8 @@ def written() -> Iterator[tuple[str, str]]:
     kinds = {".py", ".toml", ".md", ".txt", ".yml", ".yaml", ".xml", ".sql", ".html", ".js", ".sh", ""}
     places = [*CODE, "docs", "deploy", ".ci"]
     found = [path for place in places for path in (ROOT / place).rglob("*")] + list(ROOT.iterdir())
-    for path in found:
-        if path.is_file() and path.suffix in kinds and ".cache" not in path.parts:
+    for path in found:  # in a second working tree of git, .git is a file that says where the first is
+        if path.is_file() and path.suffix in kinds and ".cache" not in path.parts and path.name != ".git":
             yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8", errors="replace")
 
 
