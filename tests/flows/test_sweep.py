@@ -1,20 +1,25 @@
 """A sweep over settings against the evaluator, run once a setting."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.alert import Alerting
-from flows.alert_state import NOTICES, SEVERITIES
-from flows.labels import Labels
+from flows.alert_state import SEVERITIES
+from flows.matcher import parse_match
+from flows.mute import MuteOptions
 from flows.output import canonical
+from flows.paging import Pages, Paging
+from flows.policy import NO_SILENCES, PolicyOptions
 from flows.rule import Hold, Override, RuleOptions, Thresholds, compile_rule
+from flows.silence import Silence
 from flows.sweep import Readings, Sweep, same_signal
-from tests.flows.history import METRICS, STATISTIC, Settings, histories, results_of, rules
+from flows.withhold import REASONS
+from tests.flows.history import LENGTH, METRICS, START, STATISTIC, Settings, histories, results_of, rules
 
-LABELS = Labels("test", {"team": "edge"})
+PLAIN = PolicyOptions(pagers=frozenset({"pager"}))
 
 
 def readings_of(rule, results):
@@ -33,23 +38,46 @@ def readings_of(rule, results):
     return Readings(ends, keys, values, counts, ~np.isnan(values))
 
 
-def one_by_one(options, results):
-    """Give (at, key, reason, severity) as the evaluator says it under one setting."""
-    alerting = Alerting(Settings((options,)))
+@dataclass
+class Policed(Settings):
+    """Settings with pagers and mute times."""
+
+    policy: PolicyOptions = PLAIN
+
+
+class Held:
+    """One silence, in force at some window ends."""
+
+    def __init__(self, *ends):
+        self._ends = ends
+
+    def at(self, dataset, end):
+        whole = Silence(id="s", matchers=parse_match({"host": "a"}), author="", reason="", start=0, end=2**62)
+        return [whole] if end in self._ends else []
+
+    known = at
+
+
+def one_by_one(options, results, policy=PLAIN, silences=NO_SILENCES):
+    """Give (at, key, reason, severity, page) as the evaluator says it under one setting."""
+    alerting, pages = Alerting(Settings((options,)), policy, silences), Pages(policy.pagers)
     said = [told for result in results for told in alerting.evaluate(result).notifications]
-    return [(each.at, canonical(each.key).decode(), each.reason, each.severity) for each in said]
+    return [(each.at, canonical(each.key).decode(), each.reason, each.severity, pages.is_page(each)) for each in said]
 
 
-def at_once(options, results):
+def at_once(options, results, policy=PLAIN, silences=NO_SILENCES, chunk=1000):
+    """Give the same for several settings in one sweep; keys are learnt chunk by chunk."""
     compiled = [compile_rule(each, next(m for m in METRICS if m.name == each.metric)) for each in options]
     assert same_signal(compiled)
-    readings = readings_of(compiled[0], results)
-    said = Sweep(compiled, readings.keys, LABELS).run(readings)
+    sweep = Sweep(compiled, Paging(Policed(tuple(options), policy=policy), silences))
     out: list[list[tuple]] = [[] for _ in options]
-    for at, setting, key, notice, severity in zip(
-        said.at.tolist(), said.setting.tolist(), said.key.tolist(), said.notice.tolist(), said.severity.tolist(), strict=True
-    ):
-        out[setting].append((at, readings.keys[key], NOTICES[notice], SEVERITIES[severity]))
+    for first in range(0, len(results), chunk):
+        said = sweep.run(readings_of(compiled[0], results[first : first + chunk]))
+        for at, setting, key, reason, severity, begins, page in zip(
+            *(getattr(said, column.name).tolist() for column in fields(said)), strict=True
+        ):
+            del begins
+            out[setting].append((at, sweep.keys[key], REASONS[reason], SEVERITIES[severity], page))
     return out
 
 
@@ -64,12 +92,48 @@ def others(options, draw):
         yield replace(options, **side, recover=None, for_=hold, clear=draw(st.integers(1, 3)), overrides=())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.data(), rules("r"), histories())
 def test_many_settings_at_once_say_what_each_says_alone(data, options, history):
     results = results_of(history)
     chosen = [options, *others(options, data.draw)]
-    assert at_once(chosen, results) == [one_by_one(each, results) for each in chosen]
+    assert at_once(chosen, results, chunk=data.draw(st.sampled_from([1, 4, 1000]))) == [one_by_one(e, results) for e in chosen]
+
+
+@settings(max_examples=70, deadline=None)
+@given(st.data(), rules("r"), histories())
+def test_what_mutes_and_silences_withhold_is_made_good_in_every_setting(data, options, history):
+    results = results_of(history)
+    chosen = [options, *others(options, data.draw)]
+    spans = data.draw(st.sampled_from([("00:10-00:35",), ("00:20-00:30", "01:00-01:30"), ("00:05-02:00",)]))
+    exempt = data.draw(st.booleans())
+    policy = replace(PLAIN, mutes=(MuteOptions(name="m", times=spans, except_critical=exempt),))
+    silenced = Held(*(START + n * LENGTH for n in data.draw(st.sets(st.integers(1, 30)))))
+    assert at_once(chosen, results, policy, silenced) == [one_by_one(each, results, policy, silenced) for each in chosen]
+
+
+def test_a_page_is_the_first_word_that_reaches_a_pager_until_the_alert_is_over():
+    hot = {("error_rate", '{"host":"a"}'): (0.2, 1000)}
+    mild, calm = ({("error_rate", '{"host":"a"}'): (value, 1000)} for value in (0.02, 0.0))
+    rule = RuleOptions(
+        name="r",
+        metric="error_rate",
+        statistic="ratio",
+        above=Thresholds(warning=0.01, critical=0.05),
+        for_=1,
+        repeat_ms=600_000,
+    )
+    results = results_of([mild, hot, hot, hot, mild, calm, calm, *[calm] * 12, hot])
+    (said,) = at_once([rule], results)
+    assert said == one_by_one(rule, results)
+    assert [(reason, severity, page) for _, _, reason, severity, page in said] == [
+        ("first", "warning", False),
+        ("escalated", "critical", True),
+        ("repeat", "critical", False),
+        ("repeat", "critical", False),
+        ("resolved", "critical", False),
+        ("first", "critical", True),
+    ]
 
 
 def test_an_override_holds_for_its_keys_in_every_setting():
