@@ -82,7 +82,7 @@ class ReportFolder:
     def starts(self, metrics: Sequence[str], over: Range) -> Ints:
         """Give the starts (ms) of the windows that left rows."""
         starts = self._store.starts([name for name in metrics if name in self.metrics])
-        return starts[(starts >= over.start) & (starts < over.end) & (starts % self._length == 0)]
+        return np.asarray(starts[(starts >= over.start) & (starts < over.end) & (starts % self._length == 0)])
 
     def transitions(self, over: Range) -> list[dict[str, Any]]:
         """Give the transitions at the ends of these windows."""
@@ -91,7 +91,9 @@ class ReportFolder:
     def held(self, at: int) -> list[dict[str, Any]]:
         """Give the last transition of each alert that was not inactive at a time."""
         last = {(row["rule"], row["key"]): row for row in self._lines(TRANSITIONS) if row["at"] <= at}
-        return [row | {"at": at, "from": row["to"], "reason": "held"} for _, row in sorted(last.items()) if row["to"] != "inactive"]
+        return [
+            row | {"at": at, "from": row["to"], "reason": "held"} for _, row in sorted(last.items()) if row["to"] != "inactive"
+        ]
 
     def notifications(self, over: Range) -> list[dict[str, Any]]:
         """Give what was said at the ends of these windows."""

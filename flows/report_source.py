@@ -145,4 +145,14 @@ def tallied(names: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Tally
     """Make a tally of lists."""
     whole = {name: np.array(columns[name], np.int64) for name in ("windows", "records", "low_at", "high_at")}
     floats = {name: np.array(columns[name], np.float64) for name in ("total", "weighted", "low", "high")}
-    return Tally(names=list(names), **whole, **floats)
+    return Tally(
+        list(names),
+        whole["windows"],
+        whole["records"],
+        floats["total"],
+        floats["weighted"],
+        floats["low"],
+        floats["high"],
+        whole["low_at"],
+        whole["high_at"],
+    )

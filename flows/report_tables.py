@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
 from flows.decision_log import quoted
-from flows.output import canonical, rfc3339
+from flows.output import canonical
 from flows.report_source import Buckets, Course, Ints, Partition, Range, ReportError, Tally, tallied
 from sinks.clickhouse import ClickHouse
 
@@ -29,7 +28,9 @@ class ReportTables:
         """
         self._client = client
         self._run = f"run = {quoted(run)}"
-        self._apart = f"toUnixTimestamp(window_start) % {length_ms // 1000} = 0 AND window_end - window_start = {length_ms // 1000}"
+        self._apart = (
+            f"toUnixTimestamp(window_start) % {length_ms // 1000} = 0 AND window_end - window_start = {length_ms // 1000}"
+        )
         self.name = f"ClickHouse, run {run}" if run else "ClickHouse"
         if run:
             self._check_run(run)
@@ -80,7 +81,7 @@ class ReportTables:
     def buckets(self, metric: str, over: Range) -> dict[str, Buckets] | None:
         """Give the merged histogram of each key."""
         rows = self._client.query(
-            f"SELECT key, {_HISTOGRAM} WHERE {self._run} AND metric = {quoted(metric)} AND {self._apart} AND {_within(over)}"  # noqa: S608
+            f"SELECT key, {_HISTOGRAM} WHERE {self._run} AND metric = {quoted(metric)} AND {self._apart} AND {_within(over)}"
             " GROUP BY key, bucket ORDER BY bucket"
         )
         return _merged([(canonical(row["key"]).decode(), row) for row in rows])
@@ -88,7 +89,7 @@ class ReportTables:
     def bucket_stretches(self, metric: str, edges: Sequence[int]) -> dict[str, Buckets] | None:
         """Give the merged histogram of the total between edges."""
         rows = self._client.query(
-            f"SELECT {_edge(edges)} AS name, {_HISTOGRAM} WHERE {self._run} AND metric = {quoted(metric)} AND empty(key)"  # noqa: S608
+            f"SELECT {_edge(edges)} AS name, {_HISTOGRAM} WHERE {self._run} AND metric = {quoted(metric)} AND empty(key)"
             f" AND {self._apart} AND {_within(Range(edges[0], edges[-1]))} GROUP BY name, bucket ORDER BY bucket"
         )
         return _merged([(row["name"], row) for row in rows])
@@ -165,7 +166,11 @@ class ReportTables:
         rows = self._client.query("SELECT DISTINCT run FROM window_metrics WHERE run != '' ORDER BY run")
         known = [row["run"] for row in rows]
         if run not in known:
-            there = f"there are: {', '.join(known[:20])}" if known else "there is none (edgewatch replay --into-clickhouse makes one)"
+            there = (
+                f"there are: {', '.join(known[:20])}"
+                if known
+                else "there is none (edgewatch replay --into-clickhouse makes one)"
+            )
             raise ReportError(f"no run {run!r} in ClickHouse; {there}")
 
 
@@ -187,7 +192,8 @@ def _after(column: str, over: Range) -> str:
 
 
 def _edge(edges: Sequence[int]) -> str:
-    return f"toString(toInt64(roundDown(toUnixTimestamp(window_start), {orjson.dumps([e // 1000 for e in edges[:-1]]).decode()})) * 1000)"
+    seconds = ", ".join(str(edge // 1000) for edge in edges[:-1])
+    return f"toString(toInt64(roundDown(toUnixTimestamp(window_start), [{seconds}])) * 1000)"
 
 
 def _tallies(rows: list[dict[str, Any]]) -> dict[str, Tally]:

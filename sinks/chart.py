@@ -49,7 +49,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Something said at one time; `text` shows on hover. `kind` is critical, warning or resolved, `pager`: it went to a pager."""
+    """Something said at one time; `text` shows on hover. `kind` is critical, warning or resolved; `pager`: it rang somebody."""
 
     at: int
     text: str

@@ -165,7 +165,9 @@ def behind(title: str, chart: Chart) -> Table | None:
     if isinstance(chart, Scatter):
         columns = [Column("Setting"), *(Column(name, "number") for name in (chart.x_name, chart.y_name, chart.colour_name))]
         best = [each for each in chart.points if each.front][:_TABLE_ROWS]
-        rows = [[Cell(p.text), Cell(_text(p.x)), Cell(_text(p.y)), Cell("" if p.colour is None else _text(p.colour))] for p in best]
+        rows = [
+            [Cell(p.text), Cell(_text(p.x)), Cell(_text(p.y)), Cell("" if p.colour is None else _text(p.colour))] for p in best
+        ]
         return Table(caption=f"{title}: the front", columns=columns, rows=rows) if rows else None
     if not len(chart.times):
         return None
