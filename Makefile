@@ -26,7 +26,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/edgewatch demo $(ARGS)
 
-test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(COMPILER)
+test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(COMPILER)
 test: java $(JARS)/.fetched lint types
 	@$(BIN)/pytest $(ARGS)
 
@@ -51,6 +51,7 @@ clean:
 comma := ,
 
 ALERTMANAGER = $(if $(shell command -v prometheus-alertmanager || command -v alertmanager),$(comma)alertmanager)
+BROWSER = $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),$(comma)browser)
 
 # Decoding in C is built where there are a compiler and Python's headers; elsewhere Python decodes, with the same results.
 NATIVE := connectors/_native.c connectors/_native.h

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import runs, services
 
-pytest_plugins = ["tests.kafka.fixtures"]
+pytest_plugins = ["tests.browser", "tests.kafka.fixtures"]
 
 # A busy machine is slow; that is no finding.
 settings.register_profile("edgewatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

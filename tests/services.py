@@ -18,6 +18,7 @@ SERVICES = {
     "setuptools": "pip install -U setuptools: 77 or later builds the package",
     "alertmanager": "apt-get install prometheus-alertmanager",
     "compiler": "apt-get install gcc libc6-dev, with the headers of this Python; then install again",
+    "browser": "apt-get install chromium",
     "tmpfs": "run as root, who may mount a small file system",
 }
 _MISSING = re.compile(r"missing service: ([a-z-]+)")
