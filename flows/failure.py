@@ -8,12 +8,13 @@ from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
 from flows.history import HistoryError
+from flows.report_source import ReportError
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolFull
 
-OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken, HistoryError)
+OUTSIDE = (ReportError, SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken, HistoryError)
 
 
 @contextlib.contextmanager

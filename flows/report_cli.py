@@ -39,19 +39,11 @@ def report(
 
     Example: edgewatch report -c monitor.toml --from -7d --out week.html
     """
-    from flows.history import HistoryError
-    from flows.report_source import ReportError
-
     chosen = "json" if as_json else _format(form, out)
     days = _zone(zone)
     over = _range(start, end, settings := load(config, secrets=False))
     with explained():
-        try:
-            text = _written(settings, _source(settings, source), (over, days), chosen)
-        except (ReportError, HistoryError) as error:
-            print(f"edgewatch: {error}", file=sys.stderr)
-            raise typer.Exit(_NOTHING) from None
-        _put(text, out)
+        _put(_written(settings, _source(settings, source), (over, days), chosen), out)
         return
     raise typer.Exit(_NOTHING)
 

@@ -158,7 +158,7 @@ def thin(times: Times, columns: Sequence[Floats], most: int = MOST_POINTS) -> Th
     filled = groups * each - count
     kept = np.empty(groups * 2, np.int64)
     kept[::2] = times[::each]
-    kept[1::2] = times[np.minimum(np.arange(groups) * each + each // 2, count - 1)]
+    kept[1::2] = kept[::2] + each * int(np.diff(times).min()) // 2
     out = []
     for column in columns:
         grid = np.append(np.asarray(column, np.float64), np.full(filled, np.nan)).reshape(groups, each)
@@ -169,9 +169,7 @@ def thin(times: Times, columns: Sequence[Floats], most: int = MOST_POINTS) -> Th
         pair = np.stack([grid[rows, np.minimum(low, high)], grid[rows, np.maximum(low, high)]], axis=1)
         pair[none] = np.nan
         out.append(pair.ravel())
-    # The last group may be one window only: its second point would stand at the same time.
-    good = np.append(True, np.diff(kept) > 0)
-    return Thinned(kept[good], [each[good] for each in out], each)
+    return Thinned(kept, out, each)
 
 
 def runs_of(values: Times) -> list[list[int]]:
