@@ -12,9 +12,12 @@ from flows.report_source import ReportError
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
-from sinks.spool import SpoolFull
+from sinks.spool import SpoolBroken, SpoolFull
 
-OUTSIDE = (ReportError, SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken, HistoryError)
+OUTSIDE = (
+    *(ReportError, SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
+    *(FolderInUse, ProcessDied, PeerLost, ControlsBroken),
+)
 
 
 @contextlib.contextmanager

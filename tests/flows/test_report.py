@@ -330,8 +330,8 @@ def test_states_last_from_one_transition_to_the_next():
 
 def test_the_command_writes_html_markdown_and_json_of_the_same(place, command):
     folder = place[0]
-    given = ("-c", folder / "monitor.toml", "--from", "2025-12-01T08:00:00Z", "--to", "2025-12-01T10:00:00Z")
-    given = (*given, "--source", f"windows:{folder / 'replay'}")
+    given = ["-c", folder / "monitor.toml", "--from", "2025-12-01T08:00:00Z", "--to", "2025-12-01T10:00:00Z"]
+    given += ["--source", f"windows:{folder / 'replay'}"]
     assert command(*given, "--out", folder / "r.html")[0] == 0
     assert command(*given, "--out", folder / "sub" / "r.json")[0] == 0
     code, text, _ = command(*given)
