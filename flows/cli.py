@@ -16,6 +16,7 @@ import typer
 from flows.config import Config, ConfigErrors, load
 from flows.explain_cli import explain
 from flows.failure import explained
+from flows.ingest_cli import ingest
 from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
 from flows.receive_cli import receive
@@ -255,6 +256,7 @@ app.command("test")(run_tests)
 app.command()(explain)
 app.command()(report)
 app.command()(receive)
+app.command()(ingest)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
