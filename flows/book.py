@@ -100,7 +100,7 @@ class Book:
         ]
         if options.kind != "threshold":
             self.identity += [options.kind, signal.identity]
-        self._policy = Policy(
+        self.policy = Policy(
             hold_warning=options.hold.warning,
             hold_critical=options.hold.critical,
             has_warning=options.thresholds.warning is not None,
@@ -122,6 +122,11 @@ class Book:
     def hears_silence(self) -> bool:
         """Tell whether windows without any record are judged too."""
         return self._signal.hears_silence
+
+    @property
+    def owes(self) -> bool:
+        """Tell whether something was withheld that may be said yet."""
+        return self._hearing.owes
 
     def still(self) -> Judged:
         """Give the alerts as they are, with nothing that moves: a window that is not judged keeps others quiet as before."""
@@ -187,7 +192,7 @@ class Book:
 
     def _limited(self) -> Policy:
         """Give the policy; where keys differ, as columns."""
-        policy = self._policy
+        policy = self.policy
         if self._which is not None:
             warning, critical = (~np.isnan(self.rule.limits(name, self._which)) for name in ("warning", "critical"))
             policy = replace(policy, has_warning=warning, has_critical=critical)
@@ -197,13 +202,13 @@ class Book:
             policy = replace(policy, cooldown_ms=cooldown)
         return policy
 
-    def _choose(self, keys: Iterable[str]) -> list[int]:
+    def choose(self, keys: Iterable[str]) -> list[int]:
         """Give by which limits keys are judged."""
         return [self.rule.choose(self._labels.of(self.rule, key)) for key in keys]
 
     def _cells(self, window: Window) -> Cells:
         """Make new keys known, and lay the window's rows over the known ones."""
-        self._reading = reading = self._signal.read(window)
+        reading = self.read(window)
         values, counts = reading.values, reading.counts
         places = self._learn(reading.keys)
         rows = places if reading.present is None else np.arange(len(self._keys))[places][reading.present]
@@ -216,6 +221,11 @@ class Book:
         cells.level[places] = level if reading.level is None else np.where(reading.level < 0, level, reading.level)
         return cells
 
+    def read(self, window: Window) -> Reading:
+        """Give what a window shows, and keep it for what is said of it."""
+        self._reading = reading = self._signal.read(window)
+        return reading
+
     def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
         """Give the places of keys among the known ones, where new ones are put in order."""
         if keys == self._keys:
@@ -227,7 +237,7 @@ class Book:
             self._columns = self._columns.take(places)
             if self._which is not None:
                 self._which = np.concatenate([self._which, [0]])[places].astype(np.int16)
-                self._which[places < 0] = self._choose(key for key in self._keys if key not in known)
+                self._which[places < 0] = self.choose(key for key in self._keys if key not in known)
             known = {key: place for place, key in enumerate(self._keys)}
         return np.array([known[key] for key in keys], np.int64)
 
@@ -355,17 +365,18 @@ class Book:
             state = STATES[columns.state[place]]
             yield {"rule": self.rule.options.name, "state": state, "start": int(columns.start[place]), "labels": labels}
 
-    def silenced(self, keys: list[str], quiet: NDArray[np.int8] | None) -> Iterable[Known]:
+    def silenced(self, judged: Judged, quiet: NDArray[np.int8] | None) -> Iterable[Known]:
         """Give the alerts that somebody heard of and that a silence keeps quiet since this barrier, as `Hearing.silenced`."""
-        for key in self._hearing.silenced(keys, quiet):
-            place = bisect_left(self._keys, key)
-            severity = int(self._columns.severity[place]) or int(self._columns.said[place])
+        columns = judged.after.columns
+        for key in self._hearing.silenced(judged.keys, quiet):
+            place = bisect_left(judged.keys, key)
+            severity = int(columns.severity[place]) or int(columns.said[place])
             fingerprint = fingerprint_of(self._environment, key, self.rule.options.name)
             yield Known(
                 rule=self.rule.options.name,
                 key=key,
                 fingerprint=fingerprint,
-                episode=f"{fingerprint}:{int(self._columns.start[place]) // 1000}",
+                episode=f"{fingerprint}:{int(columns.start[place]) // 1000}",
                 severity=severity,
                 heard=frozenset(self._hearing.told[key]),
             )
@@ -395,4 +406,4 @@ class Book:
         if "signal" in state:
             self._signal.load(state["signal"])
         if self._which is not None:
-            self._which = np.array(self._choose(self._keys), np.int16)
+            self._which = np.array(self.choose(self._keys), np.int16)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.dataset import Dataset, DatasetOptions, build_dataset
+from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
@@ -43,6 +44,7 @@ _TABLES = (
     "runbooks",
     "input",
     "receive",
+    "ingest",
     "window",
     "engine",
     "dataset",
@@ -115,6 +117,7 @@ class Config:
     labels: dict[str, str]
     kafka: KafkaOptions | None
     receive: ReceiveOptions | None
+    ingest: IngestOptions | None
     window: WindowOptions
     engine: EngineOptions
     datasets: tuple[DatasetOptions, ...]
@@ -182,6 +185,7 @@ class _Builder:
             self._refuse("labels", "must be a table of strings")
         kafka = self._kafka()
         receive = self._optional("receive", ReceiveOptions)
+        ingest = self._optional("ingest", IngestOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
         datasets = self._datasets()
@@ -210,6 +214,7 @@ class _Builder:
             labels=labels,
             kafka=kafka,
             receive=receive,
+            ingest=ingest,
             window=window,
             engine=engine,
             datasets=tuple(datasets.values()),

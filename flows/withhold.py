@@ -53,6 +53,11 @@ class Hearing:
         self._flapping: set[str] = set()  # said to be
         self._silenced: set[str] = set()  # told of, and silenced since
 
+    @property
+    def owes(self) -> bool:
+        """Tell whether something was withheld that may be said yet."""
+        return bool(self._withheld)
+
     def settle(
         self, judged: Judged, quiet: NDArray[np.int8] | None, now: int, *, flaps: bool
     ) -> tuple[Step, NDArray[np.int8] | None]:
