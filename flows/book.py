@@ -21,10 +21,11 @@ from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
 from flows.notify import ENDED, Notifier, Saying, Told, provenance_line
 from flows.rule import INSUFFICIENT, LEVELS, NO_DATA, OK, Rule
+from flows.second_route import SecondRoute
 from flows.signal import Reading, Signal
 from flows.transition import Transition, fingerprint_of
 from flows.window import WindowResult
-from flows.withhold import REASONS, Hearing
+from flows.withhold import REASONS, UNACKNOWLEDGED, Hearing
 from sinks.notification import Notification
 
 
@@ -115,6 +116,7 @@ class Book:
         self._columns = AlertColumns()
         self._which: NDArray[np.int16] | None = np.zeros(0, np.int16) if rule.variants else None
         self._hearing = Hearing()
+        self._second = SecondRoute(rule, notifier.routes)
 
     @property
     def hears_silence(self) -> bool:
@@ -154,6 +156,7 @@ class Book:
         gone = judged.gone and replace(judged.gone, after=self._hearing.forget(judged.gone))
         flaps = self.rule.options.flap is not None
         after, suppressed = self._hearing.settle(judged, quiet, window.result.end, flaps=flaps)
+        after = self._unacknowledged(judged.keys, after, quiet, window.result.end)
         found = self._changes(replace(judged, after=after), window)
         if gone is not None:
             found = sorted(found + self._changes(gone, window), key=lambda change: change.key)
@@ -176,6 +179,16 @@ class Book:
             )
             out.evaluations.append(evaluations)
         self._write(found, window, out)
+
+    def _unacknowledged(self, keys: list[str], after: Step, quiet: NDArray[np.int8] | None, now: int) -> Step:
+        """Give the step with what others are told of alerts that nobody has taken up; it delays no repeat."""
+        due = self._second.due(keys, after, quiet, now)
+        if not due:
+            return after
+        notice, severity = after.notice.copy(), after.severity.copy()
+        notice[due], severity[due] = UNACKNOWLEDGED, after.columns.severity[due]
+        after.columns.count[due] += 1
+        return replace(after, notice=notice, severity=severity)
 
     def _limited(self) -> Policy:
         """Give the policy; where keys differ, as columns."""
@@ -322,6 +335,7 @@ class Book:
             peak=None if math.isnan(fact.peak) else fact.peak,
             breaches=fact.breaches,
             exemplars=result.exemplars.get((self.rule.options.metric, fact.key), ()),
+            second=self._second.channels(fact.key, fact.said, result.end) if fact.notice == UNACKNOWLEDGED else None,
         )
 
     def _write(self, changes: Sequence[_Change], window: Window, out: Decisions) -> None:
@@ -336,6 +350,9 @@ class Book:
                 told = self._notifier.build(change.saying, heard, window.partitions, share)
                 if told.notification.status == "firing":
                     self._hearing.told[change.key] = sorted(told.heard)
+                    self._second.note(change.key, window.result.end, change.saying.second)
+                else:
+                    self._second.end(change.key)
                 out.told.append(told)
                 out.provenance.append(provenance_line(change.saying, told.notification))
 
@@ -373,7 +390,8 @@ class Book:
         if self._keys not in lists[-1:]:
             lists.append(self._keys)
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
-        state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
+        heard = {**self._hearing.to_state(), **self._second.to_state()}
+        state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **heard}
         remembered = self._signal.to_state()
         return state | {"signal": remembered} if remembered else state
 
@@ -384,6 +402,7 @@ class Book:
         known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
         self._columns = AlertColumns(**known)
         self._hearing.load(state)
+        self._second.load(state)
         if "signal" in state:
             self._signal.load(state["signal"])
         if self._which is not None:

@@ -16,10 +16,12 @@ import typer
 from flows.config import Config, ConfigErrors, load
 from flows.explain_cli import explain
 from flows.failure import explained
+from flows.ingest_cli import ingest
 from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
 from flows.own_errors import report_own_errors
 from flows.receive_cli import receive
+from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
@@ -255,7 +257,9 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(explain)
+app.command()(report)
 app.command()(receive)
+app.command()(ingest)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from connectors.dataset import DatasetOptions
+from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
@@ -143,6 +144,7 @@ def example_text() -> str:
     tables = [
         ("input.kafka", KafkaOptions),
         ("receive", ReceiveOptions),
+        ("ingest", IngestOptions),
         ("window", WindowOptions),
         ("engine", EngineOptions),
         ("[dataset]", DatasetOptions),

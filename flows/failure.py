@@ -10,13 +10,14 @@ from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
 from flows.history import HistoryError
+from flows.report_source import ReportError
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolBroken, SpoolFull
 
 OUTSIDE = (
-    *(SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
+    *(ReportError, SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
     *(FolderInUse, ProcessDied, PeerLost, ControlsBroken),
 )
 

@@ -153,7 +153,16 @@ channels = ["slak"]
         (MINIMAL + "[[inhibit]]\nsource = ['a']\ntarget = ['b=c']\n", "inhibit #1.source: 'a' is not a matcher; write"),
         (
             MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rat' }\ntarget = { team = 'x' }\n",
-            "inhibit #1: no rule 'high_error_rat'; did you mean 'high_error_rate'?",
+            "inhibit #1.source: no rule 'high_error_rat'; did you mean 'high_error_rate'?",
+        ),
+        (
+            MINIMAL + "[[route]]\nchannels = ['console']\n[[route.route]]\nmatch = { rule = 'slow' }\n",
+            "route #1.route #1.match: no rule 'slow'",
+        ),
+        (MINIMAL + "[[mute]]\nname = 'm'\nmatch = { rule = 'slow_database2' }\n", "mute \"m\".match: no rule 'slow_database2'"),
+        (
+            MINIMAL + "[[inhibit]]\nsource = { severity = 'fatal' }\ntarget = { severity = 'warning' }\n",
+            "inhibit #1.source: no severity 'fatal'; there are: warning, critical",
         ),
         (MINIMAL + "[[mute]]\nname = 'm'\nzone = 'Mars'\n", "mute \"m\".zone: 'Mars' is not a time zone"),
         (MINIMAL + "[[route]]\nmatch = { a = '=~(' }\nchannels = ['console']\n", "route #1.match: '(' is not a regular"),
