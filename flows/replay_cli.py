@@ -56,7 +56,7 @@ def replay(
         allowed_lateness_ms=None if lateness is None else _lateness(lateness),
     )
     settings = load(config, secrets=source == "kafka" or alerts == "clickhouse")
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.observe.log_level)
     summary = run_replay(settings, spec, out, processes=processes)
     print_summary(summary, out, as_json=as_json)
 

@@ -22,8 +22,9 @@ from flows.evaluation import FLAPPING, SILENCED
 from flows.judged import Judged
 from flows.rule import WARNING
 
-REASONS = (*NOTICES, "flapping")
+REASONS = (*NOTICES, "flapping", "unacknowledged")
 _REASON = {name: number for number, name in enumerate(REASONS)}
+UNACKNOWLEDGED = _REASON["unacknowledged"]
 _RESOLVED, _FORGOTTEN, _FLAPS = (_REASON[name] for name in ("resolved", "forgotten", "flapping"))
 _ENDED = frozenset({_RESOLVED, _FORGOTTEN})
 _BEGINS = frozenset({_REASON["first"], _REASON["reopened"]})
