@@ -21,12 +21,13 @@ from flows.config import Config, ConfigErrors, load
 from flows.controls import Controls
 from flows.failure import explained
 from flows.history import History, HistoryError
-from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, opened
-from flows.moment import moment
+from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened
+from flows.moment import duration, moment
 from flows.observe import RunProgress, set_up_logging
 from flows.options import ConfigError
 from flows.output import canonical, rfc3339
 from flows.policy import NO_SILENCES
+from flows.run_folder import RunSpec
 from flows.silence import Silences
 from flows.withheld import Suppressors
 
@@ -90,8 +91,14 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress) -> dict[st
     """Judge a history and write the files; gives the figures, which are backtest.json too."""
     silences = _silences(asked.controls, config)
     tried = Backtest(config, silences)
-    before = None if asked.start is None else asked.start - asked.warm_up_ms
-    wish = Wish(source=asked.source, start=before, end=asked.end, out=asked.out, processes=asked.processes)
+    wish = Wish(
+        source=asked.source,
+        start=asked.start,
+        end=asked.end,
+        warm_up_ms=asked.warm_up_ms,
+        out=asked.out,
+        processes=asked.processes,
+    )
     asked.out.mkdir(parents=True, exist_ok=True)
     with opened(config, wish, tried.bonds, _replay, progress) as history:
         first, last = covered(history, asked.start, asked.end)
@@ -134,18 +141,19 @@ def _asked(
     processes: int,
 ) -> Asked:
     """Read the options; bad use ends the program."""
-    now = time.time()
     found: list[int | None] = []
-    for text, option in zip(times, ("--from", "--to"), strict=True):
+    for text, option, known in zip(times, ("--from", "--to"), kept_times(out, source), strict=True):
         try:
-            found.append(None if text is None else moment(text, now))
+            # A time ago is of the command that read the records, not of the one that reads their windows again.
+            relative = text is not None and text.startswith("-") and known is not None
+            found.append(known if relative else None if text is None else moment(text, time.time()))
         except ValueError as error:
             _bad_use(f"{option} {text}: {error}")
     if found[0] is not None and found[1] is not None and found[0] >= found[1]:
         _bad_use(f"--from ({times[0]}) must be before --to ({times[1]}): the range is empty")
     try:
         check_source(source)
-        warm_up_ms = round(now) * 1000 - moment(f"-{warm_up}", round(now))
+        warm_up_ms = duration(warm_up)
         clock = datetime.UTC if zone == "UTC" else zoneinfo.ZoneInfo(zone)
     except ConfigError as error:
         _bad_use(str(error))
@@ -173,7 +181,7 @@ def _load(path: Path, *, secrets: bool) -> Config:
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         raise typer.Exit(_BAD_USE) from errors
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.observe.log_level)
     return settings
 
 
@@ -181,9 +189,16 @@ def _replay(config: Config, wish: Wish, folder: Path, report: Report) -> bool:
     """Replay records into a folder; False where it was told to stop."""
     from flows.monitor import replay
 
-    span = {"start": wish.start, "end": wish.end}
-    done = replay(config, source=wish.source, **span, processes=wish.processes, out=folder, report=report)
-    return done is not None
+    spec = RunSpec(
+        mode="replay",
+        config=str(config.source),
+        source=wish.source,
+        start=wish.first,
+        end=wish.end,
+        state=str((folder / ".state").absolute()),
+        out=str(folder.absolute()),
+    )
+    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
 
 
 def _silences(controls: Path | None, config: Config) -> Silences:

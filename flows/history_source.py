@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from flows.config import Config, ConfigErrors
 from flows.history import History, HistoryError, Store
 from flows.metric import MetricOptions
 from flows.options import ConfigError, Reader
-from flows.output import canonical, rfc3339
+from flows.output import rfc3339
 from flows.rule import RuleOptions
 from flows.stored_windows import StoredWindows
 from flows.window_folder import WindowFolder
@@ -29,13 +30,32 @@ Replay = Callable[[Config, "Wish", Path, Report], bool]  # into a folder; False:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """Which history is meant: `source` (SOURCES), windows that start in [start, end) ms, None: all that are there."""
+    """Which history is meant: `source` (SOURCES), windows that start in [start, end) ms, None: all that are there.
+
+    `warm_up_ms` before `start` are wanted too.
+    """
 
     source: str
     start: int | None
     end: int | None
+    warm_up_ms: int
     out: Path
     processes: int = 1
+
+    @property
+    def first(self) -> int | None:
+        """Give from when on windows are wanted."""
+        return None if self.start is None else self.start - self.warm_up_ms
+
+
+class _MadeOf(msgspec.Struct, frozen=True, kw_only=True):
+    """What the windows of a folder were made of; times in ms UTC."""
+
+    source: str
+    start: int | None
+    end: int | None
+    warm_up_ms: int
+    measures: str
 
 
 class Stopped(Exception):
@@ -82,24 +102,31 @@ def _replayed(config: Config, wish: Wish, replay: Replay, report: Report) -> Pat
     """Replay records into the folder of windows; what is there of the same records and metrics is used."""
     folder = wish.out / REPLAYED
     folder.mkdir(parents=True, exist_ok=True)
-    made_of = canonical(
-        {
-            "source": wish.source,
-            "from": None if wish.start is None else rfc3339(wish.start),
-            "to": None if wish.end is None else rfc3339(wish.end),
-            "measures": hashlib.sha256(f"{config.metrics} {config.window}".encode()).hexdigest(),
-        }
-    )
+    measures = hashlib.sha256(f"{config.metrics} {config.window}".encode()).hexdigest()
+    made_of = _MadeOf(source=wish.source, start=wish.start, end=wish.end, warm_up_ms=wish.warm_up_ms, measures=measures)
     note = folder / _MADE_OF
-    if note.is_file() and note.read_bytes() != made_of:
+    if note.is_file() and _read_note(note) != made_of:
         message = (
             f"{folder} holds windows of other records, metrics or times: give another --out, or read it as windows:{folder}"
         )
         raise HistoryError(message)
-    note.write_bytes(made_of)
+    note.write_bytes(msgspec.json.encode(made_of))
     if not (folder / "summary.json").is_file() and not replay(config, wish, folder, report):
         raise Stopped(f"stopped; the same command with --out {wish.out} goes on")
     return folder
+
+
+def kept_times(out: Path, source: str) -> tuple[int | None, int | None]:
+    """Give from when to when (ms) records of a source were replayed into a folder before; None where they were not."""
+    note = _read_note(out / REPLAYED / _MADE_OF)
+    return (note.start, note.end) if note is not None and note.source == source else (None, None)
+
+
+def _read_note(path: Path) -> _MadeOf | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_MadeOf)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def covered(history: History, start: int | None, end: int | None) -> tuple[int, int]:
