@@ -21,6 +21,7 @@ from flows.observe import RunProgress, set_up_logging
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
+from flows.top_cli import top
 
 app = typer.Typer(
     name="edgewatch",
@@ -250,6 +251,7 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(explain)
+app.command()(top)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
@@ -351,7 +353,7 @@ def _open_spool(config: Path) -> Any:
 
 def _load(path: Path, *, secrets: bool = True) -> Config:
     settings = load(path, secrets=secrets)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.observe.log_level)
     return settings
 
 

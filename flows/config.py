@@ -23,6 +23,7 @@ from flows.kinds import expanded, metrics_of
 from flows.matcher import parse_match
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
+from flows.observe_options import ObserveOptions
 from flows.options import ConfigError, Reader, no_such, unknown
 from flows.output import canonical
 from flows.policy import PolicyOptions
@@ -57,8 +58,6 @@ _TABLES = (
     "dashboard",
     "observe",
 )
-_OBSERVE_NOT_YET = ("listen", "sentry_dsn")
-_LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # The seed's data points, ready to use without a [[dataset]] table.
 BUILT_IN_DATASETS = {
@@ -123,7 +122,7 @@ class Config:
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
-    log_level: str
+    observe: ObserveOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
 
@@ -188,7 +187,7 @@ class _Builder:
         clickhouse = self._optional("clickhouse", ClickHouseOptions)
         heartbeat = self._optional("heartbeat", HeartbeatOptions)
         health = self._read.table(HealthOptions, given.get("health", {}), "health")
-        log_level = self._observe()
+        observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
@@ -216,7 +215,7 @@ class _Builder:
             clickhouse=clickhouse,
             heartbeat=heartbeat,
             health=health,
-            log_level=log_level,
+            observe=observe,
             policy=policy,
             unread_runbooks=unread,
         )
@@ -353,18 +352,6 @@ class _Builder:
             inhibits=tuple(self._tables("inhibit", InhibitOptions)),
             mutes=tuple(self._tables("mute", MuteOptions)),
         )
-
-    def _observe(self) -> str:
-        given = self._given.get("observe", {})
-        for key in given:
-            if key in _OBSERVE_NOT_YET:
-                self._refuse(f"observe.{key}", "not yet: this version does not have it")
-            elif key != "log_level":
-                self._refuse(f"observe.{key}", unknown(key, ["log_level"]))
-        level = given.get("log_level", "info")
-        if level not in _LOG_LEVELS:
-            self._refuse("observe.log_level", f"{level!r} is not one of {', '.join(_LOG_LEVELS)}")
-        return str(level)
 
     def _check(
         self,

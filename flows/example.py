@@ -15,6 +15,7 @@ from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
+from flows.observe_options import ObserveOptions
 from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
@@ -148,6 +149,7 @@ def example_text() -> str:
         ("heartbeat", HeartbeatOptions),
         ("dashboard", DashboardOptions),
         ("health", HealthOptions),
+        ("observe", ObserveOptions),
     ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"
@@ -156,8 +158,7 @@ def example_text() -> str:
         'labels = { platform = "example" }     # go on every alert\n'
         'runbooks = "https://wiki.example.com/edge/"   # what links to runbooks begin with; "": alerts name the files\n'
     )
-    foot = '\n[observe]\nlog_level = "info"                    # debug, info, warning or error\n'
-    return head + "".join(_table(name, kind) for name, kind in tables) + foot
+    return head + "".join(_table(name, kind) for name, kind in tables)
 
 
 def _table(name: str, kind: type[Any]) -> str:

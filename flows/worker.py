@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     spec = read_spec(Path(arguments[0]))
     config = load(Path(spec.config), secrets=spec.mode != "replay")
-    set_up_logging(config.log_level)
+    set_up_logging(config.observe.log_level)
     with explained():
         run_process(config, spec, process=int(arguments[1]), addresses=arguments[2:])
         return 0

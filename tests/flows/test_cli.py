@@ -9,7 +9,7 @@ from tests.runs import ACCEPTANCE, checked, edgewatch
 
 COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
 COMMANDS += ["statuspage list", "statuspage approve"]
-COMMANDS += ["drill", "silence add", "silence list", "silence expire"]
+COMMANDS += ["top", "drill", "silence add", "silence list", "silence expire"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
