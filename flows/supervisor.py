@@ -135,17 +135,21 @@ class _Supervisor:
 
     def _watch(self, began: float) -> None:
         children = self._children
-        while any(child.poll() is None for child in children):
-            failed = [number for number, child in enumerate(children) if child.poll() not in (None, 0)]
-            if failed:
-                self._signal_all(signal.SIGTERM)
-                raise ProcessDied(_sentence(failed[0], children[failed[0]].returncode, again=self._restarts is None))
-            self._look(began)
-            self._tick()
-            time.sleep(_POLL_S)
-        for number, child in enumerate(children):
-            if child.returncode:
-                raise ProcessDied(_sentence(number, child.returncode, again=self._restarts is None))
+        ended = False
+        while not ended:
+            ended = all(child.poll() is not None for child in children)
+            for number, child in enumerate(children):
+                if child.returncode not in self._well():
+                    self._signal_all(signal.SIGTERM)
+                    raise ProcessDied(_sentence(number, child.returncode, again=self._restarts is None))
+            if not ended:
+                self._look(began)
+                self._tick()
+                time.sleep(_POLL_S)
+
+    def _well(self) -> tuple[int | None, ...]:
+        """Give the exit codes that are well; one that is told to stop as it starts does not know how yet."""
+        return (None, 0, -signal.SIGTERM) if self._told.is_set() else (None, 0)
 
     def _look(self, began: float) -> None:
         """Raise ProcessDied where the run makes no progress; one that was told to stop has its time to end."""
