@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from connectors.dataset import DatasetOptions
+from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
@@ -70,6 +71,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "overrides": '[{ match = { ClientRequestHost = "admin.example.com" }, above = { critical = 0.1 } }]',
         "no_data": '{ after = 6, alert = false, keys = false, severity = "warning" }',
     },
+    "observe": {"sentry_dsn": '"env:SENTRY_DSN"'},
     "[slo]": {
         "name": '"availability"',
         "metric": '"server_errors"',
@@ -142,6 +144,7 @@ def example_text() -> str:
     tables = [
         ("input.kafka", KafkaOptions),
         ("receive", ReceiveOptions),
+        ("ingest", IngestOptions),
         ("window", WindowOptions),
         ("engine", EngineOptions),
         ("[dataset]", DatasetOptions),

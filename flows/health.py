@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+BLIND = "pipeline_blind"  # the alert that says so
 DOWN, BROKER, STALL, LAG, DEAD, LATE, SKEW = CAUSES = (
     *("down", "broker", "stall", "lag", "decode_errors", "late", "clock_skew"),
 )

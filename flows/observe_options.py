@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from sinks.sentry_wire import dsn_problem
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 OFF = "off"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
@@ -14,13 +16,17 @@ _LAST_PORT = 65_535
 class ObserveOptions:
     """The `[observe]` table."""
 
-    NOT_YET = ("sentry_dsn",)
-
     listen: str = field(
         default="127.0.0.1:9187",
         metadata={"help": 'live: host:port of /livez, /readyz, /metrics and /status, open to all who reach it; or "off"'},
     )
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+    sentry_dsn: str = field(
+        default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors"}
+    )
+    traces_sample_rate: float | None = field(
+        default=None, metadata={"help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
+    )
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -34,3 +40,7 @@ class ObserveOptions:
             yield "listen", f'{self.listen!r} is not host:port such as 127.0.0.1:9187, or "off"'
         if self.log_level not in LOG_LEVELS:
             yield "log_level", f"{self.log_level!r} is not one of {', '.join(LOG_LEVELS)}"
+        if self.sentry_dsn and (problem := dsn_problem(self.sentry_dsn)):
+            yield "sentry_dsn", problem
+        if self.traces_sample_rate is not None and not 0 <= self.traces_sample_rate <= 1:
+            yield "traces_sample_rate", f"must be from 0 to 1, not {self.traces_sample_rate:g}"
