@@ -20,6 +20,7 @@ from flows.output import canonical
 from sinks.clickhouse import ClickHouse
 
 _TABLE = "window_metrics"
+_LATEST = 2**32 - 1  # seconds that a DateTime can hold
 
 
 class StoredWindows:
