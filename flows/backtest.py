@@ -16,7 +16,7 @@ from flows.alert import AlertConfig, Alerting, in_order
 from flows.alert_state import STATES
 from flows.book import Book, Decisions
 from flows.evaluation import SUPPRESSORS, Evaluations
-from flows.history import Chunk, History, wanted_of
+from flows.history import Chunk, Wanted, wanted_of
 from flows.judged import Judged, Window
 from flows.notify import ENDED
 from flows.policy import NO_SILENCES, PolicyOptions
@@ -39,6 +39,18 @@ class BacktestConfig(AlertConfig, Protocol):
     @property
     def window(self) -> WindowOptions:
         """Give how windows are cut."""
+        ...
+
+
+class Windows(Protocol):
+    """What of a history a backtest needs."""
+
+    def starts(self, dataset: str) -> NDArray[np.int64]:
+        """Give the starts (ms) of the windows of a dataset that left rows."""
+        ...
+
+    def chunks(self, start: int, end: int, wanted: Wanted | None = None) -> Iterator[tuple[Chunk, ...]]:
+        """Give the windows that start in [start, end) ms, in time order: for each span of time a chunk a dataset."""
         ...
 
 
@@ -122,14 +134,14 @@ class Backtest:
         """Give the rules that are judged window by window."""
         return sorted(book.rule.options.name for lane in self._lanes.values() for book in lane.slow)
 
-    def warm(self, history: History, start: int, end: int) -> None:
+    def warm(self, history: Windows, start: int, end: int) -> None:
         """Judge the windows that start in [start, end) ms for the state that they leave alone."""
         for _ in self.run(history, start, end):
             pass
         self.times = {name: StateTimes() for name in self.times}
         self.windows = 0
 
-    def run(self, history: History, start: int, end: int) -> Iterator[Decided]:
+    def run(self, history: Windows, start: int, end: int) -> Iterator[Decided]:
         """Judge the windows that start in [start, end) ms; gives what came of them, where something did, by their ends."""
         for chunks in history.chunks(start, end, self._wanted):
             for chunk in chunks:
@@ -150,7 +162,7 @@ class Backtest:
             for chunk in chunks:
                 self._lanes[chunk.dataset].unload(self.times)
 
-    def _turns(self, history: History, chunks: Sequence[Chunk]) -> Iterator[tuple[int, Chunk, int]]:
+    def _turns(self, history: Windows, chunks: Sequence[Chunk]) -> Iterator[tuple[int, Chunk, int]]:
         """Give the windows of a span that are judged: start, chunk and number in it, -1 where there was no record."""
         found: list[tuple[int, int, int]] = []
         for rank, chunk in enumerate(chunks):
@@ -161,7 +173,7 @@ class Backtest:
                 found += [(at, rank, -1) for at in self._silent(history, chunk)]
         return ((at, chunks[rank], number) for at, rank, number in sorted(found))
 
-    def _silent(self, history: History, chunk: Chunk) -> list[int]:
+    def _silent(self, history: Windows, chunk: Chunk) -> list[int]:
         """Give the starts of the windows without a record, from the dataset's first window to its last."""
         every, pane = history.starts(chunk.dataset), self._config.window.pane_ms
         if not len(every):

@@ -88,12 +88,13 @@ class Resting:
         """
         chunk, end = self._chunk, int(self._chunk.ends[number])
         gone = _of(chunk.gone, number)
-        cells = np.union1d(self._live, _of(chunk.bad, number))
+        bad = _of(chunk.bad, number)
+        cells = np.union1d(self._live, bad) if len(self._live) and len(bad) else self._live if len(self._live) else bad
         over: dict[int, Judged] = {}
         if len(gone):
             cells = np.setdiff1d(cells, gone)
             over = self._forget(gone)
-        before = self._columns.take(cells)
+        before = self._taken(cells)
         level, values, clear = chunk.level[number, cells], chunk.values[number, cells], chunk.clear[number, cells]
         policy = self._policy.of(cells, before.flapping)
         after = step(before, policy, level, values, clear, end)
@@ -193,6 +194,9 @@ class Resting:
                     turns[here], flag[here] = held.turns, held.flapping
             after = replace(after, columns=replace(columns, turns=turns, flapping=flag))
         return replace(after, notice=np.where(self._policy.speaks[cells], after.notice, 0).astype(np.int8))
+
+    def _taken(self, cells: NDArray[np.int64]) -> AlertColumns:
+        return AlertColumns(**{name: getattr(self._columns, name)[cells] for name in _COLUMNS})
 
     def _put(self, cells: NDArray[np.int64], columns: AlertColumns) -> None:
         for name in _COLUMNS:

@@ -15,7 +15,7 @@ from tests.flows.history import LENGTH, START
 from tests.flows.test_history import shown
 
 FOREVER = 2**62
-KEYS = sorted(['{}', '{"host":"a","zone":"\u00e9 \'\\\\"}', '{"host":"b"}'])
+KEYS = sorted(["{}", '{"host":"a","zone":"\u00e9 \'\\\\"}', '{"host":"b"}'])
 METRICS = (
     MetricOptions(name="latency", kind="distribution", dataset="d", value="x", group_by=("host", "zone")),
     MetricOptions(name="jobs", kind="count", dataset="e"),
