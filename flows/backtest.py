@@ -18,9 +18,11 @@ from flows.book import Book, Decisions
 from flows.evaluation import SUPPRESSORS, Evaluations
 from flows.history import Chunk, Wanted, wanted_of
 from flows.judged import Judged, Window
+from flows.labels import Labels
 from flows.notify import ENDED
 from flows.policy import NO_SILENCES, PolicyOptions
 from flows.resting import KINDS, Resting
+from flows.route import Routes
 from flows.silence import Silences
 from flows.transition import Transition
 from flows.window import WindowOptions, WindowResult
@@ -123,7 +125,8 @@ class Backtest:
         self._hushes = bool(config.policy.inhibits or config.policy.mutes or silences is not NO_SILENCES)
         names = sorted({metric.dataset for metric in config.metrics})
         slow = {name for rule in config.rules for name in (rule.members if not one_by_one else (rule.name, *rule.members))}
-        self._lanes = {name: _Lane(self.alerting.books(name), slow) for name in names}
+        alone = not (self._hushes or Routes(config.routes, Labels(config.environment, config.labels)).has_second)
+        self._lanes = {name: _Lane(self.alerting.books(name), slow, alone=alone) for name in names}
         self._through: dict[str, int] = {}  # start of the last window that was judged, by dataset
         self._wanted = wanted_of(config.rules, config.metrics)
         self.times: dict[str, StateTimes] = {rule.name: StateTimes() for rule in config.rules}
@@ -222,13 +225,16 @@ class Backtest:
 class _Lane:
     """The rules of one dataset: those judged a chunk at a time, and those judged window by window."""
 
-    def __init__(self, books: list[Book], slow: Collection[str]) -> None:
-        """Take the rules, and the names of those that have to be judged window by window whatever their kind."""
+    def __init__(self, books: list[Book], slow: Collection[str], *, alone: bool) -> None:
+        """Take the rules, and the names of those that have to be judged window by window whatever their kind.
+
+        `alone` says that nothing that is said changes a state, where no alert may flap.
+        """
         self.books = books
         quick = [book for book in books if book.rule.options.kind in KINDS and book.rule.options.name not in slow]
         self.slow = in_order(book for book in self.books if book not in quick)
         self.metrics = {book.rule.options.metric for book in self.slow}
-        self.quick = Resting(quick)
+        self.quick = Resting(quick, alone=alone and all(book.rule.options.flap is None for book in quick))
         self.was_silent = False  # the window before, which the next one has to end
         self._tallies = {book.rule.options.name: _Tally() for book in self.slow}
 

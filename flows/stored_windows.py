@@ -123,7 +123,7 @@ class StoredWindows:
         """Lay out rows by keys and windows."""
         known = self._known_keys(metric)
         hashes = np.array(sorted(known), np.uint64)
-        if not all(bool(np.isin(rows["hash"], hashes).all()) for rows in found):
+        if not all(_all_in(rows["hash"], hashes) for rows in found):
             del self._keys[metric]  # a live table got new keys meanwhile
             known = self._known_keys(metric)
             hashes = np.array(sorted(known), np.uint64)
@@ -148,6 +148,13 @@ class StoredWindows:
     def _where(self, metrics: Sequence[str]) -> str:
         names = ", ".join(map(quoted, metrics))
         return f"run = {quoted(self._run)} AND metric IN ({names})" if metrics else "0"
+
+
+def _all_in(found: NDArray[np.uint64], known: NDArray[np.uint64]) -> bool:
+    """Tell whether all of `found` are among sorted ones."""
+    if not len(known):
+        return not len(found)
+    return bool((known[np.minimum(np.searchsorted(known, found), len(known) - 1)] == found).all())
 
 
 @dataclass(frozen=True, slots=True)
