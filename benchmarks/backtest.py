@@ -26,6 +26,7 @@ LENGTH_S = 300
 STATISTICS = ("p50", "p99")
 METRICS = 5
 DAY_S = 86_400
+MERGED_S = 120
 
 METRIC = """
 [[metric]]
@@ -103,6 +104,10 @@ def fill(client: ClickHouse, config: Config, keys: int, days: float) -> float:
             size = min(step, windows - first) * keys
             names = {"metric": rule.metric, "statistic": rule.statistic, "keys": keys, "length": LENGTH_S}
             client.execute(INSERT.format(**names, start=START_S, first=first * keys, rows=size))
+    # What was stored over months is merged.
+    until = time.perf_counter() + MERGED_S
+    while time.perf_counter() < until and client.query("SELECT count() AS n FROM system.merges")[0]["n"] not in (0, "0"):
+        time.sleep(0.5)
     return time.perf_counter() - began
 
 

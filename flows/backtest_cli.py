@@ -14,13 +14,14 @@ import orjson
 import typer
 from rich.console import Console
 
-from flows.backtest import Backtest
+from flows.ahead import Ahead
+from flows.backtest import Backtest, Windows
 from flows.backtest_statistics import Judged, Statistics, withheld_line
 from flows.backtest_words import show
 from flows.config import Config, ConfigErrors, load
 from flows.controls import Controls
 from flows.failure import explained
-from flows.history import History, HistoryError
+from flows.history import HistoryError
 from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened
 from flows.moment import duration, moment
 from flows.observe import RunProgress, set_up_logging
@@ -106,9 +107,10 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress) -> dict[st
         start = first if asked.start is None else asked.start
         end = last if asked.end is None else asked.end
         warm = max(start - asked.warm_up_ms, history.start or start)
-        tried.warm(history, warm, start)
+        read = Ahead(history)
+        tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
-        _write(tried, history, (start, end), statistics, asked.out)
+        _write(tried, read, (start, end), statistics, asked.out)
         judged = Judged(start=start, end=end, first=first, last=last, windows=tried.windows, pane_ms=config.window.pane_ms)
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
@@ -120,7 +122,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress) -> dict[st
     return figures
 
 
-def _write(tried: Backtest, history: History, span: tuple[int, int], statistics: Statistics, out: Path) -> None:
+def _write(tried: Backtest, history: Windows, span: tuple[int, int], statistics: Statistics, out: Path) -> None:
     """Judge, and write down what is decided as it comes."""
     with contextlib.ExitStack() as stack:
         transitions, notifications, withheld = (stack.enter_context((out / name).open("wb")) for name in FILES)

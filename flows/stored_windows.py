@@ -6,7 +6,7 @@ compared here, which costs less than having the server merge all of them.
 """
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,7 +94,8 @@ class StoredWindows:
 
     def keys(self, metric: str) -> list[str]:
         """Give the keys of a metric, sorted."""
-        return sorted(set(self._known_keys(metric).values()))
+        self._learn(metric, f"{self._where([metric])} AND statistic = {quoted(next(iter(self._found[metric])))}")
+        return sorted(set(self._keys[metric].values()))
 
     def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
         """Give the rows of windows that start in [start, end) ms."""
@@ -103,14 +104,14 @@ class StoredWindows:
         chosen = list(statistics) or [next(iter(self._found[metric]))]
         wheres = {name: f"{self._where([metric])} AND statistic = {quoted(name)} AND {times}" for name in chosen}
         found = {name: self._selected(where, _WHOLE if name == chosen[0] else _VALUE) for name, where in wheres.items()}
-        grid = self._grid(metric, found.values())
+        grid = self._grid(metric, found, wheres)
         places, kept = {}, {}
         for name, rows in found.items():
             places[name], kept[name] = grid.placed(rows)
             if len(kept[name]) < len(rows):  # some were inserted again: the last version counts, here the last row
                 again = self._selected(wheres[name], (_WHOLE if name == chosen[0] else _VALUE) | _VERSION)
                 found[name] = again[np.argsort(again["version"], kind="stable")]
-                grid = self._grid(metric, found.values())
+                grid = self._grid(metric, found, wheres)
                 places[name], kept[name] = grid.placed(found[name])
         return grid.rows(found, places, kept, statistics)
 
@@ -119,31 +120,27 @@ class StoredWindows:
         data = self._client.binary(f"SELECT {wanted} FROM {_TABLE} WHERE {where}")  # noqa: S608 (quoted)
         return np.frombuffer(data, np.dtype([(name, kind) for name, (_, kind) in columns.items()]))
 
-    def _grid(self, metric: str, found: Collection[NDArray[np.void]]) -> "_Grid":
-        """Lay out rows by keys and windows."""
-        known = self._known_keys(metric)
-        hashes = np.array(sorted(known), np.uint64)
-        if not all(_all_in(rows["hash"], hashes) for rows in found):
-            del self._keys[metric]  # a live table got new keys meanwhile
-            known = self._known_keys(metric)
-            hashes = np.array(sorted(known), np.uint64)
+    def _grid(self, metric: str, found: Mapping[str, NDArray[np.void]], wheres: Mapping[str, str]) -> "_Grid":
+        """Lay out rows by keys and windows; keys not met before are asked for."""
+        for name, rows in found.items():
+            if not _all_in(rows["hash"], np.array(sorted(self._keys.get(metric, ())), np.uint64)):
+                self._learn(metric, wheres[name])
+        known = self._keys.get(metric, {})
+        hashes = sorted(known)
         names = sorted(set(known.values()))
         place = {name: number for number, name in enumerate(names)}
-        codes = np.array([place[known[each]] for each in hashes.tolist()], np.int64)
-        starts = [rows["start"] for rows in found if len(rows)]
+        codes = np.array([place[known[each]] for each in hashes], np.int64)
+        starts = [rows["start"] for rows in found.values() if len(rows)]
         first = min((int(each.min()) for each in starts), default=0)
         last = max((int(each.max()) for each in starts), default=0)
-        return _Grid(names, hashes, codes, first, last - first + 1)
+        return _Grid(names, np.array(hashes, np.uint64), codes, first, last - first + 1)
 
-    def _known_keys(self, metric: str) -> dict[int, str]:
-        """Give the keys of a metric by their hash; a key that was written in two orders has two."""
-        if metric not in self._keys:
-            statistics = ", ".join(map(quoted, self._found.get(metric, ())))
-            query = f"SELECT DISTINCT toString({_HASH}) AS hash, toJSONString(key) AS text FROM {_TABLE}"  # noqa: S608
-            where = f"WHERE {self._where([metric])} AND statistic IN ({statistics})"
-            rows = self._client.query(f"{query} {where}") if statistics else []
-            self._keys[metric] = {int(row["hash"]): canonical(orjson.loads(row["text"])).decode() for row in rows}
-        return self._keys[metric]
+    def _learn(self, metric: str, where: str) -> None:
+        """Make the keys of some rows known by their hashes; a key that was written in two orders has two."""
+        inner = f"SELECT {_HASH} AS hash, any(key) AS one FROM {_TABLE} WHERE {where} GROUP BY hash"  # noqa: S608 (quoted)
+        rows = self._client.query(f"SELECT toString(hash) AS hash, toJSONString(one) AS text FROM ({inner})")  # noqa: S608
+        known = self._keys.setdefault(metric, {})
+        known |= {int(row["hash"]): canonical(orjson.loads(row["text"])).decode() for row in rows}
 
     def _where(self, metrics: Sequence[str]) -> str:
         names = ", ".join(map(quoted, metrics))
