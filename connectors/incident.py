@@ -4,7 +4,7 @@ import csv
 import datetime
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,16 @@ def plan_incidents(seed: int, *, start_ms: int, span_ms: int, hosts: Sequence[st
         key = f'{{"ClientRequestHost":"{hosts[host]}"}}'
         placed.append(Incident(start, start + max(int(length) // 1000, 1) * 1000, plan.name, plan.rule, key, host))
     return tuple(placed)
+
+
+def plan_rounds(seed: int, rounds: int, *, start_ms: int, span_ms: int, hosts: Sequence[str]) -> tuple[Incident, ...]:
+    """Place three incidents in each of so many equal parts of the span, each part by a seed of its own."""
+    part = span_ms // rounds
+    out: list[Incident] = []
+    for number in range(rounds):
+        placed = plan_incidents(seed + 1000 * number, start_ms=start_ms + number * part, span_ms=part, hosts=hosts)
+        out += [replace(each, name=f"{each.name} {number + 1}") if rounds > 1 else each for each in placed]
+    return tuple(out)
 
 
 def label_lines(incidents: Iterable[Incident]) -> str:

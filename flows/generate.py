@@ -12,10 +12,10 @@ from flows.bar import Bar
 _FAILED, _BAD_USE = 1, 2
 
 
-def generate_files(directory: Path, *, hours: float, seed: int, records: int | None) -> int:
+def generate_files(directory: Path, *, hours: float, seed: int, records: int | None, rounds: int = 1) -> int:
     """Write Logpush files and the labels of the incidents; gives the exit code."""
     try:
-        traffic = Traffic(_options(hours, seed, records))
+        traffic = Traffic(replace(_options(hours, seed, records), rounds=rounds))
         with Bar("writing files", traffic.total) as bar:
             incidents = write_archive(traffic, directory, lambda done, _: bar.advance(done))
     except (OSError, ValueError) as error:
