@@ -5,7 +5,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -21,10 +21,11 @@ from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
 from flows.notify import ENDED, Notifier, Saying, Told, provenance_line
 from flows.rule import INSUFFICIENT, LEVELS, NO_DATA, OK, Rule
+from flows.second_route import SecondRoute
 from flows.signal import Reading, Signal
 from flows.transition import Transition, fingerprint_of
 from flows.window import WindowResult
-from flows.withhold import REASONS, Hearing
+from flows.withhold import REASONS, UNACKNOWLEDGED, Hearing
 from sinks.notification import Notification
 
 
@@ -87,7 +88,7 @@ class Book:
     def __init__(self, rule: Rule, signal: Signal, environment: str, labels: Labels, notifier: Notifier) -> None:
         """Start without any known key."""
         self.rule = rule
-        self._signal = signal
+        self.signal = signal
         self._reading: Reading | None = None
         self._environment = environment
         self._labels = labels
@@ -115,11 +116,12 @@ class Book:
         self._columns = AlertColumns()
         self._which: NDArray[np.int16] | None = np.zeros(0, np.int16) if rule.variants else None
         self._hearing = Hearing()
+        self._second = SecondRoute(rule, notifier.routes)
 
     @property
     def hears_silence(self) -> bool:
         """Tell whether windows without any record are judged too."""
-        return self._signal.hears_silence
+        return self.signal.hears_silence
 
     @property
     def owes(self) -> bool:
@@ -154,6 +156,7 @@ class Book:
         gone = judged.gone and replace(judged.gone, after=self._hearing.forget(judged.gone))
         flaps = self.rule.options.flap is not None
         after, suppressed = self._hearing.settle(judged, quiet, window.result.end, flaps=flaps)
+        after = self._unacknowledged(judged.keys, after, quiet, window.result.end)
         found = self._changes(replace(judged, after=after), window)
         if gone is not None:
             found = sorted(found + self._changes(gone, window), key=lambda change: change.key)
@@ -176,6 +179,52 @@ class Book:
             )
             out.evaluations.append(evaluations)
         self._write(found, window, out)
+
+    def relive(self, window: Window, quiet_by: Mapping[str, int]) -> None:
+        """Move the state as it was moved by a window before, where nothing is to be said again.
+
+        `quiet_by` is what kept alerts quiet then, by key (SUPPRESSORS of evaluation).
+        """
+        judged = self.judge(window)
+        if judged.gone is not None:
+            self._hearing.forget(judged.gone)
+            for key in judged.gone.keys:
+                self._hearing.told.pop(key, None)
+                self._second.end(key)
+        quiet = np.array([quiet_by.get(key, 0) for key in judged.keys], np.int8) if quiet_by else None
+        flaps = self.rule.options.flap is not None
+        end = window.result.end
+        after, _ = self._hearing.settle(judged, quiet, end, flaps=flaps)
+        after = self._unacknowledged(judged.keys, after, quiet, end)
+        for place in np.flatnonzero(after.notice > 0).tolist():
+            key, notice, severity = judged.keys[place], int(after.notice[place]), int(after.severity[place])
+            before = frozenset(self._hearing.told.pop(key, ()))
+            if REASONS[notice] in ENDED:
+                self._second.end(key)
+                continue
+            second = self._second.channels(key, severity, end) if notice == UNACKNOWLEDGED else None
+            heard = self._notifier.heard((self.rule, key, severity), REASONS[notice], before, second)
+            self._hearing.told[key] = sorted(heard)
+            self._second.note(key, end, second)
+
+    def know(self, keys: list[str]) -> None:
+        """Know these keys (sorted) and no others; new ones have no past."""
+        known = {key: place for place, key in enumerate(self._keys)}
+        self._columns = self._columns.take(np.array([known.get(key, -1) for key in keys], np.int64))
+        self._keys = list(keys)
+        self._hearing.keep(frozenset(keys))
+        if self._which is not None:
+            self._which = np.array(self.choose(keys), np.int16)
+
+    def _unacknowledged(self, keys: list[str], after: Step, quiet: NDArray[np.int8] | None, now: int) -> Step:
+        """Give the step with what others are told of alerts that nobody has taken up; it delays no repeat."""
+        due = self._second.due(keys, after, quiet, now)
+        if not due:
+            return after
+        notice, severity = after.notice.copy(), after.severity.copy()
+        notice[due], severity[due] = UNACKNOWLEDGED, after.columns.severity[due]
+        after.columns.count[due] += 1
+        return replace(after, notice=notice, severity=severity)
 
     def _limited(self) -> Policy:
         """Give the policy; where keys differ, as columns."""
@@ -210,7 +259,7 @@ class Book:
 
     def read(self, window: Window) -> Reading:
         """Give what a window shows, and keep it for what is said of it."""
-        self._reading = reading = self._signal.read(window)
+        self._reading = reading = self.signal.read(window)
         return reading
 
     def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
@@ -322,6 +371,7 @@ class Book:
             peak=None if math.isnan(fact.peak) else fact.peak,
             breaches=fact.breaches,
             exemplars=result.exemplars.get((self.rule.options.metric, fact.key), ()),
+            second=self._second.channels(fact.key, fact.said, result.end) if fact.notice == UNACKNOWLEDGED else None,
         )
 
     def _write(self, changes: Sequence[_Change], window: Window, out: Decisions) -> None:
@@ -336,6 +386,9 @@ class Book:
                 told = self._notifier.build(change.saying, heard, window.partitions, share)
                 if told.notification.status == "firing":
                     self._hearing.told[change.key] = sorted(told.heard)
+                    self._second.note(change.key, window.result.end, change.saying.second)
+                else:
+                    self._second.end(change.key)
                 out.told.append(told)
                 out.provenance.append(provenance_line(change.saying, told.notification))
 
@@ -373,8 +426,9 @@ class Book:
         if self._keys not in lists[-1:]:
             lists.append(self._keys)
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
-        state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
-        remembered = self._signal.to_state()
+        heard = {**self._hearing.to_state(), **self._second.to_state()}
+        state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **heard}
+        remembered = self.signal.to_state()
         return state | {"signal": remembered} if remembered else state
 
     def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
@@ -384,7 +438,8 @@ class Book:
         known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
         self._columns = AlertColumns(**known)
         self._hearing.load(state)
+        self._second.load(state)
         if "signal" in state:
-            self._signal.load(state["signal"])
+            self.signal.load(state["signal"])
         if self._which is not None:
             self._which = np.array(self.choose(self._keys), np.int16)

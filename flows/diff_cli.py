@@ -13,9 +13,9 @@ import typer
 
 from flows.config import Config, load
 from flows.failure import explained
-from flows.moment import moment
+from flows.moment import duration, moment
 from flows.observe import RunProgress
-from flows.options import ConfigError, duration_ms
+from flows.options import ConfigError
 
 if TYPE_CHECKING:
     from flows.diff import Diff
@@ -74,9 +74,10 @@ def diff(
         limit = None if budget is None else parse_budget(budget)
     except ConfigError as error:
         _bad_use(str(error))
-    grace_ms = duration_ms(grace)
-    if grace_ms is None:
-        _bad_use(f'--grace {grace}: give a duration such as "90s", "10m" or "1h"')
+    try:
+        grace_ms = duration(grace)
+    except ValueError as error:
+        _bad_use(f"--grace {grace}: {error}")
     secrets = source.partition(":")[0] in ("kafka", "clickhouse")
     configs = load(old, secrets=secrets), load(new, secrets=False)
     with _folder(out) as folder:

@@ -138,10 +138,11 @@ class Reader:
         return tuple(self.table(kind, value, f"{path} #{number}") for number, value in enumerate(given, 1))
 
     def _duration(self, given: Any, path: str) -> int | None:
-        found = duration_ms(given) if isinstance(given, str) else None
-        if found is None:
+        match = _DURATION.fullmatch(given) if isinstance(given, str) else None
+        if match is None:
             self._refuse(path, f'must be a duration such as "90s", "5m", "1h" or "1d", not {_shown(given)}')
-        return found
+            return None
+        return round(float(match[1]) * _UNIT_MS[match[2]])
 
     def _secret(self, given: Any, path: str) -> str | None:
         if not isinstance(given, str):
@@ -164,12 +165,6 @@ class Reader:
             except OSError as error:
                 self._refuse(path, f"the file {rest} cannot be read: {error.strerror}")
         return given
-
-
-def duration_ms(text: str) -> int | None:
-    """Give the length of a duration such as `90s`, `5m`, `1h` or `1d`; None where it is none."""
-    match = _DURATION.fullmatch(text)
-    return None if match is None else round(float(match[1]) * _UNIT_MS[match[2]])
 
 
 def toml_key(column: "dataclasses.Field[Any]") -> str:

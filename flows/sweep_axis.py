@@ -11,7 +11,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from flows.kinds import NO_DATA
-from flows.options import ConfigError, duration_ms
+from flows.moment import duration
+from flows.options import ConfigError
 from flows.rule import Override, RuleOptions, Thresholds
 
 MOST_VALUES = 10_000
@@ -238,10 +239,10 @@ def _decimal(text: str, kind: str, where: str) -> Decimal:
     """Read a number, or a duration in ms."""
     given = text.strip()
     if kind == _DURATIONS:
-        length = 0 if given == "0" else duration_ms(given)
-        if length is None:
-            raise ConfigError(where, f'{given!r} is not a duration such as "90s", "5m", "1h" or "1d"')
-        return Decimal(length)
+        try:
+            return Decimal(duration("0s" if given == "0" else given))
+        except ValueError:
+            raise ConfigError(where, f'{given!r} is not a duration such as "90s", "5m", "1h" or "1d"') from None
     try:
         number = Decimal(given)
     except InvalidOperation:

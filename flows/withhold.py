@@ -22,8 +22,9 @@ from flows.evaluation import FLAPPING, SILENCED
 from flows.judged import Judged
 from flows.rule import WARNING
 
-REASONS = (*NOTICES, "flapping")
+REASONS = (*NOTICES, "flapping", "unacknowledged")
 _REASON = {name: number for number, name in enumerate(REASONS)}
+UNACKNOWLEDGED = _REASON["unacknowledged"]
 _RESOLVED, _FORGOTTEN, _FLAPS = (_REASON[name] for name in ("resolved", "forgotten", "flapping"))
 _ENDED = frozenset({_RESOLVED, _FORGOTTEN})
 _BEGINS = frozenset({_REASON["first"], _REASON["reopened"]})
@@ -116,6 +117,13 @@ class Hearing:
                 notice[place], severity[place] = _FORGOTTEN, severity[place] or gone.before.said[place] or WARNING
                 after.columns.count[place] += 1
         return replace(after, notice=notice, severity=severity)
+
+    def keep(self, keys: frozenset[str]) -> None:
+        """Know of no other keys."""
+        self.told = {key: told for key, told in self.told.items() if key in keys}
+        self._withheld = {key: entry for key, entry in self._withheld.items() if key in keys}
+        self._flapping &= keys
+        self._silenced &= keys
 
     def _decide(self, alert: _Alert) -> tuple[int, int]:
         """Give what is said of an alert (a reason), and what it is kept quiet by."""

@@ -52,6 +52,7 @@ NOUNS = {
     "route",
     "rule",
     "samples",
+    "second_route",
     "silence",
     "silent_source",
     "transition",
