@@ -43,6 +43,12 @@ class Incident:
     rule: str
     key: str  # canonical JSON of the group key
     host: int  # rank of the host it happens on
+    round: int = 0  # which of several of its name, from 1; 0: the only one
+
+    @property
+    def label(self) -> str:
+        """Give the name that tells it from others."""
+        return f"{self.name} {self.round}" if self.round else self.name
 
 
 def plan_incidents(seed: int, *, start_ms: int, span_ms: int, hosts: Sequence[str]) -> tuple[Incident, ...]:
@@ -65,7 +71,7 @@ def plan_rounds(seed: int, rounds: int, *, start_ms: int, span_ms: int, hosts: S
     out: list[Incident] = []
     for number in range(rounds):
         placed = plan_incidents(seed + 1000 * number, start_ms=start_ms + number * part, span_ms=part, hosts=hosts)
-        out += [replace(each, name=f"{each.name} {number + 1}") if rounds > 1 else each for each in placed]
+        out += [replace(each, round=number + 1) if rounds > 1 else each for each in placed]
     return tuple(out)
 
 
@@ -76,7 +82,7 @@ def label_lines(incidents: Iterable[Incident]) -> str:
     writer.writerow(_COLUMNS)
     for incident in incidents:
         times = (_rfc3339(incident.start_ms), _rfc3339(incident.end_ms))
-        writer.writerow((*times, incident.name, incident.rule, incident.key))
+        writer.writerow((*times, incident.label, incident.rule, incident.key))
     return out.getvalue()
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
 from flows.diff_cli import diff
 from flows.explain_cli import explain
@@ -227,6 +228,7 @@ app.command()(replay)
 app.command()(explain)
 app.command()(top)
 app.command()(report)
+app.command()(backtest)
 app.command()(diff)
 app.command()(receive)
 app.command()(ingest)

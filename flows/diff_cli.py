@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flows.incidents import Incident
     from flows.recommend import Budget
 
+WARM_UP_MS = 86_400_000  # judged before the range, for the state alone
 _FAILS, _BAD_USE, _INTERRUPTED = 1, 2, 130
 
 
@@ -123,8 +124,9 @@ def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
         incidents = _incidents(asked, low, high)
         sides = []
         for config, history in zip((asked.old, asked.new), histories, strict=True):
-            side = Side(Pages(config.policy.pagers))
-            for decided in Backtest(config).run(history, low, high):
+            side, tried = Side(Pages(config.policy.pagers)), Backtest(config)
+            tried.warm(history, low - WARM_UP_MS, low)
+            for decided in tried.run(history, low, high):
                 progress(0, decided.end)
                 for said in decided.notifications:
                     side.add(said)
@@ -137,6 +139,7 @@ def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
 @contextlib.contextmanager
 def _histories(asked: _Asked, progress: RunProgress) -> "Iterator[Sequence[History]]":
     """Open the windows of each: one history where the metrics allow it, else a replay for each."""
+    from flows.backtest_cli import replay_into
     from flows.bonds import bonds_of
     from flows.config_diff import measured_otherwise
     from flows.history import History, HistoryError
@@ -155,8 +158,10 @@ def _histories(asked: _Asked, progress: RunProgress) -> "Iterator[Sequence[Histo
         stores = []
         for number, config in enumerate(measuring):
             place = asked.out if len(measuring) == 1 else asked.out / ("old", "new")[number]
-            wish = Wish(source=asked.source, start=asked.times[0], end=asked.times[1], out=place, processes=asked.processes)
-            stores.append(stack.enter_context(opened(_connected(config, asked.old), wish, (), progress)).store)
+            place.mkdir(parents=True, exist_ok=True)
+            start, end = asked.times
+            wish = Wish(source=asked.source, start=start, end=end, warm_up_ms=WARM_UP_MS, out=place, processes=asked.processes)
+            stores.append(stack.enter_context(opened(_connected(config, asked.old), wish, (), replay_into, progress)).store)
         histories = []
         for config, store in zip((asked.old, asked.new), stores * (3 - len(stores)), strict=False):
             metrics = {metric.name: metric for metric in config.metrics}

@@ -23,7 +23,7 @@ def generate_files(directory: Path, *, hours: float, seed: int, records: int | N
         return _FAILED if isinstance(error, OSError) else _BAD_USE
     sys.stdout.write(f"{traffic.total:,} records in {directory}, incidents.csv beside them:" + "\n")
     for incident in incidents:
-        sys.stdout.write(f"  {incident.name}: {incident.rule} {incident.key}" + "\n")
+        sys.stdout.write(f"  {incident.label}: {incident.rule} {incident.key}" + "\n")
     sys.stdout.write(f"replay them: edgewatch replay -c monitor.toml --source archive:{directory} --out out" + "\n")
     return 0
 
