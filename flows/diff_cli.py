@@ -98,17 +98,16 @@ def _run(asked: _Asked) -> "Diff":
     from flows.incidents import IncidentError
 
     progress = RunProgress("diff")
-    try:
-        with explained():
+    code = _FAILS
+    with explained():
+        try:
             return _compared(asked, progress)
-    except (HistoryError, IncidentError, ConfigError) as error:
-        _bad_use(str(error))
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from stopped
-    finally:
-        progress.stop()
-    raise typer.Exit(_FAILS)
+        except (HistoryError, IncidentError, ConfigError, Stopped) as error:
+            print(f"edgewatch: {error}", file=sys.stderr)
+            code = _INTERRUPTED if isinstance(error, Stopped) else _BAD_USE
+        finally:
+            progress.stop()
+    raise typer.Exit(code)
 
 
 def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
