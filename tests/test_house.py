@@ -58,6 +58,7 @@ NOUNS = {
     "transition",
     "window",
     "withhold",
+    "zone_path",
 }
 ENGINE = {"engine", "monitor", "cli"}
 OUTSIDE = {
