@@ -27,6 +27,7 @@ from flows.metric import MetricOptions
 from flows.mute import MuteOptions
 from flows.options import ConfigError, Reader, no_such, unknown
 from flows.output import canonical
+from flows.own_errors import ObserveOptions
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
@@ -63,8 +64,6 @@ _TABLES = (
     "dashboard",
     "observe",
 )
-_OBSERVE_NOT_YET = ("listen", "sentry_dsn")
-_LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # The seed's data points, ready to use without a [[dataset]] table.
 BUILT_IN_DATASETS = {
@@ -131,7 +130,7 @@ class Config:
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
-    log_level: str
+    observe: ObserveOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
 
@@ -198,7 +197,7 @@ class _Builder:
         clickhouse = self._optional("clickhouse", ClickHouseOptions)
         heartbeat = self._optional("heartbeat", HeartbeatOptions)
         health = self._read.table(HealthOptions, given.get("health", {}), "health")
-        log_level = self._observe()
+        observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
@@ -230,7 +229,7 @@ class _Builder:
             clickhouse=clickhouse,
             heartbeat=heartbeat,
             health=health,
-            log_level=log_level,
+            observe=observe,
             policy=policy,
             unread_runbooks=unread,
         )
@@ -379,18 +378,6 @@ class _Builder:
             inhibits=tuple(self._tables("inhibit", InhibitOptions)),
             mutes=tuple(self._tables("mute", MuteOptions)),
         )
-
-    def _observe(self) -> str:
-        given = self._given.get("observe", {})
-        for key in given:
-            if key in _OBSERVE_NOT_YET:
-                self._refuse(f"observe.{key}", "not yet: this version does not have it")
-            elif key != "log_level":
-                self._refuse(f"observe.{key}", unknown(key, ["log_level"]))
-        level = given.get("log_level", "info")
-        if level not in _LOG_LEVELS:
-            self._refuse("observe.log_level", f"{level!r} is not one of {', '.join(_LOG_LEVELS)}")
-        return str(level)
 
     def _check(
         self,

@@ -4,6 +4,8 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+import sentry_sdk
+
 from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
@@ -29,6 +31,7 @@ def explained() -> Iterator[None]:
         cause = outside_cause(error)
         if cause is None:
             raise
+        sentry_sdk.capture_exception(cause)  # does nothing where no project takes errors
         sys.stderr.write(f"edgewatch: {cause}\n")
 
 

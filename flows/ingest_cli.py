@@ -30,7 +30,7 @@ def ingest(
     from flows.options import ConfigError
 
     settings = load(config)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.observe.log_level)
     if not directory.is_dir():
         print(f"edgewatch: {directory} is not a folder", file=sys.stderr)
         raise typer.Exit(_BAD_USE)

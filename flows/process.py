@@ -147,7 +147,10 @@ def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: l
 def scope_of(config: Config, spec: RunSpec) -> Scope:
     """Say which windows leave rows; extras go to ClickHouse only, and nobody silences a replay as it goes."""
     live = spec.mode != "replay"
-    return Scope(spec.start, spec.end, extras=config.clickhouse is not None and live, firing=live, early=spec.mode == "live")
+    extras = spec.rows or (config.clickhouse is not None and live)
+    recall = RunFolder.at(Path(spec.state)).recall
+    alerts = recall.read_bytes() if spec.alerts is not None else None
+    return Scope(spec.start, spec.end, extras=extras, firing=live, early=spec.mode == "live", alerts=alerts)
 
 
 class _stopped_by_signals:  # noqa: N801 (reads as a phrase)
