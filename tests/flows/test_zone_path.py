@@ -7,6 +7,7 @@ import pytest
 
 from flows.alert import Alerting
 from flows.config import ConfigErrors, loads
+from flows.matcher import parse_match
 from flows.rule_test_options import read_tests
 from flows.rule_test_windows import windows_of
 
@@ -88,8 +89,10 @@ def test_a_host_quiets_the_same_measure_of_its_paths_and_a_warning_no_critical_a
 
 
 def test_it_is_between_rules_on_metrics_that_differ_in_their_groups_alone_and_off_unless_asked_for():
-    named = {(each.source["rule"], each.target["rule"]) for each in loads(CONFIG, Path("monitor.toml")).policy.inhibits}
-    assert named == {("host", "path")}
+    inhibits = loads(CONFIG, Path("monitor.toml")).policy.inhibits
+    assert {(parse_match(each.source).equal("rule"), parse_match(each.target).equal("rule")) for each in inhibits} == {
+        ("host", "path")
+    }
     assert loads(CONFIG.replace("true", "false", 1), Path("monitor.toml")).policy.inhibits == ()
 
 
