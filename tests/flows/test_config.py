@@ -101,7 +101,8 @@ channels = ["slak"]
     assert found == [
         (
             "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, window,"
-            " engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard, observe"
+            " engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard,"
+            " observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
