@@ -24,6 +24,7 @@ from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
+from flows.top_cli import top
 
 app = typer.Typer(
     name="edgewatch",
@@ -222,6 +223,7 @@ def clickhouse(
 app.command("test")(run_tests)
 app.command()(replay)
 app.command()(explain)
+app.command()(top)
 app.command()(report)
 app.command()(receive)
 app.command()(ingest)
