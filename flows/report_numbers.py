@@ -3,7 +3,6 @@
 import datetime
 from collections.abc import Mapping
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from flows.amount import amount
 from sinks.notification import duration
@@ -43,7 +42,7 @@ def key_words(key: Mapping[str, str]) -> str:
 
 
 @lru_cache(65_536)
-def when(ms: int, zone: ZoneInfo) -> str:
+def when(ms: int, zone: datetime.tzinfo) -> str:
     """Write a time to the minute, with seconds where there are any."""
     at = datetime.datetime.fromtimestamp(ms / 1000, zone)
     return f"{at:%Y-%m-%d %H:%M:%S}" if at.second else f"{at:%Y-%m-%d %H:%M}"

@@ -93,11 +93,7 @@
   };
   const drawIncidents = (chart, plot) => clipped(plot, (ctx, box) => {
     const px = devicePixelRatio;
-    let free = -1e9;
-    ctx.font = `${11 * px}px system-ui, sans-serif`;
-    ctx.textBaseline = "top";
-    ctx.textAlign = "left";
-    for (const [from, to, name] of chart.spec.incidents) {
+    for (const [from, to] of chart.spec.incidents) {
       const left = plot.valToPos(from, "x", true), right = plot.valToPos(to, "x", true);
       if (right < box.left || left > box.left + box.width) continue;
       ctx.globalAlpha = 0.16;
@@ -105,12 +101,6 @@
       ctx.fillRect(left, box.top, Math.max(right - left, px), box.height);
       ctx.globalAlpha = 1;
       ctx.fillRect(left, box.top, Math.max(right - left, px), 2 * px);
-      const at = Math.max(left, box.left) + 3 * px, long = ctx.measureText(name).width;
-      if (at > free && at + long < box.left + box.width) {
-        ctx.fillStyle = colour("--incident-ink");
-        ctx.fillText(name, at, box.top + 5 * px);
-        free = at + long + 6 * px;
-      }
     }
   });
   const legible = (ctx, text, x, y) => {
@@ -125,6 +115,22 @@
     ctx.fillText(text, x, y);
     ctx.restore();
   };
+  const nameIncidents = (chart, plot) => clipped(plot, (ctx, box) => {
+    const px = devicePixelRatio;
+    let free = -1e9;
+    ctx.font = `${11 * px}px system-ui, sans-serif`;
+    ctx.textBaseline = "top";
+    ctx.textAlign = "left";
+    ctx.fillStyle = colour("--incident-ink");
+    for (const [from, to, name] of chart.spec.incidents) {
+      const left = plot.valToPos(from, "x", true), long = ctx.measureText(name).width;
+      if (plot.valToPos(to, "x", true) < box.left || left > box.left + box.width) continue;
+      const at = Math.max(box.left, Math.min(left, box.left + box.width - long - 6 * px)) + 3 * px;
+      if (at < free) continue;
+      legible(ctx, name, at, box.top + 5 * px);
+      free = at + long + 6 * px;
+    }
+  });
   const drawLimits = (chart, plot) => {
     const px = devicePixelRatio, { ctx, bbox } = plot, { min, max } = plot.scales.y;
     ctx.save();
@@ -262,7 +268,7 @@
     const series = spec.lines.map((line, i) => ({
       label: line.name, width: bars ? 0 : 1.5, points: { show: !bars && xs.length < 3 ? true : undefined },
       stroke: () => colour(lineColour(line, i)), fill: bars ? () => colour(lineColour(line, i)) : undefined,
-      paths: bars ? uPlot.paths.bars({ size: [0.8, 80], align: 1 }) : uPlot.paths.stepped && step() > 12
+      paths: bars ? uPlot.paths.bars({ size: [0.8, 160], align: 1 }) : uPlot.paths.stepped && step() > 12
         ? uPlot.paths.stepped({ align: 1 }) : undefined,
     }));
     if (bars) { series.reverse(); columns = columns.slice().reverse(); chart.plain = chart.plain.slice().reverse(); spec.lines.reverse(); }
@@ -284,7 +290,7 @@
       },
       hooks: {
         drawClear: [(plot) => drawIncidents(chart, plot)],
-        draw: [(plot) => { drawStates(chart, plot); drawLimits(chart, plot); drawMarks(chart, plot); }],
+        draw: [(plot) => { drawStates(chart, plot); drawLimits(chart, plot); drawMarks(chart, plot); nameIncidents(chart, plot); }],
         setScale: [follow(chart)],
         setCursor: [(plot) => pointed(chart, plot)],
       },
@@ -311,9 +317,9 @@
     ctx.beginPath();
     front.forEach((p, i) => { const [x, y] = at(p); if (i) { ctx.lineTo(x, at(front[i - 1])[1]); ctx.lineTo(x, y); } else ctx.moveTo(x, y); });
     ctx.stroke();
-    for (const p of [...chart.spec.points].sort((a, b) => a[4] + 2 * a[5] - b[4] - 2 * b[5])) {
+    for (const p of [...chart.spec.points].sort((a, b) => a[4] + 2 * Boolean(a[5]) - b[4] - 2 * Boolean(b[5]))) {
       const [x, y] = at(p), size = (p[4] ? 5.5 : 3.5) * px;
-      ctx.globalAlpha = p[4] ? 1 : 0.55;
+      ctx.globalAlpha = p[4] || p[5] ? 1 : 0.55;
       ctx.fillStyle = onRamp(p[2], ...chart.ends);
       ctx.beginPath();
       ctx.arc(x, y, size, 0, 7);
@@ -324,6 +330,12 @@
       ctx.beginPath();
       ctx.arc(x, y, 9 * px, 0, 7);
       ctx.stroke();
+      ctx.fillStyle = colour("--ink");
+      ctx.font = `600 ${11 * px}px system-ui, sans-serif`;
+      ctx.textBaseline = "middle";
+      const right = x + ctx.measureText(p[5]).width + 16 * px < plot.bbox.left + plot.bbox.width;
+      ctx.textAlign = right ? "left" : "right";
+      legible(ctx, p[5], x + (right ? 13 : -13) * px, y);
     }
     ctx.globalAlpha = 1;
   });
@@ -342,7 +354,7 @@
     return new uPlot({
       width, height: spec.height, padding: [10, 14, 0, 0],
       scales: { x: { time: false, range: padded }, y: { range: padded } },
-      axes: [axis({ label: spec.names[0], labelSize: 22 }), axis({ label: spec.names[1], labelSize: 22, size: 52, values: (plot, ticks) => ticks.map((tick) => number(tick)) })],
+      axes: [axis({ label: spec.names[0], labelSize: 18, size: 34 }), axis({ label: spec.names[1], labelSize: 22, size: 52, values: (plot, ticks) => ticks.map((tick) => number(tick)) })],
       series: [{}, { paths: () => null, points: { show: false } }],
       legend: { show: false },
       cursor: { drag: { x: true, y: true, uni: 20, dist: 4 }, points: { show: false }, bind: { dblclick: () => () => { reset(chart); return null; } } },
@@ -378,7 +390,7 @@
   };
   const buttons = (chart) => {
     const row = make("div", "zoom");
-    for (const [text, label, work] of [["+", "Zoom in", (c) => zoomBy(c, 0.5)], ["\u2212", "Zoom out", (c) => zoomBy(c, 2)], ["Reset", "Show all", reset]]) {
+    for (const [text, label, work] of [["Reset", "Show all", reset], ["+", "Zoom in", (c) => zoomBy(c, 0.5)], ["\u2212", "Zoom out", (c) => zoomBy(c, 2)]]) {
       const button = make("button", "", text);
       button.type = "button";
       button.setAttribute("aria-label", label);
