@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from flows.config import loads
-from flows.own_errors import ObserveOptions, Scrubber, loud, report_own_errors, sample_rate, secrets_of
+from flows.observe_options import ObserveOptions
+from flows.own_errors import Scrubber, loud, report_own_errors, sample_rate, secrets_of
 from flows.run_folder import RunFolder
 from tests.fakes.sentry import FakeSentry, read_envelope
 from tests.runs import ROOT, edgewatch
@@ -18,7 +19,8 @@ SECRETS = ("xoxb-planted-slack-token", "planted-smtp-password", "planted-header-
 _PROGRAM = """
 import logging, sys, threading
 import sentry_sdk
-from flows.own_errors import ObserveOptions, report_own_errors
+from flows.observe_options import ObserveOptions
+from flows.own_errors import report_own_errors
 from sinks.slack import SlackOptions
 options = ObserveOptions(sentry_dsn=sys.argv[1])
 report_own_errors(options, sys.argv[2], {"slack": SlackOptions(token="xoxb-planted-slack-token", channels={"critical": "#a"})})
