@@ -132,29 +132,32 @@
     }
   });
   const drawLimits = (chart, plot) => {
-    const px = devicePixelRatio, { ctx, bbox } = plot, { min, max } = plot.scales.y;
+    const px = devicePixelRatio, { ctx, bbox } = plot, { min, max } = plot.scales.y, taken = [];
+    const right = bbox.left + bbox.width - 4 * px, high = 14 * px;
     ctx.save();
     ctx.font = `${11 * px}px system-ui, sans-serif`;
-    let above = 0;
-    for (const { name, value, tone } of chart.spec.limits) {
-      ctx.strokeStyle = ctx.fillStyle = colour(TONES[tone] || "--muted");
-      ctx.textAlign = "right";
-      const right = bbox.left + bbox.width - 4 * px;
-      if (value > max || value < min) {
-        ctx.textBaseline = "top";
-        legible(ctx, `${name} ${value > max ? "\u2191" : "\u2193"}`, right, bbox.top + (4 + 14 * above++) * px);
-        continue;
-      }
+    ctx.textAlign = "right";
+    ctx.textBaseline = "top";
+    const inside = chart.spec.limits.filter(({ value }) => value <= max && value >= min);
+    for (const { value, tone } of inside) {
       const y = Math.round(plot.valToPos(value, "y", true));
+      ctx.strokeStyle = colour(TONES[tone] || "--muted");
       ctx.lineWidth = px;
       ctx.setLineDash([6 * px, 4 * px]);
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      const below = y - bbox.top < 16 * px;
-      ctx.textBaseline = below ? "top" : "bottom";
-      legible(ctx, name, right, y + (below ? 3 : -2) * px);
+    }
+    /* A label stands above its line, or at the edge beyond which the limit lies; where another one is, below that. */
+    for (const { name, value, tone } of chart.spec.limits) {
+      const beyond = value > max ? " \u2191" : value < min ? " \u2193" : "";
+      let y = value > max ? bbox.top + 2 * px : value < min ? bbox.top + bbox.height - high : plot.valToPos(value, "y", true) - high;
+      if (y < bbox.top) y += high + 2 * px;
+      while (taken.some((other) => Math.abs(other - y) < high)) y += high / 2;
+      taken.push(y);
+      ctx.fillStyle = colour(TONES[tone] || "--muted");
+      legible(ctx, name + beyond, right, y);
     }
     ctx.restore();
   };
@@ -222,6 +225,8 @@
     [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
   ];
 
+  const WHOLE = [1, 2, 5].flatMap((n) => [...Array(9).keys()].map((power) => n * 10 ** power)).sort((a, b) => a - b);
+
   const zoomTo = (chart, min, max) => {
     if (chart.spec.kind === "scatter") return;
     const [first, last] = chart.spec.shown, least = Math.min(chart.spec.step * 4, last - first);
@@ -280,7 +285,7 @@
       scales: { x: { time: true, min: range[0], max: range[1], auto: false }, y: { range: rangeOf(spec) } },
       axes: [
         axis({ values: TICKS, gap: banded ? STRIP + 7 : 5, size: banded ? 54 : 44, space: 70 }),
-        axis({ size: 62, values: (plot, ticks) => ticks.map((tick) => number(tick, spec.unit)), space: 34 }),
+        axis({ size: 62, values: (plot, ticks) => ticks.map((tick) => number(tick, spec.unit)), space: 34, incrs: bars ? WHOLE : undefined }),
       ],
       series: [{}, ...series],
       legend: { show: spec.lines.length > 1, live: false, markers: { fill: (plot, i) => `var(${lineColour(spec.lines[i - 1], i - 1)})`, stroke: () => "transparent" } },
