@@ -21,7 +21,7 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 
 from flows.observe_options import ObserveOptions
-from sinks.http import scrub
+from sinks.http import scrub, url_secrets
 from sinks.sentry_wire import environment_name
 
 _FILTERED = "[Filtered]"
@@ -29,6 +29,7 @@ _NAMES = re.compile(
     r"(?i)pass(word|wd|phrase)?|pwd|secrets?|tokens?|(set-)?cookies?|authorization|credentials?|dsn|signature|session(id)?"
     r"|.*[_-](password|secret|token|cookie|authorization|key|dsn|pem)|(api|routing|private|access)-?key|webhook[_-]?url|x-.*-(key|token)"
 )
+_CLIENT = re.compile(r"password|secret|token|pem|key|oauthbearer\.config")  # of a Kafka client's settings, those that are
 _PRODUCTION, _IN_PRODUCTION = "production", 0.1
 _SHORTEST = 6  # what is shorter stands in every text
 _DEEPEST = 20
@@ -95,16 +96,17 @@ def _secrets(config: object) -> Iterator[str]:
     elif dataclasses.is_dataclass(config):
         for column in dataclasses.fields(config):
             value = getattr(config, column.name)
-            yield from _strings(value) if column.metadata.get("secret") else _secrets(value)
+            # Settings of a Kafka client are found in many ways, and show nowhere.
+            yield from _strings(value) if column.metadata.get("secret") or not column.repr else _secrets(value)
 
 
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = [each for name, each in value.items() if "." not in name or _CLIENT.search(name)]
     for each in value if isinstance(value, list | tuple) else [value]:
         if isinstance(each, str):
             yield each
-            yield from each.split()
+            yield from url_secrets(each) if "://" in each else each.split()
 
 
 class Scrubber:
