@@ -272,7 +272,7 @@ def test_the_page_has_incidents_front_and_episodes(lines):
         "| 0.05 | 2 of 4 (50 %) | 1.5 | 4 min | 2 of 4 (50 %) | 1.5 | 4 min | as configured now |",
         '[[rule]]\nname = "failing"',
         "failing: 4 more keys have something to show",
-        "| failing | a | critical | 20 % | High failing",
+        "| failing | a | critical | 20 % | Failing on a: 20 % (critical above 5 %) | error-surge | 10 min |",
     ):
         assert words in text, text
 
