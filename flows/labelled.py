@@ -33,6 +33,7 @@ class Given:
     budget: str | None = None
     holdout: float = 0.3
     grace_ms: int = 600_000
+    warm_up_ms: int = 86_400_000
     found_by: str | None = None
 
     @property
@@ -76,7 +77,7 @@ class Labelled:
             reasons = explain_missed(history, self.config, missed, self.given.grace_ms, silences)
             out["labels"] = scores.with_reasons(reasons).as_dict()
         if self.plan is not None:
-            span = range_of(*self.span, history.length_ms, self.asked)
+            span = range_of(*self.span, history.length_ms, self.asked, self.given.warm_up_ms)
             source = self.config.source.read_text()
             found = sweep(
                 Question(self.config, source, self.plan, self.asked, span, self.incidents), history, silences, progress
