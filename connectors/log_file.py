@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl")
+ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl", ".csv")
 UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)  # what reading a torn or broken file raises
 
 _BLOCK = 1 << 20
