@@ -3,6 +3,8 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
+# A process for each processor; all that needs the broker is one after the other in one of them. PARALLEL= for one process.
+PARALLEL ?= -n auto --dist loadgroup
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,10 +30,10 @@ demo: $(VENV)/.demo
 
 test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(COMPILER)
 test: java $(JARS)/.fetched lint types
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 check: lint types
-	@$(BIN)/pytest -q -m "not kafka and not slow" $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet . | head -40; \
