@@ -98,7 +98,7 @@ class Identities(Sequence[str | None]):
     def __getitem__(self, place: int | slice) -> str | Sequence[str | None] | None:
         """Give one identity, or None where it is absent."""
         chosen = range(len(self))[place]
-        texts = self.texts(np.array(chosen, ndmin=1))
+        texts = self.texts(np.array(chosen, np.int64, ndmin=1))
         return texts[0] if isinstance(chosen, int) else texts
 
     def lines(self, places: NDArray[np.int64]) -> list[bytes | None]:

@@ -58,7 +58,8 @@ class Sources:
     def __call__(self, payload: int, index: int) -> bytes:
         """Give the bytes of a record."""
         if self._records[0] != payload:
-            plain = inflate(self._payloads[payload] or b"")
+            value = self._payloads[payload] or b""
+            plain = value if self._lines else inflate(value)
             found = None if self._lines else self._split(plain)
             self._records = payload, rows(plain) if found is None else found
         return self._records[1][index]

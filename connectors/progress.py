@@ -139,7 +139,7 @@ def _refused(  # noqa: PLR0913 (one pass over what was decoded)
     good = (times >= EARLIEST) & (times <= limit)
     refusals = [(r.payload, r.index, r.reason, r.excerpt) for r in decoded.refusals]
     for i in np.flatnonzero(~good).tolist():
-        reason = _time_reason(int(times[i]), int(limit[i]), decoder)
+        reason = time_reason(int(times[i]), int(limit[i]), decoder)
         refusals.append((int(decoded.payload[i]), int(decoded.index[i]), reason, decoded.source(i)[:EXCERPT]))
     dead: list[DeadLetter] = []
     for payload, index, reason, excerpt in sorted(refusals, key=lambda refusal: refusal[:2]):
@@ -153,7 +153,8 @@ def _refused(  # noqa: PLR0913 (one pass over what was decoded)
     return np.flatnonzero(good), dead
 
 
-def _time_reason(time: int, limit: int, decoder: Decoder) -> str:
+def time_reason(time: int, limit: int, decoder: Decoder) -> str:
+    """Say why an event time in ms is not taken."""
     if time == INVALID:
         return f"no valid event time in {' or '.join(decoder.dataset.event_time)}"
     if time < EARLIEST:

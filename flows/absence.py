@@ -1,6 +1,7 @@
 """Absence: how many evaluations in a row a key has been without a record; windows without any record count too.
 
-A silent source is told from a silent key: while the whole dataset is silent only the total is judged, and its keys are held.
+A silent source is told from a silent key: while the whole dataset is silent only the total is judged, and its keys are held:
+for them such windows do not count, so a key that comes back a little after its source is not silent for as long as that was.
 A consumer that lags is neither: its windows do not close, so nothing is judged before the records are read.
 """
 
@@ -41,14 +42,14 @@ class Absence:
         for key, count in heard.items():
             counts[self._place[key]] = count
         present = counts > 0
-        self._silent = np.where(present, 0, self._silent + 1)
-        self._heard = np.where(present, end, self._heard)
         total = np.array([key == TOTAL for key in self._known.keys], np.bool_)
+        self._silent = np.where(present, 0, self._silent + (total | (not silent_source)))
+        self._heard = np.where(present, end, self._heard)
         level = np.where(total | (not silent_source), BY_LIMITS, INSUFFICIENT).astype(np.int8)
-        keys, silent, last = list(self._known.keys), self._silent, self._heard
+        keys, silent, last, places = list(self._known.keys), self._silent, self._heard, self._place
 
         def facts(key: str) -> Mapping[str, Any]:
-            place = keys.index(key)  # of few keys something is said
+            place = places[key]
             heard_at = None if last[place] == _NEVER else int(last[place])
             return {
                 "absence": {"silent": "source" if silent_source else "key", "windows": int(silent[place]), "until": heard_at}

@@ -30,6 +30,7 @@ from flows.route import RouteOptions, Routes
 from flows.rule import RuleOptions, compile_rule
 from flows.shown import shown_of
 from flows.silence import Silences
+from flows.silent_source import SilentSource
 from flows.slo import SloOptions
 from flows.snapshot import pack, unpack
 from flows.window import WindowResult
@@ -89,14 +90,17 @@ class Alerting:
         """Start without any known key; `words` keeps what is said before windows close."""
         metrics = {metric.name: metric for metric in config.metrics}
         labels = Labels(config.environment, config.labels)
-        notifier = Notifier(config.environment, labels, Routes(config.routes, labels), shown_of(config, policy))
+        routes = Routes(config.routes, labels)
+        notifier = Notifier(config.environment, labels, routes, shown_of(config, policy))
         general = {**config.labels, "environment": config.environment}
         self.bonds = bonds_of(config.rules, metrics, policy.inhibits, general)
         slos = {slo.name: slo for slo in config.slos}
         compiled = [compile_rule(each, metrics[each.metric]) for each in sorted(config.rules, key=lambda rule: rule.name)]
-        self._books = [Book(rule, signal_of(rule, slos), config.environment, labels, notifier) for rule in compiled]
+        kinds = {rule.name: rule.kind for rule in config.rules}
+        self._books = [Book(rule, signal_of(rule, slos, kinds), config.environment, labels, notifier) for rule in compiled]
         self._blame = Blame(compiled)
         self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
+        self._silent = SilentSource(routes)
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._environment, self._pagers = config.environment, policy.pagers
         datasets = frozenset(metric.dataset for metric in config.metrics)
@@ -129,12 +133,14 @@ class Alerting:
         self._snapshot = None
         self._standing.clear()
         others = [book for book in self._books if book.rule.metric.dataset in beside]
-        window.judged |= {book.rule.options.name: book.still() for book in others}
+        still = [*others, *(book for book in books if book not in due)]
+        window.judged |= {book.rule.options.name: book.still() for book in still}
         for book in sorted(due, key=lambda book: book.rule.options.kind == "composite"):  # after the rules it is made of
             window.judged[book.rule.options.name] = book.judge(window)
         judged = [(book, window.judged.get(book.rule.options.name) or book.still()) for book in [*books, *others]]
         steps = [(book.rule.options.name, each.keys, each.after) for book, each in judged]
         quiet = self._suppression.at(result.dataset, result.end, steps)
+        quiet = self._silent.quiet(result, [(book.rule, each) for book, each in judged], quiet, silent=window.is_silent)
         silenced: list[Known] = []
         for number, (book, each) in enumerate(judged):
             if book in due:
@@ -177,7 +183,7 @@ class Alerting:
             lists: list[list[str]] = []
             rules = {book.rule.options.name: book.to_state(lists) for book in self._books}
             state = {"keys": lists, "rules": rules, "groups": self._grouping.to_state(), "removed": self._removed.open}
-            state |= {"early": self._early.to_state(), "usual": self._blame.to_state()}
+            state |= {"early": self._early.to_state(), "usual": self._blame.to_state(), "silent": self._silent.since}
             self._snapshot = zstandard.compress(pack(state), 1)
         return self._snapshot
 
@@ -188,6 +194,7 @@ class Alerting:
         self._removed.open = list(found.get("removed", []))
         self._early.load(found.get("early", {"through": {}, "words": []}))
         self._blame.load(found.get("usual", {}))
+        self._silent.since = dict(found.get("silent", {}))
         for name, known in found["rules"].items():
             if name in books and known["identity"] == books[name].identity:
                 books[name].load(known, found["keys"])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flows.acknowledge import REASON as ACKNOWLEDGED
-from flows.grouping import LISTED, rank
+from flows.grouping import listed, rank
 from flows.output import rfc3339
 from sinks.notification import Notification
 
@@ -57,8 +57,7 @@ def digest(environment: str, channel: str, found: Sequence[Ended]) -> Notificati
     name = hashlib.sha256(named.encode()).hexdigest()
     at = max(each.end for each in found)
     episode = f"{name[:16]}:{at // 1000}"
-    lines = [f"{each.worst.title} ({_minute(each.start)} to {_minute(each.end)} UTC)" for each in ranked[:LISTED]]
-    more = f" +{len(found) - LISTED} more" if len(found) > LISTED else ""
+    lines = listed([f"{each.worst.title} ({_minute(each.start)} to {_minute(each.end)} UTC)" for each in ranked])
     one = len(found) == 1
     return Notification(
         at=at,
@@ -74,11 +73,11 @@ def digest(environment: str, channel: str, found: Sequence[Ended]) -> Notificati
         channels=(channel,),
         group=None,
         title=f"{len(found)} incident{'' if one else 's'} began and ended while edgewatch was behind",
-        text="; ".join(lines) + more,
+        text="; ".join(lines),
         value=None,
         threshold=None,
         labels={},
-        evidence={},
+        evidence={"lines": lines},
         environment=environment,
     )
 

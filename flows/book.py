@@ -20,7 +20,7 @@ from flows.flap import FOREVER_MS, flapped
 from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
 from flows.notify import ENDED, Notifier, Saying, Told, provenance_line
-from flows.rule import LEVELS, NO_DATA, OK, Rule
+from flows.rule import INSUFFICIENT, LEVELS, NO_DATA, OK, Rule
 from flows.signal import Reading, Signal
 from flows.transition import Transition, fingerprint_of
 from flows.window import WindowResult
@@ -138,7 +138,7 @@ class Book:
         clear = (cells.level == OK) & self.rule.clears(cells.values, cells.counts, self._which)
         after = step(before, self._limited(), cells.level, cells.values, clear, window.result.end)
         if flap is not None or before.flapping.any():
-            after = replace(after, columns=flapped(after, flap))
+            after = replace(after, columns=flapped(after, flap, cells.level < INSUFFICIENT))
         if not self.rule.options.notify:
             after = replace(after, notice=np.zeros_like(after.notice))
         self._columns = after.columns

@@ -14,10 +14,10 @@ class Capacity:
     """The signal of a rule of kind `capacity`; remembers nothing."""
 
     hears_silence = False
+    identity = ""
 
     def __init__(self, rule: Rule) -> None:
         """Take the rule; its capacity is above 0."""
-        self.identity = repr(rule.options.capacity)
         self._rule = rule
 
     def read(self, window: Window) -> Reading:

@@ -32,14 +32,16 @@ class Change:
         """Take the rule; it has a baseline."""
         self._rule = rule
         self._baseline = rule.options.baseline or Baseline()
-        self.identity = f"{self._baseline.against} {self._baseline.looks_at} {self._baseline.measure}"
+        self.identity = f"{self._baseline.against} {self._baseline.measure}"
         self._known = KnownKeys()
+        self._length = 0  # of the windows that are remembered (ms)
         self._ends: dict[int, int] = {}  # window end (ms) -> row
         self._history: NDArray[np.float64] = np.zeros((0, 0))
 
     def read(self, window: Window) -> Reading:
         """Give how far each key is from its baseline; INSUFFICIENT where too little is known of it."""
         keys, values, counts = window.rows(self._rule)
+        self._fit(window.result.end - window.result.start)
         self._forget(window.result.end)
         self._learn(keys)
         places = self._known.places(keys)
@@ -87,6 +89,11 @@ class Change:
         self._history[row, places] = values
         self._ends[end] = row
 
+    def _fit(self, length: int) -> None:
+        """Forget what windows of another length showed, before a restart: a count of 5 minutes is no baseline for one of 1."""
+        if length != self._length:
+            self._length, self._known, self._ends, self._history = length, KnownKeys(), {}, np.zeros((0, 0))
+
     def _learn(self, keys: list[str]) -> None:
         before = self._known.learn(keys)
         if before is not None:
@@ -100,12 +107,17 @@ class Change:
             self._history = self._history[:, kept]
 
     def to_state(self) -> dict[str, Any]:
-        """Give the history, earliest window first."""
+        """Give the history, earliest window first, and what was measured."""
         ends = sorted(self._ends)
-        return {"keys": self._known.keys, "ends": ends, "history": self._history[[self._ends[end] for end in ends]]}
+        history = self._history[[self._ends[end] for end in ends]]
+        of = {"metric": self._rule.metric.identity, "length": self._length}
+        return {"keys": self._known.keys, "ends": ends, "history": history, **of}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Undo `to_state`."""
+        """Undo `to_state`; values of a metric that measured something else are no baseline of this one."""
+        if state["metric"] != self._rule.metric.identity:
+            return
+        self._length = state["length"]
         self._known.keys = list(state["keys"])
         self._ends = {end: row for row, end in enumerate(state["ends"])}
         self._history = np.array(state["history"], np.float64).reshape(len(self._ends), len(self._known))

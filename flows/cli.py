@@ -18,6 +18,7 @@ from flows.explain_cli import explain
 from flows.failure import explained
 from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
+from flows.receive_cli import receive
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
@@ -33,7 +34,8 @@ app = typer.Typer(
 spool_app = typer.Typer(help="What waits to be delivered, and what could not be.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(spool_app, name="spool")
 page_app = typer.Typer(help="Incidents that wait for a person to post them.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(page_app, name="statuspage")
+app.add_typer(page_app, name="status")
+app.add_typer(page_app, name="statuspage", hidden=True)  # its name in configurations
 app.add_typer(silence_app, name="silence")
 app.add_typer(route_app, name="route")
 
@@ -250,6 +252,7 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(explain)
+app.command()(receive)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
@@ -295,7 +298,7 @@ def spool_drop(config: SpoolConfig, ids: Ids = None) -> None:
 def statuspage_list(config: SpoolConfig, as_json: Json = False) -> None:
     """Show the incidents proposed for the status page whose alerts are not over.
 
-    Example: edgewatch statuspage list -c monitor.toml
+    Example: edgewatch status list -c monitor.toml
     """
     with _open_spool(config) as spool:
         found = {each: words for page in _pages(load(config, secrets=False), spool) for each, words in page.proposals().items()}
@@ -313,12 +316,12 @@ def statuspage_approve(
 ) -> None:
     """Post a proposed incident; it is resolved with its alert.
 
-    Example: edgewatch statuspage approve -c monitor.toml 0123456789abcdef:1764547200
+    Example: edgewatch status approve -c monitor.toml 0123456789abcdef:1764547200
     """
     with _open_spool(config) as spool:
         page: Any = next((each for each in _pages(load(config), spool) if episode in each.proposals()), None)
         if page is None:
-            _bad_use(f"no incident is proposed for {episode}; `edgewatch statuspage list` shows those that are")
+            _bad_use(f"no incident is proposed for {episode}; `edgewatch status list` shows those that are")
         posted = _outside(lambda: page.approve(episode), None)
     print("posted" if posted else "the page has it already")
 

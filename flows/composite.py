@@ -1,7 +1,8 @@
 """Composite: how many of several rules fire at one barrier for the same key.
 
-A rule on the total alone counts for every key, so "this host is slow and the whole platform's database is" can be said. Of a
-rule that was not judged at this barrier, and of a key it does not know, nothing fires.
+A rule on the total alone counts for every key, so "this host is slow and the whole platform's database is" can be said. A rule
+fires for no key that it does not know. Of a rule whose dataset was given up at this barrier (`barrier_wait`) nothing is known:
+where it would decide, the composite is held (`insufficient`), because missing data resolves nothing.
 """
 
 from collections.abc import Mapping
@@ -13,18 +14,18 @@ from numpy.typing import NDArray
 from flows.alert_state import FIRING, SEVERITIES
 from flows.judged import Judged, Window
 from flows.metric import TOTAL
-from flows.rule import CRITICAL, OK, Rule
+from flows.rule import CRITICAL, INSUFFICIENT, OK, Rule
 from flows.signal import Reading
 
 
 class Composite:
     """The signal of a rule of kind `composite`; remembers nothing, because its rules do."""
 
-    hears_silence = False
+    identity = ""
 
-    def __init__(self, rule: Rule) -> None:
-        """Take the rule; its members are judged before it."""
-        self.identity = f"{'all' if rule.options.all_ else 'any'} {' '.join(rule.options.members)}"
+    def __init__(self, rule: Rule, *, hears_silence: bool = False) -> None:
+        """Take the rule; its members are judged before it, and `hears_silence` says whether one of them hears silence."""
+        self.hears_silence = hears_silence
         self._names = rule.options.members
         self._every = bool(rule.options.all_)
 
@@ -35,15 +36,29 @@ class Composite:
         keys = grouped or sorted({key for each in judged if each is not None for key in each.keys})
         severity = np.array([_severities(each, keys) for each in judged], np.int8).reshape(len(judged), len(keys))
         fires = np.count_nonzero(severity, axis=0)
-        level = severity.min(axis=0) if self._every else severity.max(axis=0)
+        level = self._level(severity, np.array([each is None for each in judged]))
         counts = np.full(len(keys), len(judged), np.int64)
+        place = {key: number for number, key in enumerate(keys)}
 
         def facts(key: str) -> Mapping[str, Any]:
-            column = severity[:, keys.index(key)].tolist() if key in keys else [0] * len(judged)
-            states = {name: SEVERITIES[code] or "not firing" for name, code in zip(self._names, column, strict=True)}
+            column = severity[:, place[key]].tolist() if key in place else [0] * len(judged)
+            states = {
+                name: "not known" if each is None else SEVERITIES[code] or "not firing"
+                for name, each, code in zip(self._names, judged, column, strict=True)
+            }
             return {"composite": {"needs": "all" if self._every else "any", "rules": states}}
 
-        return Reading(keys, fires.astype(np.float64), counts, level=level.astype(np.int8), facts=facts)
+        return Reading(keys, fires.astype(np.float64), counts, level=level, facts=facts)
+
+    def _level(self, severity: NDArray[np.int8], unknown: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """Give the mildest or the worst severity (k,) of (rules, k); INSUFFICIENT where an unknown rule would decide."""
+        if not unknown.any():
+            return np.asarray(severity.min(axis=0) if self._every else severity.max(axis=0), np.int8)
+        known = severity[~unknown]
+        if self._every:
+            return np.where((known == OK).any(axis=0), OK, INSUFFICIENT).astype(np.int8)
+        worst = known.max(axis=0, initial=OK)
+        return np.where(worst > OK, worst, INSUFFICIENT).astype(np.int8)
 
     def to_state(self) -> dict[str, Any]:
         """Give nothing."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.kafka_options import KafkaOptions
+from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
@@ -41,6 +42,7 @@ _TABLES = (
     "labels",
     "runbooks",
     "input",
+    "receive",
     "window",
     "engine",
     "dataset",
@@ -112,6 +114,7 @@ class Config:
     environment: str
     labels: dict[str, str]
     kafka: KafkaOptions | None
+    receive: ReceiveOptions | None
     window: WindowOptions
     engine: EngineOptions
     datasets: tuple[DatasetOptions, ...]
@@ -178,6 +181,7 @@ class _Builder:
         if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
             self._refuse("labels", "must be a table of strings")
         kafka = self._kafka()
+        receive = self._optional("receive", ReceiveOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
         datasets = self._datasets()
@@ -205,6 +209,7 @@ class _Builder:
             environment=environment,
             labels=labels,
             kafka=kafka,
+            receive=receive,
             window=window,
             engine=engine,
             datasets=tuple(datasets.values()),

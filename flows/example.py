@@ -9,6 +9,7 @@ from typing import Any
 
 from connectors.dataset import DatasetOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
+from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.health import HealthOptions
@@ -30,6 +31,11 @@ _SHOWN: dict[str, dict[str, str]] = {
         "brokers": '["127.0.0.1:9092"]',
         "topics": '{ "logpush.http_requests" = "http_requests", "app.performance" = { TOPIC } }',
         "client": '{ "security.protocol" = "PLAINTEXT" }',
+    },
+    "receive": {
+        "secrets": '["env:LOGPUSH_SECRET"]',
+        "topics": '{ http_requests = "logpush.http_requests" }',
+        "client": '{ "linger.ms" = 5 }',
     },
     "window": {"hop": '"5m"'},
     "[dataset]": {
@@ -134,6 +140,7 @@ def example_text() -> str:
     """Give the file's text."""
     tables = [
         ("input.kafka", KafkaOptions),
+        ("receive", ReceiveOptions),
         ("window", WindowOptions),
         ("engine", EngineOptions),
         ("[dataset]", DatasetOptions),

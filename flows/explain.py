@@ -14,9 +14,11 @@ import orjson
 from flows.alert_state import SEVERITIES
 from flows.config import Config
 from flows.decision_log import EVALUATIONS, NOTIFICATIONS, TRANSITIONS, DecisionLog, Row, Wanted
+from flows.kinds import SLO
 from flows.labels import Labels
 from flows.matcher import Matchers
 from flows.rule import CRITICAL, LEVELS, WARNING, Rule, compile_rule
+from flows.slo import SloOptions
 from flows.suppressor import Surroundings, suppressors
 from sinks.notification import Notification
 
@@ -42,7 +44,7 @@ class Case:
 
     `rule` has the limits of the key, by `override` where one applies; it is None where the configuration has no such rule.
     `quiet` says what kept the alert quiet, `deliveries` what became of a notification, by its id, `ahead` is
-    what was said of the alert before the window closed.
+    what was said of the alert before the window closed, `slo` the objective that its rule is of.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Case:
     version: str
     deliveries: Mapping[str, Sequence[str]]
     ahead: Notification | None = None
+    slo: SloOptions | None = None
 
     @property
     def move(self) -> Row | None:
@@ -155,6 +158,7 @@ def case_of(log: DecisionLog, config: Config, place: Place, surroundings: Surrou
         version=config.version,
         deliveries=surroundings.deliveries,
         ahead=surroundings.ahead.get((place.rule, place.key, place.end)),
+        slo=next((each for each in config.slos if f"{SLO}{each.name}" == place.rule), None),
     )
 
 

@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from flows.alert_state import SEVERITIES
 from flows.amount import amount
 from flows.explain import Case
 from flows.kind_words import shown_as
 from flows.output import rfc3339
 from flows.rule import CRITICAL, WARNING, Rule, sure
+from flows.slo import DAY_MS, SloOptions, pairs_of
+from sinks.notification import duration
 
 _SEVERITIES = ((CRITICAL, "critical"), (WARNING, "warning"))
 _DIGITS = (3, 4, 5, 7, 9, 12, 17)
@@ -46,6 +49,8 @@ def value_words(case: Case) -> str:
     records = f"{count:,} record{'' if count == 1 else 's'}".replace(",", " ")
     now = shown(rule, record["value"])
     match rule.options.kind if rule else "":
+        case "change" if record["value"] is None:
+            text = f"{what} ({records}) has too little to be compared with."
         case "change":
             text = f"{what} was {now} {'its baseline' if now.endswith('times') else 'from its baseline'} ({records})."
         case "absence":
@@ -87,7 +92,9 @@ def level_words(case: Case) -> str:
     side = "above" if rule.sign > 0 else "below"
     limits = {name: limit for code, name in _SEVERITIES if (limit := rule.threshold(code)) is not None}
     if level in limits:
-        return f"Level {level}: {side} {limit_of(rule, limits[level])}{_as_sure(case)}."
+        absent = rule.options.kind == "absence"
+        beyond = f"from {limits[level] + 1:g} windows on" if absent else f"{side} {limit_of(rule, limits[level])}"
+        return f"Level {level}: {beyond}{_as_sure(case)}."
     mild = limits.get("warning", limits.get("critical"))
     if mild is None or (case.record["value"] - mild) * rule.sign <= 0:
         return f"Level {level}." if mild is None else f"Level ok: not {side} {limit_of(rule, mild)}."
@@ -135,7 +142,7 @@ def limits_words(case: Case) -> str:
             needed = "all of them fire" if rule.options.all_ else "one of them fires"
             return f"It fires when {needed}."
         case "slo":
-            return "Each pair of windows has a limit of its own; both windows must be above it."
+            return _pairs(case.slo)
         case "absence":
             after = (rule.threshold(CRITICAL) or rule.threshold(WARNING) or 0.0) + 1
             return f"It fires from {after:g} windows on, and is over with the first record."
@@ -143,6 +150,18 @@ def limits_words(case: Case) -> str:
         f"{name} {side} {limit_of(rule, limit)}" for code, name in _SEVERITIES if (limit := rule.threshold(code)) is not None
     ]
     return f"{', '.join(limits)[:1].upper()}{', '.join(limits)[1:]}; clear at {limit_of(rule, rule.recover)}{override}."
+
+
+def _pairs(slo: SloOptions | None) -> str:
+    """Say how fast the budget of an objective may burn."""
+    if slo is None:
+        return "Each pair of windows has a limit of its own; both windows must be above it."
+    limits = [
+        f"{SEVERITIES[pair.severity]} above {pair.factor:.4g} times over {duration(pair.long_ms)} and {duration(pair.short_ms)}"
+        for pair in pairs_of(slo.period_ms)
+    ]
+    objective = f"objective {slo.objective * 100:.6g} % over {slo.period_ms // DAY_MS} d"
+    return f"Both windows of a pair must burn too fast: {', or '.join(limits)} ({objective})."
 
 
 def version_words(case: Case) -> str:

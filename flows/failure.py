@@ -11,9 +11,12 @@ from flows.history import HistoryError
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
-from sinks.spool import SpoolFull
+from sinks.spool import SpoolBroken, SpoolFull
 
-OUTSIDE = (SourceError, SpoolFull, DeliveryError, FolderInUse, ProcessDied, PeerLost, ControlsBroken, HistoryError)
+OUTSIDE = (
+    *(SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
+    *(FolderInUse, ProcessDied, PeerLost, ControlsBroken),
+)
 
 
 @contextlib.contextmanager

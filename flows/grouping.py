@@ -16,7 +16,7 @@ from typing import Any
 from flows.notify import Told
 from flows.output import canonical
 from flows.route import RouteOptions, every_route, routes_of
-from sinks.notification import Notification
+from sinks.notification import Notification, duration, one_line
 
 LISTED = 10
 PAGES = 5  # so many alerts page one by one; more at one barrier are one storm
@@ -179,7 +179,7 @@ class Grouping:
 
     def _message(self, bundle: _Bundle, news: Sequence[Notification], reason: str, severity: str) -> Notification:
         number, bundle.said = bundle.said, bundle.said + 1
-        episode = f"{bundle.name}:{bundle.start // 1000}"
+        episode, lines = f"{bundle.name}:{bundle.start // 1000}", _lines(bundle, news, reason)
         return Notification(
             at=news[0].at,
             id=hashlib.sha256(f"{episode}|{number}".encode()).hexdigest()[:32],
@@ -193,12 +193,12 @@ class Grouping:
             reason=reason,
             channels=(bundle.channel,),
             group=bundle.name,
-            title=_title(bundle, reason),
-            text=_listed(news, marked=reason != "first"),
+            title=_title(bundle, news[0], reason),
+            text="; ".join(lines),
             value=None,
             threshold=None,
             labels=bundle.labels,
-            evidence={},
+            evidence={"lines": lines, **_evidence(news)},
             environment=self._environment,
         )
 
@@ -278,21 +278,43 @@ def rank(notification: Notification) -> tuple[bool, float, str]:
     return notification.severity != "critical", -excess, notification.fingerprint
 
 
-def _title(bundle: _Bundle, reason: str) -> str:
+def _title(bundle: _Bundle, worst: Notification, reason: str) -> str:
     what = bundle.rule.replace("_", " ")
     where = f" on {', '.join(bundle.key.values())}" if bundle.key else ""
     if reason == "first":
-        return f"{bundle.total} alerts: {what}{where}"
+        own = [value for name, value in worst.key.items() if name not in bundle.key]
+        there = f" on {', '.join(own)}" if own else ""
+        named = f": {worst.rule.replace('_', ' ')}" if worst.rule != bundle.rule else ""
+        return f"{bundle.total} alerts: {what}{where}{f', worst{named}{there}' if named or there else ''}"
     if reason == "resolved":
         return f"All {bundle.total} alerts over: {what}{where}"
     return f"{len(bundle.open)} of {bundle.total} alerts open: {what}{where}"
 
 
-def _listed(news: Sequence[Notification], *, marked: bool) -> str:
-    """List the first ten by their titles, and say how many there are beside them."""
-    lines = [f"{each.title} [{each.reason}]" if marked else each.title for each in news[:LISTED]]
-    more = f" +{len(news) - LISTED} more" if len(news) > LISTED else ""
-    return "; ".join(lines) + more
+def _lines(bundle: _Bundle, news: Sequence[Notification], reason: str) -> list[str]:
+    """Say since when it is, then list what is new by title, a line each."""
+    if reason == "first":
+        return listed([each.title for each in news])
+    titles = [f"{each.title} [{each.reason}]" for each in news]
+    lasted = duration(news[0].at - bundle.start)
+    return [f"Over after {lasted}." if reason == "resolved" else f"Begun {lasted} ago.", *listed(titles)]
+
+
+def listed(lines: Sequence[str]) -> list[str]:
+    """List the first ten, and say how many there are beside them."""
+    more = [f"+{len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return [*map(one_line, lines[:LISTED]), *more]
+
+
+def _evidence(news: Sequence[Notification]) -> dict[str, Any]:
+    """Give the runbook that all have, and the view of the worst."""
+    found = {}
+    runbooks = [each.evidence.get("runbook") for each in news]
+    if runbooks[0] is not None and all(each == runbooks[0] for each in runbooks):
+        found["runbook"] = runbooks[0]
+    if news[0].evidence.get("dashboard"):
+        found["dashboard"] = news[0].evidence["dashboard"]
+    return found
 
 
 def _shared(tables: Sequence[dict[str, str]]) -> dict[str, str]:

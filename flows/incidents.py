@@ -1,14 +1,16 @@
 """Incidents: what is known to have gone wrong and when, from a file of labels, or as PagerDuty and Statuspage export it.
 
 CSV: `start,end,name` with optional `rule` and `key` (JSON); PagerDuty's CSV export and both services' JSON are recognised by
-their columns. An incident that edgewatch opened at PagerDuty names its rule in its key.
+their columns. An incident that edgewatch opened at PagerDuty names its rule in its key. In labels two that overlap are a
+mistake; in an export they are one incident that was reported twice, so they are made one. Scheduled maintenance is no incident.
 """
 
 import csv
 import datetime
+import difflib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from flows.output import canonical, rfc3339
 _START = ("start", "started_at", "created_on", "created_at")
 _END = ("end", "resolved_on", "resolved_at", "last_status_change_on", "last_status_change_at")
 _NAME = ("name", "title", "description", "summary", "id")
+_OPEN = ("triggered", "acknowledged", "investigating", "identified", "monitoring")
+_MAINTENANCE = ("scheduled", "in_progress", "verifying", "completed")  # states of it at Statuspage
 _OURS = "edgewatch/"  # dedup_key: edgewatch/ENVIRONMENT/RULE/EPISODE
 _PARTS = 4
 
@@ -48,16 +52,41 @@ def read_incidents(path: Path) -> list[Incident]:
         data = path.read_bytes()
     except OSError as error:
         raise IncidentError(f"{path}: cannot be read: {error.strerror}") from error
-    rows = _json_rows(path, data) if data.lstrip()[:1] in (b"{", b"[") else _csv_rows(path, data)
+    rows = list(_json_rows(path, data) if data.lstrip()[:1] in (b"{", b"[") else _csv_rows(path, data))
     found = [incident for where, row in rows if (incident := _incident(path, where, row)) is not None]
     found.sort(key=lambda each: (each.start, each.end, each.name))
-    _refuse_overlaps(path, found)
-    return found
+    if any("start" in row for _, row in rows):
+        _refuse_overlaps(path, found)
+        return found
+    return _joined(found)
 
 
 def within(incidents: Iterable[Incident], start: int, end: int) -> list[Incident]:
     """Give those that begin in [start, end)."""
     return [each for each in incidents if start <= each.start < end]
+
+
+def labelled(path: Path, start: int, end: int) -> tuple[list[Incident], list[Incident]]:
+    """Read a file: those that begin in [start, end) ms, and those outside; raises IncidentError where none is inside."""
+    found = read_incidents(path)
+    inside = within(found, start, end)
+    if not inside:
+        there = f"they are from {rfc3339(found[0].start)} to {rfc3339(found[-1].end)}" if found else "there is none"
+        raise IncidentError(
+            f"{path}: no incident begins in the range judged, {rfc3339(start)} to {rfc3339(end)}; {there}:"
+            " give another --from and --to, or other labels"
+        )
+    return inside, [each for each in found if each not in inside]
+
+
+def check_rules(path: Path, incidents: Iterable[Incident], rules: Iterable[str]) -> None:
+    """Raise IncidentError where an incident names a rule that is not there: nothing could ever find it."""
+    known = list(rules)
+    for each in incidents:
+        if each.rule is not None and each.rule not in known:
+            near = difflib.get_close_matches(each.rule, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise IncidentError(f"{path}: {each.name!r} names rule {each.rule!r}; {hint}there are: {', '.join(known)}")
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -90,7 +119,7 @@ def _json_rows(path: Path, data: bytes) -> Iterator[tuple[str, Mapping[str, Any]
 def _incident(path: Path, where: str, row: Mapping[str, Any]) -> Incident | None:
     """Make an incident of a row; one that is not over yet is left out, because nobody knows when it ends."""
     start, end = (_first(row, names) for names in (_START, _END))
-    if not end or row.get("status") in ("triggered", "acknowledged", "investigating", "identified", "monitoring"):
+    if not end or row.get("status") in (*_OPEN, *_MAINTENANCE) or row.get("impact") == "maintenance":
         return None
     began, ended = _time(path, where, "start", start), _time(path, where, "end", end)
     if ended <= began:
@@ -129,6 +158,20 @@ def _time(path: Path, where: str, column: str, given: object) -> int:
     except ValueError as error:
         raise IncidentError(f"{path}, {where}: {column} {given!r} is not a time such as 2025-12-01T08:00:00Z") from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
+
+
+def _joined(incidents: Sequence[Incident]) -> list[Incident]:
+    """Make those of one rule and key that overlap one incident, named after the first."""
+    out: list[Incident] = []
+    last: dict[tuple[str | None, str | None], int] = {}
+    for each in incidents:
+        place = last.get((each.rule, each.key))
+        if place is not None and each.start < out[place].end:
+            out[place] = replace(out[place], end=max(out[place].end, each.end))
+            continue
+        last[each.rule, each.key] = len(out)
+        out.append(each)
+    return out
 
 
 def _refuse_overlaps(path: Path, incidents: Sequence[Incident]) -> None:

@@ -136,8 +136,7 @@ def clear_words(saying: "Saying") -> str:
         case "absence":
             return "over with the first record"
         case "composite":
-            wanted = "all of them fire" if saying.rule.options.all_ else "one of them fires"
-            return f"over when no longer {wanted}"
+            return f"over when {'not all of them fire any more' if saying.rule.options.all_ else 'none of them fires any more'}"
         case "slo":
             return "over when no pair of windows burns too fast"
     return ""

@@ -26,15 +26,17 @@ _SIGNALS: Mapping[str, Callable[[Rule], Signal]] = {
     "absence": Absence,
     "budget": Budget,
     "capacity": Capacity,
-    "composite": Composite,
     "event": EventCounts,
 }
+_HEAR_SILENCE = ("absence", "event")
 
 
-def signal_of(rule: Rule, slos: Mapping[str, SloOptions]) -> Signal:
-    """Make the signal of a rule that `expanded` gave."""
+def signal_of(rule: Rule, slos: Mapping[str, SloOptions], kinds: Mapping[str, str]) -> Signal:
+    """Make the signal of a rule that `expanded` gave; `kinds` are those of all rules, by name."""
     if rule.options.kind == "slo":
         return Slo(rule, slos[rule.options.name.removeprefix(SLO)])
+    if rule.options.kind == "composite":
+        return Composite(rule, hears_silence=any(kinds.get(name) in _HEAR_SILENCE for name in rule.options.members))
     return _SIGNALS[rule.options.kind](rule)
 
 

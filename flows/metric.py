@@ -76,6 +76,12 @@ class MetricOptions:
             return ("total", "bad" if self.bad else "good", "ratio")
         return KINDS.get(self.kind, ())
 
+    @property
+    def identity(self) -> str:
+        """Name the metric and its definition: what is kept of a metric under it is of no changed one."""
+        definition = canonical({name: getattr(self, name) for name in self.__slots__})
+        return f"{self.name}:{hashlib.sha256(definition).hexdigest()[:16]}"
+
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
@@ -104,8 +110,7 @@ class Metric:
     @property
     def identity(self) -> str:
         """Name the metric and its definition: state is kept under it, so a changed metric starts afresh."""
-        definition = canonical({name: getattr(self.options, name) for name in self.options.__slots__})
-        return f"{self.options.name}:{hashlib.sha256(definition).hexdigest()[:16]}"
+        return self.options.identity
 
     @property
     def fields(self) -> frozenset[str]:

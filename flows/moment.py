@@ -19,3 +19,9 @@ def moment(text: str, now: float) -> int:
     if found.tzinfo is None:
         raise ValueError(f"say the zone, as in {text}Z")
     return int(found.timestamp() * 1000)
+
+
+def day_words(ms: int) -> str:
+    """Write a time in ms UTC to the minute, without what a day's start does not need."""
+    found = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
+    return found.strftime("%Y-%m-%d" if not ms % 86_400_000 else "%Y-%m-%d %H:%M")

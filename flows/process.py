@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,11 @@ class Outbox:
         return BothWriter(SegmentWriter(self._folder.segments, state), spool)
 
     def _beat(self) -> Callable[[], None] | None:
-        if self._config.heartbeat is None:
+        """Give the sign of life; it is kept back while nobody hears an alert, so that the monitor outside says so."""
+        if self._config.heartbeat is None or self.delivery is None:
             return None
         self._heartbeat = Heartbeat(self._config.heartbeat, environment=self._config.environment)
-        return self._heartbeat.beat
+        return partial(beat_if_heard, self._heartbeat.beat, self.delivery.unheard)
 
     def close(self, *, drain: bool) -> None:
         """Stop delivery; with `drain`, after everything that can be delivered now has been."""
@@ -99,6 +101,14 @@ class Outbox:
             self.delivery.stop(_STOP_S)
         if self._spool is not None:
             self._spool.close()
+
+
+def beat_if_heard(beat: Callable[[], None], unheard: Callable[[], bool]) -> None:
+    """Give a sign of life, unless no channel takes what it is sent."""
+    if unheard():
+        _log.error("no channel takes alerts: the heartbeat is kept back")
+    else:
+        beat()
 
 
 def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:

@@ -391,6 +391,9 @@ def _default_recover(options: RuleOptions, sign: int) -> float:
     mild = options.thresholds.mild
     if mild is None:
         return math.nan
+    if options.kind == "change" and options.baseline is not None and options.baseline.measure == "ratio":
+        # A fifth of the way back to 1, where nothing has changed; a limit on the other side of 1 leaves no way back.
+        return 1 + (mild - 1) * _RECOVER if (mild - 1) * sign > 0 else mild
     if sign > 0 or (options.kind == "change" and mild < 0):  # nearer to 0 is better
         return _RECOVER * mild
     return 1 - (1 - mild) * _RECOVER if options.statistic == "ratio" else _RECOVER_BELOW * mild

@@ -14,6 +14,7 @@ from flows.incidents import Incident
 
 _Z = 1.959964  # 95 %
 _SIDE = 0.025
+_WEEK_MS = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,35 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many events in a length of time (ms), as a rate a week."""
+
+    count: int
+    length_ms: int
+
+    @property
+    def value(self) -> float | None:
+        """Give events a week; None of no time."""
+        return self.count * _WEEK_MS / self.length_ms if self.length_ms > 0 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Give the 95 % interval of the rate of a Poisson process, by Byar's approximation (Breslow and Day, 1987)."""
+        if self.length_ms <= 0:
+            return None
+        low = 0.0
+        if self.count:
+            low = self.count * (1 - 1 / (9 * self.count) - _Z / (3 * math.sqrt(self.count))) ** 3
+        more = self.count + 1
+        high = more * (1 - 1 / (9 * more) + _Z / (3 * math.sqrt(more))) ** 3
+        return max(low, 0.0) * _WEEK_MS / self.length_ms, high * _WEEK_MS / self.length_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as JSON has it."""
+        return {"value": self.value, "interval": self.interval}
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """One incident: the episodes that found it, and how long the first took; None where none did."""
 
@@ -68,6 +98,7 @@ class Found:
 class Score:
     """What all incidents and episodes come to; delays in ms."""
 
+    episodes: tuple[Episode, ...]
     found: tuple[Found, ...]
     recall: Share
     precision: Share
@@ -103,6 +134,7 @@ def score(incidents: Sequence[Incident], episodes: Sequence[Episode], *, grace_m
         found.append(Found(incident, chosen, chosen[0].start - incident.start if chosen else None))
     delays = sorted(each.delay_ms for each in found if each.delay_ms is not None)
     return Score(
+        tuple(episodes),
         tuple(found),
         Share(len(delays), len(found)),
         Share(len(right), len(episodes)),

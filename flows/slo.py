@@ -102,6 +102,12 @@ class _Buckets:
         self.at = max(self.at, number)
         self.cells[number % count] += good_bad
 
+    def load(self, at: int, cells: NDArray[np.float64]) -> None:
+        """Take buckets of the same length, as far as there is room for them."""
+        self.at, kept = at, [at - back for back in range(min(len(cells), len(self.cells)))]
+        self.cells = np.zeros((len(self.cells), *cells.shape[1:]))
+        self.cells[[number % len(self.cells) for number in kept]] = cells[[number % len(cells) for number in kept]]
+
     def last(self, span_ms: int) -> NDArray[np.float64]:
         """Give good and bad (2, k) of the last buckets that make up a span."""
         count = min(span_ms // self.length_ms, len(self.cells))
@@ -113,12 +119,12 @@ class Slo:
     """The signal of an SLO's alert; the level says which pairs exceed, the value is the burn rate of the worst one."""
 
     hears_silence = False
+    identity = ""  # what is counted depends neither on the objective nor on its period
 
     def __init__(self, rule: Rule, options: SloOptions) -> None:
         """Take the rule that `as_rule` made, and the objective."""
         self._rule = rule
         self._options = options
-        self.identity = f"{options.objective!r} {options.period_ms}"
         self._pairs = pairs_of(options.period_ms)
         self._known = KnownKeys()
         self._since: int | None = None  # start of the first window (ms)
@@ -223,16 +229,20 @@ class Slo:
         }
 
     def to_state(self) -> dict[str, Any]:
-        """Give the buckets."""
+        """Give the buckets, and what was counted."""
         buckets = [[each.at, each.cells] for each in self._buckets]
-        return {"keys": self._known.keys, "since": self._since, "buckets": buckets}
+        return {"keys": self._known.keys, "since": self._since, "buckets": buckets, "metric": self._rule.metric.identity}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Undo `to_state`."""
+        """Undo `to_state`; of a longer period only the days that were kept are known, of another metric nothing."""
+        if state["metric"] != self._rule.metric.identity:
+            return
         self._known.keys, self._since = list(state["keys"]), state["since"]
         self._buckets = self._empty(6 * HOUR_MS // len(state["buckets"][0][1]))
         for buckets, (at, cells) in zip(self._buckets, state["buckets"], strict=True):
-            buckets.at, buckets.cells = at, cells
+            buckets.load(at, cells)
+            if len(cells) < len(buckets.cells) and self._since is not None:
+                self._since = max(self._since, (at - len(cells) + 1) * buckets.length_ms)
 
 
 def burn_rate(good_bad: NDArray[np.float64], objective: float) -> NDArray[np.float64]:

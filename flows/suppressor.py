@@ -13,6 +13,7 @@ from flows.decision_log import Row
 from flows.inhibit import InhibitOptions
 from flows.labels import Labels
 from flows.matcher import parse_match
+from flows.metric import TOTAL
 from flows.mute import Mute
 from flows.output import rfc3339
 from flows.rule import Rule
@@ -56,6 +57,7 @@ def suppressors(record: Row, severity: int, others: Iterable[Row], known: Known,
         found = list(_mutes(config, own, record["at"], severity))
     elif why == "inhibit":
         found = [each for inhibit in config.policy.inhibits for each in _sources(inhibit, own, others, known)]
+        found += _silent_source(rule, others, rules)
         there = surroundings.silences.at(rule.metric.dataset, record["at"]) if surroundings.silences else ()
         found += [f"{each.reason}; so all alerts on {rule.metric.dataset} were held" for each in there if each.blind]
     return found or [f"{why}; nothing that is configured now explains it"]
@@ -74,6 +76,17 @@ def _mutes(config: Config, labels: Mapping[str, str], at: int, severity: int) ->
         if mute.holds(at) and not exempt and mute.matchers.matches(labels):
             when = " ".join(filter(None, (", ".join(options.weekdays), ", ".join(options.times), options.zone)))
             yield f"mute {options.name!r} ({when})"
+
+
+def _silent_source(rule: Rule, others: Iterable[Row], rules: Mapping[str, Rule]) -> Iterator[str]:
+    """Give the alert that says for all others that the whole source of an absence rule is silent."""
+    here = [row for row in others if row["rule"] in rules and rules[row["rule"]].metric.dataset == rule.metric.dataset]
+    if rule.options.kind != "absence" or any(row["count"] for row in here):
+        return
+    for row in here:
+        speaks = row["key"] == TOTAL and row["state_after"] == "firing" and row["suppressed_by"] != "inhibit"
+        if speaks and rules[row["rule"]].options.kind == "absence":
+            yield f"{row['rule']} ({row['severity']}), which says for all that the whole source is silent"
 
 
 def _sources(inhibit: InhibitOptions, own: Mapping[str, str], others: Iterable[Row], known: Known) -> Iterator[str]:

@@ -71,6 +71,12 @@ class Axis:
         """Write a value as a file has it."""
         return duration_text(int(value)) if _FIELDS[self.field][0] == _DURATIONS else number_text(value)
 
+    def toml(self, value: Value) -> Value | str:
+        """Give a value as TOML has it: whole numbers without a point."""
+        if _FIELDS[self.field][0] == _DURATIONS:
+            return duration_text(int(value))
+        return int(value) if number_text(value).lstrip("-").isdigit() else value
+
     def of(self, options: RuleOptions) -> Value | None:
         """Give the value that a rule has now; None where it has none."""
         if self.match:
@@ -169,6 +175,9 @@ def _rule_of(text: str, rules: Mapping[str, RuleOptions], where: str) -> str:
     if named:
         return max(named, key=len)
     given = re.split(r"[.{=]", text, maxsplit=1)[0]
+    if given in rules:
+        fields = ", ".join(sweepable(rules[given])) or "none"
+        raise ConfigError(where, f"names no field of {given}; write RULE.FIELD=A:B:STEP; fields: {fields}")
     near = difflib.get_close_matches(given, rules, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(where, f"no rule {given!r}; {hint}there are: {', '.join(rules) or 'none'}")

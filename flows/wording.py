@@ -19,7 +19,7 @@ from flows.kind_words import (
 )
 from flows.output import rfc3339
 from flows.rule import CRITICAL, WARNING
-from sinks.notification import duration
+from sinks.notification import duration, one_line
 
 if TYPE_CHECKING:
     from flows.notify import Saying
@@ -32,7 +32,7 @@ def words_of(saying: "Saying", key: dict[str, str]) -> tuple[str, str]:
     """Give title and text; a title is like `High error rate on a.example.com: 12.4 % (critical above 5 %)`."""
     now = _measured(saying, saying.value)
     text = " ".join(filter(None, (_event(saying), _facts(saying, now), _limits(saying), _worst(saying))))
-    return _title(saying, key, now), text
+    return _title(saying, key, now), one_line(text)
 
 
 def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
@@ -43,6 +43,12 @@ def _title(saying: "Saying", key: dict[str, str], now: str) -> str:
         return f"{head}: no data any more"
     if saying.reason == "resolved":
         return f"{head}: {over_words(saying, now)}"
+    if saying.reason == "flapping":
+        # The value of the moment may well be a good one.
+        worst = worst_words(saying.rule, _measured(saying, saying.peak)) if _has_worst(saying) else ""
+        return f"{head}: fires and clears again and again{f', worst {worst}' if worst else ''}"
+    if _at_all(saying):
+        return f"{head}: {_times(saying, now)}"
     limit = _limit(saying, saying.severity)
     return f"{head}: {state_words(saying, now)} ({limit})" if limit else f"{head}: {state_words(saying, now)}"
 
@@ -53,15 +59,15 @@ def _event(saying: "Saying") -> str:
     lasted = duration(saying.at - saying.start)
     match saying.reason:
         case "escalated":
-            said = "Up from warning to critical."
+            said = f"Up from warning to critical, {lasted} after it began."
         case "de-escalated":
-            said = "Down from critical to warning."
+            said = f"Down from critical to warning, {lasted} after it began."
         case "reopened":
             said = f"Back within the cooldown: the episode of {_minute(saying.start)} UTC goes on."
         case "repeat":
             said = f"Not over after {lasted}."
         case "flapping":
-            said = "It fires and clears again and again: held as firing, without more words until it settles."
+            said = "Held as firing, without more words until it settles."
         case "resolved":
             said = f"Over after {lasted}."
         case "forgotten":
@@ -84,9 +90,22 @@ def _facts(saying: "Saying", now: str) -> str:
         return f"{evidence_words(saying, now)}, {span}."
     if saying.value is None:
         return f"{what}: no data, {span}."
+    if _at_all(saying):
+        return f"{now} of {what}, {span}."
     records = f"{saying.count:,} record{'' if saying.count == 1 else 's'}".replace(",", " ")
     few = ", too few to judge" if saying.level == "insufficient" else ""
     return f"{what} was {now} ({records}{few}), {span}."
+
+
+def _at_all(saying: "Saying") -> bool:
+    """Tell whether it is an event of which one is too many: there are no limits to speak of."""
+    return saying.rule.options.kind == "event" and not saying.limit and saying.value is not None
+
+
+def _times(saying: "Saying", now: str) -> str:
+    if "early" in saying.facts:
+        return "happened just now"
+    return "happened once" if saying.value == 1 else f"happened {now} times"
 
 
 def _early(saying: "Saying") -> str:
@@ -103,6 +122,8 @@ def _early(saying: "Saying") -> str:
 
 def _limits(saying: "Saying") -> str:
     rule = saying.rule
+    if _at_all(saying):
+        return ""
     if rule.options.kind in ("threshold", "event"):  # the same for all its alerts
         warning, critical = rule.threshold(WARNING), rule.threshold(CRITICAL)
         return _plain_limits(rule.sign, warning, critical, rule.recover, *shown_as(rule))
@@ -122,10 +143,14 @@ def _plain_limits(  # noqa: PLR0913 (what is remembered is known by these)
 
 
 def _worst(saying: "Saying") -> str:
-    if saying.peak is None or saying.reason in ("first", "escalated") or saying.rule.options.kind in ("absence", "composite"):
+    if not _has_worst(saying) or saying.reason in ("first", "escalated"):
         return ""
     plural = "" if saying.breaches == 1 else "s"
     return f"Worst {worst_words(saying.rule, _measured(saying, saying.peak))}, {saying.breaches} window{plural} beyond a limit."
+
+
+def _has_worst(saying: "Saying") -> bool:
+    return saying.peak is not None and saying.rule.options.kind not in ("absence", "composite")
 
 
 def _limit(saying: "Saying", severity: int) -> str:

@@ -19,6 +19,8 @@ class ChannelKind:
     unsaid: str = "each"  # see ChannelDestination
     acknowledges: bool = False  # whether it is told when a person silences an alert that it was told of
     ended: str = "digest"  # incidents of a backlog that are over: one "digest", "each" as it was said, or "never" said
+    people: bool = False  # whether people read it without being paged
+    reaches: bool = True  # whether somebody has it once it was taken; what nobody may be looking at reaches nobody
     many: str = "each"  # alerts at once: "each" by itself, "digest" by route and group, "storm" beyond a few one for all
 
 
@@ -26,11 +28,13 @@ CHANNELS: dict[str, ChannelKind] = {
     "alertmanager": ChannelKind(
         options=alertmanager.AlertmanagerOptions, build=alertmanager.build, pace=alertmanager.PACE, ended="never"
     ),
-    "console": ChannelKind(options=console.ConsoleOptions, build=console.build, many="digest"),
+    "console": ChannelKind(options=console.ConsoleOptions, build=console.build, people=True, reaches=False, many="digest"),
     "discord": ChannelKind(
-        options=discord.DiscordOptions, build=discord.build, pace=discord.PACE, unsaid="once", many="digest"
+        options=discord.DiscordOptions, build=discord.build, pace=discord.PACE, unsaid="once", people=True, many="digest"
     ),
-    "email": ChannelKind(options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once", many="digest"),
+    "email": ChannelKind(
+        options=email.EmailOptions, build=email.build, pace=email.PACE, unsaid="once", people=True, many="digest"
+    ),
     "kafka": ChannelKind(options=kafka_topic.KafkaTopicOptions, build=kafka_topic.build, ended="each"),
     "pagerduty": ChannelKind(
         options=pagerduty.PagerDutyOptions,
@@ -42,11 +46,20 @@ CHANNELS: dict[str, ChannelKind] = {
         many="storm",
     ),
     "sentry": ChannelKind(options=sentry.SentryOptions, build=sentry.build, pace=sentry.PACE),
-    "slack": ChannelKind(options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once", many="digest"),
-    "statuspage": ChannelKind(
-        options=statuspage.StatuspageOptions, build=statuspage.build, pace=statuspage.PACE, unsaid="never", ended="never"
+    "slack": ChannelKind(
+        options=slack.SlackOptions, build=slack.build, pace=slack.PACE, unsaid="once", people=True, many="digest"
     ),
-    "teams": ChannelKind(options=teams.TeamsOptions, build=teams.build, pace=teams.PACE, unsaid="once", many="digest"),
+    "statuspage": ChannelKind(
+        options=statuspage.StatuspageOptions,
+        build=statuspage.build,
+        pace=statuspage.PACE,
+        unsaid="never",
+        ended="never",
+        reaches=False,
+    ),
+    "teams": ChannelKind(
+        options=teams.TeamsOptions, build=teams.build, pace=teams.PACE, unsaid="once", people=True, many="digest"
+    ),
     "webhook": ChannelKind(options=webhook.WebhookOptions, build=webhook.build, pace=webhook.PACE),
 }
 
@@ -61,5 +74,6 @@ def destinations(channels: Mapping[str, object]) -> list[ChannelDestination]:
     out = []
     for name, options in channels.items():
         kind = kind_of(options)
-        out.append(ChannelDestination(kind.build(name, options), pace=kind.pace, unsaid=kind.unsaid))
+        made = kind.build(name, options)
+        out.append(ChannelDestination(made, pace=kind.pace, unsaid=kind.unsaid, people=kind.people, reaches=kind.reaches))
     return out

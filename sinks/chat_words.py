@@ -3,7 +3,7 @@
 import itertools
 import re
 
-from sinks.notification import Notification, key_text, number, one_line, provenance_lines, rfc3339
+from sinks.notification import Notification, key_text, one_line, provenance_lines, rfc3339
 from sinks.runbook import dashboard_of, evidence_beside
 
 EVIDENCE_LINES = 10
@@ -16,15 +16,17 @@ def headline(notification: Notification) -> str:
     """Give the title with its mark."""
     resolved = notification.status == "resolved"
     mark = _RESOLVED if resolved else _MARKS.get(notification.severity, "")
-    word = "resolved" if resolved else notification.severity
-    return f"{mark} {word}: {one_line(notification.title)}"
+    over = notification.reason if notification.reason == "fired and resolved" else "resolved"
+    return f"{mark} {over if resolved else notification.severity}: {one_line(notification.title)}"
 
 
 def facts(notification: Notification) -> dict[str, str]:
-    """Give what belongs in a table, by name; the labels come last."""
-    found = {"Rule": notification.rule, "Key": key_text(notification.key)}
-    found |= {"Value": number(notification.value), "Threshold": number(notification.threshold)}
-    found |= {"Severity": notification.severity, **notification.labels}
+    """Give what belongs in a table, by name; the labels come last.
+
+    Value and threshold are not there: the title has them, with their unit.
+    """
+    found = {"Rule": notification.rule, "Key": key_text(notification.key), "Severity": notification.severity}
+    found |= {name: value for name, value in notification.labels.items() if name not in notification.key}
     return {one_line(name): one_line(value) for name, value in found.items()}
 
 

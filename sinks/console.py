@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from sinks.notification import DeliveryError, Notification, key_text, number, one_line
-from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
+from sinks.own_words import TEXT, TITLE, OwnWords, own_text, template_problems, text_lines
 from sinks.runbook import evidence_beside, runbook_of
 
 _COLOURS = {"critical": "\033[1;31m", "warning": "\033[33m", "resolved": "\033[32m"}
@@ -90,7 +90,9 @@ def render(
         "" if name == "console" else f"-> {name}",
     ]
     first = "  ".join(word for word in words if word)
-    lines = lines or [one_line(notification.text) or ("" if title else one_line(notification.title))]
+    lines = lines or text_lines(own_text(notification))
+    if not title and (notification.value is None or not lines):  # the title is all that says what it is about
+        lines = [one_line(notification.title), *lines]
     more = [f"{_DIM}{line}{_PLAIN}" if colour and line else line for line in _with_evidence(notification, lines)]
     return "\n".join([first, *(f"    {line}".rstrip() for line in more)]) + "\n"
 
@@ -99,7 +101,7 @@ def _with_evidence(notification: Notification, lines: Sequence[str]) -> list[str
     """Give the lines with the first evidence and the runbook behind the last."""
     runbook = runbook_of(notification)
     link = "" if runbook is None else f"runbook: {runbook.link}"
-    last = " | ".join(filter(None, (lines[-1], next(iter(evidence_beside(notification)), ""), link)))
+    last = " | ".join(filter(None, (*lines[-1:], next(iter(evidence_beside(notification)), ""), link)))
     return [*lines[:-1], *([last] if last else [])]
 
 

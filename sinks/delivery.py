@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from sinks.clock import Clock, SystemClock
-from sinks.failure import FailureAlert
+from sinks.failure import FailureAlert, notification_items
 from sinks.lane import IDLE_S, Destination, Lane, LaneStatus
 from sinks.notebook import KeepsNotebook, SpoolNotebook
 from sinks.notification import UNLIMITED, Channel, Notification, Pace
+from sinks.proposal import TellsPeople, readers
 from sinks.spool import Spool, Waiting
 
 GIVE_UP_S = 6 * 3600.0
@@ -39,25 +40,30 @@ class ChannelDestination:
     speaks = True
     limit = _EPISODE_ITEMS
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a channel and how its kind is treated, named
         self,
         channel: Channel,
         *,
         pace: Pace = UNLIMITED,
         unsaid: str = "each",
+        people: bool = False,
+        reaches: bool = True,
         give_up_s: float = GIVE_UP_S,
     ) -> None:
-        """Deliver by `channel`."""
+        """Deliver by `channel`; `people`, `reaches`: see ChannelKind."""
+        self.people, self.reaches = people, reaches
         self.name = channel.name
         self.pace = pace
         self.give_up_s: float | None = give_up_s
         self._channel = channel
         self._unsaid = unsaid
 
-    def open(self, spool: Spool) -> None:
-        """Give the channel its notebook, where it keeps one."""
+    def open(self, spool: Spool, people: Sequence[str]) -> None:
+        """Give the channel its notebook, where it keeps one, and a way to say something by the channels of `people`."""
         if isinstance(self._channel, KeepsNotebook):
             self._channel.notebook = SpoolNotebook(spool, self.name)
+        if isinstance(self._channel, TellsPeople):
+            self._channel.tell = partial(_tell, spool, people)
 
     def take(self, items: Sequence[Waiting], memory: dict[str, str]) -> int:
         """Give how many of an episode's items the next attempt covers: those up to the resolve, or one."""
@@ -98,9 +104,9 @@ class Delivery:
         """Start nothing yet."""
         self._spool = spool
         self._clock = clock or SystemClock()
-        for each in destinations:
-            if isinstance(each, ChannelDestination):
-                each.open(spool)
+        channels = [each for each in destinations if isinstance(each, ChannelDestination)]
+        for each in channels:
+            each.open(spool, [other.name for other in channels if other.people])
         speakers = [each.name for each in destinations if each.speaks]
         self._failure = FailureAlert(spool, speakers, environment=environment, clock=self._clock)
         draw = (jitter or random.Random()).random  # noqa: S311  spreads retries, guards nothing
@@ -155,6 +161,11 @@ class Delivery:
             self._clock.wait(self._stopping, _DRAIN_S)
         return True
 
+    def unheard(self) -> bool:
+        """Tell whether nobody hears: each channel that reaches somebody is down, or lost something and took nothing since."""
+        reaching = [lane for lane in self.lanes.values() if getattr(lane.destination, "reaches", False)]
+        return bool(reaching) and all(lane.down or self._failure.open(lane.destination.name) for lane in reaching)
+
     def status(self) -> list[LaneStatus]:
         """Say how each destination does."""
         return [lane.status() for lane in self.lanes.values()]
@@ -173,6 +184,10 @@ class Delivery:
     def _woken(self, names: set[str]) -> None:
         for name in names & self._wake.keys():
             self._wake[name].set()
+
+
+def _tell(spool: Spool, people: Sequence[str], said: Notification) -> None:
+    spool.put(notification_items(dataclasses.replace(said, channels=readers(said, people))))
 
 
 def _notification(item: Waiting) -> Notification:

@@ -1,10 +1,12 @@
 """The alert on delivery itself: what a destination did not take is said through the other channels.
 
 One episode a destination: opened by the first loss, said again at most hourly, resolved by the next delivery.
-A loss of such an alert makes none, so two broken channels cannot keep each other busy.
+A loss of such an alert makes none, so two broken channels cannot keep each other busy. Where there is no other channel, the
+channel itself hears of its loss once it takes something again; until then a missing heartbeat is all that tells.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ RULE = "delivery_failed"
 _REPEAT_MS = 3_600_000
 _SELF = "edgewatch"  # under this name the spool remembers the open episodes
 _SHOWN = 500
+_log = logging.getLogger("edgewatch.delivery")
 
 
 class FailureAlert:
@@ -43,12 +46,18 @@ class FailureAlert:
         memory = self._spool.memory(_SELF, destination)
         if memory and now - int(memory["said_at"]) < _REPEAT_MS:
             return
+        if destination in self._speakers and len(self._speakers) == 1:
+            _log.error("%s is the only channel: nobody can be told of what it did not take", destination)
         severity = "critical" if any(each.severity == "critical" for each in notifications) else "warning"
         memory = memory or {"start": str(now // 1000), "count": "0", "severity": severity}
         title = f"{destination} did not take {len(items)} item{'s' if len(items) > 1 else ''}"
         first = f"; first: {notifications[0].title}" if notifications else ""
         text = one_line(f"{error[:_SHOWN]}{first}. They are kept: edgewatch spool list")
         self._say(destination, memory, {"at": now, "status": "firing", "title": title, "text": text})
+
+    def open(self, destination: str) -> bool:
+        """Tell whether a destination lost something and has delivered nothing since, over restarts."""
+        return bool(self._spool.memory(_SELF, destination))
 
     def well(self, destination: str) -> None:
         """Resolve the alert of a destination that delivered."""
@@ -66,6 +75,8 @@ class FailureAlert:
         episode, count = f"{fingerprint}:{memory['start']}", int(memory["count"])
         channels = tuple(sorted(name for name in self._speakers if name != destination))
         resolved = said["status"] == "resolved"
+        if resolved and not channels and destination in self._speakers:
+            channels = (destination,)
         notification = Notification(
             **said,
             id=hashlib.sha256(f"{episode}|{count}".encode()).hexdigest()[:32],

@@ -137,6 +137,11 @@ class Lane:
             last_error=self._last_error,
         )
 
+    @property
+    def down(self) -> bool:
+        """Whether its destination fails for now: the breaker is open."""
+        return self._breaker.open_since is not None
+
     def _attempt(self, items: Sequence[Waiting]) -> None:
         episode = items[0].episode
         memory = self._spool.memory(self.destination.name, episode)

@@ -22,7 +22,7 @@ from importlib import resources
 from itertools import islice
 from typing import Any
 
-from sinks.notification import Notification, key_text, number, one_line, provenance_lines, rfc3339
+from sinks.notification import Notification, key_text, one_line, provenance_lines, rfc3339
 from sinks.runbook import Runbook, dashboard_of, evidence_beside, runbook_of
 from sinks.template import page
 
@@ -141,8 +141,6 @@ def _shown(said: Notification) -> dict[str, Any]:
 
 def _facts(said: Notification) -> Iterator[tuple[str, str]]:
     facts = {"Rule": said.rule, "Key": key_text(said.key)}
-    facts |= {"Value": number(said.value)} if said.value is not None else {}
-    facts |= {"Threshold": number(said.threshold)} if said.threshold is not None else {}
     facts |= {"Severity": said.severity}
     links = dict(_links(said))
     labels = {name: value for name, value in said.labels.items() if name not in links and name not in said.key}

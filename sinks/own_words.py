@@ -59,9 +59,9 @@ class OwnWords:
         self._failed: set[str] = set()
 
     def reworded(self, notification: Notification) -> Notification:
-        """Give the notification in the channel's words; only a template's text has more lines than one."""
+        """Give the notification in the channel's words, without control characters in any line of its text."""
         said, notes = self.parts(notification)
-        text = said.get("text", one_line(notification.text))
+        text = said.get("text", own_text(notification))
         text = " ".join([text, *(f"(edgewatch: {one_line(note)[:_NOTE]})" for note in notes)])
         title = said.get("title", notification.title)
         if (title, text) == (notification.title, notification.text):
@@ -87,6 +87,12 @@ class OwnWords:
             self._failed.add(key)
             problem = one_line(str(error))[:_NOTE]
             _log.warning("%s: the template of the %s failed, edgewatch's own words are sent: %s", self._name, key, problem)
+
+
+def own_text(notification: Notification) -> str:
+    """Give edgewatch's own text: one line, unless its evidence has it as `lines`. A line break in a value makes no line."""
+    lines = notification.evidence.get("lines")
+    return "\n".join(one_line(str(line)) for line in lines) if isinstance(lines, list) else one_line(notification.text)
 
 
 def text_lines(text: str) -> list[str]:

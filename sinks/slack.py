@@ -17,7 +17,7 @@ import orjson
 
 from sinks.chat_words import context, evidence, facts, headline
 from sinks.http import TOO_MANY_REQUESTS, Answer, HttpClient, retry_after, url_secrets
-from sinks.notification import DeliveryError, Notification, Pace, number
+from sinks.notification import DeliveryError, Notification, Pace
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
 from sinks.runbook import Runbook, dashboard_of, runbook_of
 
@@ -200,7 +200,7 @@ def message(notification: Notification) -> dict[str, Any]:
     if shown:
         blocks.append({"type": "section", "text": _plain(shown, room)})
     blocks.append({"type": "context", "elements": [_plain(context(notification), _CONTEXT)]})
-    return {"blocks": blocks, **_text(title, notification)}
+    return {"blocks": blocks, **_text(title)}
 
 
 def _runbook(runbook: Runbook | None) -> Iterator[dict[str, Any]]:
@@ -222,7 +222,8 @@ def _link(name: str, address: str) -> Iterator[dict[str, Any]]:
 
 def reply(notification: Notification) -> dict[str, Any]:
     """Give the short message for the thread."""
-    return _text(f"{headline(notification)} ({notification.reason})", notification)
+    said = notification.reason
+    return _text(headline(notification) if said in ("resolved", "fired and resolved") else f"{headline(notification)} ({said})")
 
 
 def fit(text: str, limit: int) -> str:
@@ -246,11 +247,8 @@ def _plain(text: str, limit: int) -> dict[str, Any]:
     return {"type": "plain_text", "text": fit(text, limit), "emoji": False}
 
 
-def _text(title: str, notification: Notification) -> dict[str, Any]:
-    values = "" if notification.value is None else f": {number(notification.value)}"
-    limit = "" if notification.threshold is None else f" (threshold {number(notification.threshold)})"
-    text = fit(f"{title}{values}{limit}", _FALLBACK)
-    return {"text": text, "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+def _text(title: str) -> dict[str, Any]:
+    return {"text": fit(title, _FALLBACK), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
 
 
 def _refused(http: HttpClient, answer: Answer, code: str) -> DeliveryError:

@@ -25,6 +25,7 @@ import orjson
 KEEP_IDS_MS = 30 * 86_400_000
 KEEP_IDS = 200_000
 KEEP_MEMORY_MS = 90 * 86_400_000
+_VERSION = 1  # of the tables; spools from before versions were counted say 0 and have the same ones
 _FREE_AT_LEAST = 1 << 20
 _BUSY_S = 30.0
 _WAITED_MS = 30_000
@@ -66,6 +67,10 @@ SELECT episode FROM items AS item WHERE destination = ? AND state = 'queued' AND
     SELECT 1 FROM items AS earlier WHERE earlier.destination = item.destination AND earlier.episode =
     item.episode AND earlier.state = 'queued' AND earlier.seq < item.seq) ORDER BY seq LIMIT 1
 """
+
+
+class SpoolBroken(Exception):
+    """The file is no spool that this version of edgewatch can read."""
 
 
 class SpoolFull(OSError):
@@ -114,21 +119,23 @@ class Spool:
     """One spool file; safe to use from several threads, and beside another process that lists or drops."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        """Open or create the file, readable by its owner only."""
+        """Open or create the file, readable by its owner only. Raises `SpoolFull`, `SpoolBroken`."""
         self.path = path
         self._now = now
         self._lock = threading.RLock()
         self._listeners: list[Callable[[set[str]], None]] = []
-        with _full_disk(path):
+        with _full_disk(path), _readable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)
             self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            _check_version(self._db, path)
             for pragma in (
                 "auto_vacuum=INCREMENTAL",
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 "journal_size_limit=16777216",
+                f"user_version={_VERSION}",
             ):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.executescript(_SCHEMA)
@@ -369,6 +376,23 @@ def _full_disk(path: Path) -> Iterator[None]:
         if error.errno in _NO_ROOM:
             raise _spool_full(path) from error
         raise
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise
+        problem = f"{path} is damaged or no spool ({error}); move it away, and what waits in it is not delivered"
+        raise SpoolBroken(problem) from error
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found > _VERSION:
+        raise SpoolBroken(f"{path} was written by a newer edgewatch (version {found} of the spool, {_VERSION} is known here)")
 
 
 def _is_full(error: sqlite3.OperationalError, path: Path) -> bool:

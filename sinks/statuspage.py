@@ -9,8 +9,9 @@ nobody is mailed unless asked for, changes are capped, and incidents name compon
 
 import logging
 import re
+import sqlite3
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ from sinks.incident_words import closing, incident, update
 from sinks.notebook import LooseNotebook, Notebook
 from sinks.notification import DeliveryError, Notification, Pace
 from sinks.own_words import OwnWords, template_problems
+from sinks.proposal import proposed, settled, to_nobody
+from sinks.spool import SpoolFull
 from sinks.statuspage_api import StatuspageApi
 
 PACE = Pace(per_second=1.0, burst=5)
@@ -92,6 +95,7 @@ class Statuspage:
         """Open no connection yet."""
         self.name = name
         self.notebook: Notebook = LooseNotebook()
+        self.tell: Callable[[Notification], None] = to_nobody
         self._options = options
         self._words = OwnWords(name, options)
         self._clock = clock or SystemClock()
@@ -128,10 +132,10 @@ class Statuspage:
 
         Writes nothing down, so it may be called beside the process that delivers: the resolve finds it on the page.
         """
-        proposed = self.proposals()[episode]
+        draft = self.proposals()[episode]
         if self._api.unresolved(episode) is not None:
             return False
-        self._api.create(proposed)
+        self._api.create(draft)
         return True
 
     def _resolve(self, board: ComponentBoard, notification: Notification, memory: dict[str, str]) -> None:
@@ -139,11 +143,14 @@ class Statuspage:
         board.release(notification.episode)
         self._show(board, names)
         names = names or self._components(notification)
-        proposed = board.others.pop(_PROPOSAL + notification.episode, None) is not None
+        was_proposed = board.others.pop(_PROPOSAL + notification.episode, None) is not None
         posted = "incident" in memory or (self._options.incidents == "auto" and notification.severity == "critical")
-        if proposed or (posted and names):
+        found = False
+        if was_proposed or (posted and names):
             still = any(board[name].wants for name in names)
-            self._add(notification, closing(notification, names, still=still, **self._said(notification, names)))
+            found = self._add(notification, closing(notification, names, still=still, **self._said(notification, names)))
+        if was_proposed:
+            self._tell(settled(notification, self.name, posted=found))
         self._keep(board)
 
     def _components(self, notification: Notification) -> list[str]:
@@ -192,11 +199,19 @@ class Statuspage:
         key = _PROPOSAL + notification.episode
         if key in board.others or notification.severity != "critical":
             return
-        proposed = self._incident(notification, names)
-        board.others[key] = orjson.dumps(proposed).decode()
+        draft = self._incident(notification, names)
+        self._tell(proposed(notification, self.name, draft))
+        board.others[key] = orjson.dumps(draft).decode()
         self._keep(board)
-        command = f"edgewatch statuspage approve -c CONFIG {notification.episode}"
-        _log.warning("%s: proposed for the page: %s; post it: %s", self.name, proposed["name"], command)
+        command = f"edgewatch status approve -c CONFIG {notification.episode}"
+        _log.warning("%s: proposed for the page: %s; post it: %s", self.name, draft["name"], command)
+
+    def _tell(self, said: Notification) -> None:
+        """Say it by other channels; it has an id of its own, so that a repeated attempt says it once."""
+        try:
+            self.tell(said)
+        except (SpoolFull, sqlite3.OperationalError) as error:
+            raise self._http.error(f"cannot tell people: {error}", retryable=True, code="spool") from error
 
     def _post(self, board: ComponentBoard, notification: Notification, names: list[str], memory: dict[str, str]) -> None:
         if "incident" in memory:
@@ -209,12 +224,13 @@ class Statuspage:
                 memory["counted"] = "yes"
             memory["incident"] = found or self._api.create(self._incident(notification, names))
 
-    def _add(self, notification: Notification, added: dict[str, Any] | None) -> None:
-        """Add to the episode's incident; one that is not there was closed by a person."""
+    def _add(self, notification: Notification, added: dict[str, Any] | None) -> bool:
+        """Add to the episode's incident; false where it is not there: it was not posted, or a person closed it."""
         found = None if added is None else self._api.unresolved(notification.episode)
         if added is not None and found is not None:
             quiet = {"deliver_notifications": self._options.deliver_notifications}
             self._api.update(found, {**added, **quiet})
+        return found is not None
 
     def _incident(self, notification: Notification, names: list[str]) -> dict[str, Any]:
         words = incident(notification, names, self._status(notification), **self._said(notification, names))

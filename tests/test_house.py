@@ -51,6 +51,7 @@ NOUNS = {
     "rule",
     "samples",
     "silence",
+    "silent_source",
     "transition",
     "window",
     "withhold",

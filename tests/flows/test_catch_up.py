@@ -132,8 +132,8 @@ def test_what_began_and_ended_within_the_backlog_is_one_digest_in_chat_and_no_pa
     (got,) = run.radios["chat"].heard
     assert (got.rule, got.reason, got.status, got.severity) == (RULE, "digest", "resolved", "critical")
     assert got.title == "12 incidents began and ended while edgewatch was behind"
-    lines = got.text.split("; ")
-    assert (len(lines), lines[0][:12], lines[-1].endswith(" +2 more")) == (10, "e7 is bad (2", True)
+    lines = got.evidence["lines"]
+    assert (len(lines), lines[0][:12], lines[-1]) == (11, "e7 is bad (2", "+2 more")
     assert run.heard("pager") == []
     assert run.spool.rows() == []
 

@@ -8,8 +8,9 @@ import pytest
 from tests.runs import ACCEPTANCE, checked, edgewatch
 
 COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
-COMMANDS += ["statuspage list", "statuspage approve"]
+COMMANDS += ["status list", "status approve"]
 COMMANDS += ["drill", "silence add", "silence list", "silence expire"]
+COMMANDS += ["receive"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -75,10 +75,10 @@ def test_an_event_is_said_at_once_with_the_identity_that_its_window_gives_it():
     judge = alerting()
     (early,) = judge.early(event(0))
     assert (early.reason, early.severity, early.channels, early.at) == ("first", "critical", ("chat", "pager"), START + 1000)
-    assert early.title == "Critical log on a: 1 (critical above 0)"
+    assert early.title == "Critical log on a: happened just now"
     assert early.text == (
         "Said at once, by one record of critical_logs at 2025-12-01 00:00:01 UTC (ray ray1, t/0 offset 7)."
-        " Its window is open until 00:05 UTC, so how many there are is not known yet. Limits: critical above 0; clear at 0."
+        " Its window is open until 00:05 UTC, so how many there are is not known yet."
     )
     assert early.evidence["early"] == {
         "event_time": "2025-12-01T00:00:01Z",

@@ -326,14 +326,14 @@ def test_every_kind_of_rule_is_explained_in_its_own_words(tmp_path):
         "Level insufficient: too little is known of the windows that it is compared with, so it counts towards nothing."
     )
     assert words["changed"][4][1]["value"] == "requests was 3 times its baseline (3 000 records). Level warning: above 2 times."
-    assert words["silent"][10][1]["value"] == "There was no record for 2 windows in a row. Level critical: above 1."
+    assert words["silent"][10][1]["value"] == "There was no record for 2 windows in a row. Level critical: from 2 windows on."
     assert words["silent"][10][1]["limits"] == "It fires from 2 windows on, and is over with the first record."
     assert (
         words["full"][4][1]["value"] == "requests rate was 100 % of its capacity (3 000 records). Level critical: above 90 %."
     )
     assert words["seen"][0][1]["value"] == "requests: 1 000 records of this kind. Level critical: above 0."
     assert words["both"][4][1]["value"] == "2 of its 2 rules fired: failing firing, full firing. Level critical."
-    assert words["slo:availability"][4][1]["value"].startswith("The error budget burnt ")
+    assert "critical above 14.4 times over 1 h and 5 min, or critical above 6" in words["slo:availability"][4][1]["limits"]
     assert words["failing"][7][0].startswith("Said at 2025-12-01 00:40 UTC: flapping")
     assert "It began to fire or resolved 4 times in 8 windows; 4 make it flapping." in words["failing"][7][1]["flapping"]
     assert words["failing"][8][1]["quiet"] == "Kept quiet by flapping, which was said once; it is held until it settles."

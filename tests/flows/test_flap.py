@@ -43,7 +43,7 @@ def test_what_is_held_is_one_episode_however_short_the_cooldown_is():
     assert len({each.episode for each in told[2:]}) == 1
     assert len({each.id for each in told}) == len(told)
     assert told[3].status == "firing"
-    assert "again and again" in told[3].text
+    assert told[3].title == "High error rate on a: fires and clears again and again, worst 40 %"
     assert told[-1].channels == ("chat", "pager")
 
 
@@ -57,6 +57,11 @@ def test_a_silenced_alert_that_flaps_is_said_to_when_the_silence_is_over():
     quiet = [silenced(2, 8)]
     told = said([UP, DOWN] * 6 + [DOWN] * 12, silences=quiet)
     assert told == [(0, "first"), (1, "resolved"), (8, "flapping"), (22, "resolved")]
+
+
+def test_a_flapping_alert_whose_data_stays_away_has_not_settled():
+    told = said([UP, DOWN] * 3 + [None] * 20 + [DOWN] * 12)
+    assert told == [(0, "first"), (1, "resolved"), (2, "first"), (3, "flapping"), (36, "resolved")]
 
 
 def test_a_key_that_is_forgotten_while_it_flaps_is_resolved():

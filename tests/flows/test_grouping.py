@@ -40,10 +40,10 @@ def sent(decisions, channel):
 
 def test_alerts_of_a_group_are_one_message_in_chat_and_each_by_itself_to_a_machine():
     decisions = decided([hosts("a", "b", "c")])[0]
-    assert sent(decisions, "chat") == [("first", "3 alerts: high error rate")]
+    assert sent(decisions, "chat") == [("first", "3 alerts: high error rate, worst on c")]
     assert len(sent(decisions, "hook")) == len(sent(decisions, "pager")) == 3
     message = next(each for each in decisions.messages if "chat" in each.channels)
-    assert message.text.split("; ")[0] == "High error rate on c: 42 % (critical above 5 %)"
+    assert message.evidence["lines"][0] == "High error rate on c: 42 % (critical above 5 %)"
     assert (message.channels, message.severity, message.labels) == (("chat",), "critical", {"team": "edge"})
 
 
@@ -66,7 +66,7 @@ def test_an_alert_alone_in_its_group_is_a_message_of_its_own():
 
 def test_up_to_five_alerts_page_one_by_one_and_more_are_one_storm():
     assert len(sent(decided([hosts(*"abcde")])[0], "pager")) == 5
-    assert sent(decided([hosts(*"abcdef")])[0], "pager") == [("first", "6 alerts: high error rate")]
+    assert sent(decided([hosts(*"abcdef")])[0], "pager") == [("first", "6 alerts: high error rate, worst on f")]
 
 
 def test_beyond_its_limit_a_route_tells_of_the_worst_and_digests_the_rest():
@@ -81,8 +81,8 @@ def test_beyond_its_limit_a_route_tells_of_the_worst_and_digests_the_rest():
 
 def test_a_digest_lists_ten_and_says_how_many_more_there_are():
     message = decided([hosts(*"abcdefghijklm")])[0].messages[-1]
-    assert len(message.text.split("; ")) == 10
-    assert message.text.endswith(" +3 more")
+    lines = message.evidence["lines"]
+    assert (len(lines), lines[-1]) == (11, "+3 more")
 
 
 def test_a_storm_pages_once_is_quiet_while_it_shrinks_and_is_resolved_with_its_last_alert():
@@ -90,7 +90,7 @@ def test_a_storm_pages_once_is_quiet_while_it_shrinks_and_is_resolved_with_its_l
     windows = [bad, {**well, "a": 0.4}, {**well, "a": 0.4}, well, well]
     decisions = decided(windows)
     assert [sent(each, "pager") for each in decisions] == [
-        [("first", "6 alerts: high error rate")],
+        [("first", "6 alerts: high error rate, worst on f")],
         [],
         [],
         [],
@@ -112,7 +112,7 @@ def test_an_escalation_within_a_storm_pages():
         bad[value] = 0.02
     decisions = decided([bad, bad, {**bad, "c": 0.4}])
     assert [sent(each, "pager") for each in decisions[1:]] == [
-        [("first", "6 alerts: high error rate")],
+        [("first", "6 alerts: high error rate, worst on e")],
         [("escalated", "6 of 6 alerts open: high error rate")],
     ]
     assert [each.severity for each in decisions[2].messages if "pager" in each.channels] == ["critical"]
@@ -122,7 +122,11 @@ def test_alerts_of_several_rules_say_so():
     chosen = [rule(), rule(name="any", above=Thresholds(critical=0.001))]
     by_host = dataclasses.replace(BY_RULE, group_by=("host",))
     message = decided([hosts("a")], routes=[by_host], chosen=chosen)[0].messages[-1]
-    assert (message.title, message.key, message.rule) == ("2 alerts: several rules on a", {"host": "a"}, "several rules")
+    assert (message.title, message.key, message.rule) == (
+        "2 alerts: several rules on a, worst: any",
+        {"host": "a"},
+        "several rules",
+    )
 
 
 def test_a_storm_opens_one_incident_at_the_pager_and_nothing_is_resolved_there_that_was_not_opened():
@@ -191,3 +195,15 @@ def test_a_bundle_hears_that_a_rule_of_its_alerts_is_gone_and_ends_with_the_rest
         ("resolved", "All 4 alerts over: several rules"),
     ]
     assert json.loads(messages[0].line())["group"] == messages[0].fingerprint
+
+
+def test_a_bundle_carries_the_runbook_that_all_of_its_alerts_have_and_says_how_long_it_lasted():
+    chosen = [rule(runbook="https://wiki.example.com/errors")]
+    decisions = decided([hosts("a", "b"), hosts("a", "b", rate=-1.0), hosts("a", "b", rate=-1.0)], chosen=chosen)
+    first, *_, over = [each for one in decisions for each in one.messages if "chat" in each.channels]
+    assert first.evidence["runbook"]["link"] == "https://wiki.example.com/errors"
+    assert over.evidence["lines"][0] == "Over after 10 min."
+    mixed = [*chosen, rule(name="any", above=Thresholds(critical=0.001), runbook="https://wiki.example.com/any")]
+    by_host = dataclasses.replace(BY_RULE, group_by=("host",))
+    message = decided([hosts("a")], routes=[by_host], chosen=mixed)[0].messages[-1]
+    assert set(message.evidence) == {"lines"}

@@ -188,7 +188,8 @@ def test_an_absence_counts_the_windows_without_a_record_and_tells_a_silent_sourc
     for _, rates in series:
         heard = {name for name, rate in rates.items() if rate and (keys == "groups" or name == key())}
         for name in {key(), *heard, *silent}:
-            silent[name] = 0 if name in heard else silent.get(name, 0) + 1
+            counts_too = bool(rates) or name == key()  # a window of a silent source says nothing of a key
+            silent[name] = 0 if name in heard else silent.get(name, 0) + counts_too
         for name in sorted(silent):
             level = "critical" if silent[name] >= after else "ok"
             want.append((json.loads(name), silent[name], "insufficient" if not rates and name != key() else level))
@@ -215,6 +216,16 @@ def test_a_silent_source_raises_one_alert_that_its_first_record_ends_and_its_key
         "R on b: no record for 2 windows (critical from 2 windows on)",
         "R on b: records again",
     ]
+
+
+def test_a_key_that_comes_back_a_little_after_its_source_was_not_silent_for_as_long():
+    talk = {key(): 1.0, key(host="a"): 1.0, key(host="b"): 1.0}
+    late = {name: rate for name, rate in talk.items() if name != key(host="b")}
+    series = [talk, {}, {}, {}, late, talk]
+    results = [window(START + n * STEP, {"requests": counts(rates)} if rates else {}) for n, rates in enumerate(series)]
+    evaluations, said = rows_of(results, [rule(kind="absence", statistic="", keys="groups", after=2)])
+    assert [value for value, _ in levels(evaluations, key(host="b"))] == [0, 0, 0, 0, 1, 0]
+    assert [(n["reason"], n["key"]) for n in said] == [("first", {}), ("resolved", {})]
 
 
 def test_no_data_of_a_rule_is_an_alert_of_its_own_and_the_rule_itself_is_held():

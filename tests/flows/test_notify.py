@@ -108,14 +108,16 @@ def test_the_life_of_an_alert_in_the_words_that_people_read():
         (
             "High error rate on a: 12.3 % (critical above 5 %)",
             (
-                "Up from warning to critical. error_rate was 12.3 % (1 000 records), 2025-12-01 00:15 to 00:20 UTC."
+                "Up from warning to critical, 10 min after it began."
+                " error_rate was 12.3 % (1 000 records), 2025-12-01 00:15 to 00:20 UTC."
                 " Limits: critical above 5 %, warning above 1 %; clear at 0.8 %."
             ),
         ),
         (
             "High error rate on a: 2 % (warning above 1 %)",
             (
-                "Down from critical to warning. error_rate was 2 % (1 000 records), 2025-12-01 00:25 to 00:30 UTC."
+                "Down from critical to warning, 20 min after it began."
+                " error_rate was 2 % (1 000 records), 2025-12-01 00:25 to 00:30 UTC."
                 " Limits: critical above 5 %, warning above 1 %; clear at 0.8 %. Worst 12.3 %, 5 windows beyond a limit."
             ),
         ),

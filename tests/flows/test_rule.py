@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from flows.kind_options import Baseline
 from flows.metric import MetricOptions
 from flows.rule import CRITICAL, LEVELS, NO_DATA, Hold, Override, Rule, Thresholds, compile_rule, sure
 from tests.flows.history import METRICS, rule
@@ -51,6 +52,10 @@ def test_a_missing_row_is_never_clear():
         ({"recover": 0.001}, 0.001, 0.0011),
         ({"above": None, "below": Thresholds(warning=0.7)}, 1 - (1 - 0.7) * 0.8, 0.759),
         ({"above": None, "below": Thresholds(warning=70), "metric": "latency", "statistic": "p99"}, 87.5, 87.4),
+        # Of a change, back is towards 1: the value it has where nothing has changed must end the alert.
+        ({"above": Thresholds(warning=1.1), "kind": "change", "baseline": Baseline()}, 1.0799, 1.0801),
+        ({"above": None, "below": Thresholds(warning=0.9), "kind": "change", "baseline": Baseline()}, 0.9201, 0.9199),
+        ({"above": Thresholds(warning=0.5), "kind": "change", "baseline": Baseline()}, 0.5, 0.5001),
     ],
 )
 def test_recovery_is_a_fifth_of_the_way_back_unless_said_and_holds_at_equality(changes, good, bad):

@@ -256,10 +256,10 @@ def test_repeats_cooldown_flapping_and_groups_are_those_of_a_run(tests_of):
     assert outcome(tests_of(text, config)[0], config) == []
     grouped = '[[test]]\nname = "t"\n' + series("time", "2000", "a") + series("time", "3000", "b")
     grouped += '[[test.notification]]\nat = "5m"\nrule = "slow"\ngrouped = true\n' * 2
-    grouped += '[[test.message]]\nat = "5m"\ntitle = "2 alerts: slow"\nchannels = ["chat"]\n'
+    grouped += '[[test.message]]\nat = "5m"\ntitle = "2 alerts: slow, worst on b"\nchannels = ["chat"]\n'
     assert outcome(tests_of(grouped)[0]) == []
     (failure,) = outcome(tests_of(grouped.replace("2 alerts", "3 alerts"))[0])
-    assert failure[1] == "message: title: expected 3 alerts: slow, got 2 alerts: slow"
+    assert failure[1] == "message: title: expected 3 alerts: slow, worst on b, got 2 alerts: slow, worst on b"
 
 
 def test_rules_that_hear_silence_hear_that_of_a_test(tests_of):

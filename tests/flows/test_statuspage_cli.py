@@ -1,4 +1,4 @@
-"""`edgewatch statuspage`: a proposed incident is shown, posted by a person, and posted once."""
+"""`edgewatch status`: a proposed incident is shown, posted by a person, and posted once."""
 
 import json
 
@@ -47,28 +47,28 @@ def config(page, tmp_path, monkeypatch):
 
 
 def test_a_proposal_is_listed_for_people_and_machines(config):
-    assert checked("statuspage", "list", "-c", config).stdout.splitlines() == [
+    assert checked("status", "list", "-c", config).stdout.splitlines() == [
         f"{EPISODE}  Problems with api",
         "    Automated monitoring has found problems with api. We are investigating.",
         "1 proposed",
     ]
-    found = json.loads(checked("statuspage", "list", "-c", config, "--json").stdout)
+    found = json.loads(checked("status", "list", "-c", config, "--json").stdout)
     assert found[EPISODE]["component_ids"] == ["cmp_api_123"]
 
 
 def test_an_approved_proposal_is_posted_once(config, page):
-    said = [checked("statuspage", "approve", "-c", config, EPISODE).stdout for _ in range(2)]
+    said = [checked("status", "approve", "-c", config, EPISODE).stdout for _ in range(2)]
     assert said == ["posted\n", "the page has it already\n"]
     assert [incident["name"] for incident in page.incidents] == ["Problems with api"]
 
 
 def test_what_was_not_proposed_cannot_be_approved(config, page):
-    done = edgewatch("statuspage", "approve", "-c", config, "f" * 16 + ":1")
+    done = edgewatch("status", "approve", "-c", config, "f" * 16 + ":1")
     assert (done.returncode, "no incident is proposed for" in done.stderr, page.incidents) == (2, True, [])
 
 
 def test_a_refused_approval_exits_1_with_one_clear_line_without_the_key(config, monkeypatch):
     monkeypatch.setenv("EW_STATUSPAGE_KEY", "planted-wrong-key")
-    done = edgewatch("statuspage", "approve", "-c", config, EPISODE)
+    done = edgewatch("status", "approve", "-c", config, EPISODE)
     assert (done.returncode, done.stderr.count("\n"), "the API key is refused" in done.stderr) == (1, 1, True)
     assert "planted" not in done.stdout + done.stderr

@@ -31,3 +31,20 @@ def test_colour_is_for_terminals_only() -> None:
 
 def test_a_wrong_colour_is_named() -> None:
     assert [key for key, _ in ConsoleOptions(colour="red").problems()] == ["colour"]
+
+
+def test_what_no_value_says_is_said_by_its_title_and_a_list_keeps_its_lines() -> None:
+    said = notification(
+        value=None,
+        threshold=None,
+        key={},
+        title="2 alerts: high error rate",
+        text="one\ntwo",
+        evidence={"lines": ["one", "two"]},
+    )
+    assert render(said).splitlines() == [
+        "2025-12-01 00:05:00Z  FIRING   critical  high_error_rate [all]",
+        "    2 alerts: high error rate",
+        "    one",
+        "    two",
+    ]

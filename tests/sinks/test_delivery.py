@@ -398,3 +398,38 @@ def test_a_payload_that_cannot_be_read_takes_no_other_along(
     turn(delivery(spool, clock, table), clock, 5)
     assert (table.rows, [row.id for row in spool.rows(states=["dead"])]) == ([b"0", b"2"], ["1"])
     assert "this is a bug" in caplog.text
+
+
+def test_the_only_channel_says_itself_what_it_did_not_take_and_until_then_nobody_is_heard(
+    spool: Spool, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    slack = Radio("slack", lambda _: WRONG)
+    running = delivery(spool, clock, destination(slack), Table())
+    heard_at_first = not running.unheard()
+    say(spool, notification())
+    turn(running, clock, 5)
+    after_a_restart = delivery(spool, clock, destination(slack), Table())
+    assert (heard_at_first, running.unheard(), after_a_restart.unheard()) == (True, True, True)
+    assert "slack is the only channel: nobody can be told" in caplog.text
+    slack.trouble = lambda _: None
+    say(spool, notification(id="b", episode="b"))
+    turn(running, clock, 5)
+    assert [(said.rule, said.status) for said in slack.heard] == [("high_error_rate", "firing"), (RULE, "resolved")]
+    assert slack.heard[1].text == "What it did not take stays set aside: edgewatch spool retry"
+    assert running.unheard() is False
+
+
+def test_somebody_is_heard_while_one_channel_that_reaches_people_works(spool: Spool, clock: ManualClock) -> None:
+    slack, pager = Radio("slack", lambda _: AWAY), Radio("pager")
+    paper = ChannelDestination(Radio("paper"), reaches=False)
+    running = delivery(spool, clock, destination(slack), destination(pager), paper)
+    say(spool, *(notification(id=str(n), episode=str(n)) for n in range(9)), channels=("pager", "paper", "slack"))
+    turn(running, clock, 120)
+    one_down = running.unheard()
+    pager.trouble = lambda _: AWAY
+    say(spool, *(notification(id=f"x{n}", episode=f"x{n}") for n in range(9)), channels=("pager", "paper"))
+    turn(running, clock, 120)
+    assert (one_down, running.unheard()) == (False, True)
+    slack.trouble = lambda _: None
+    turn(running, clock, 600)
+    assert running.unheard() is False

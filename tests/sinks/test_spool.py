@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sinks.spool import KEEP_IDS, KEEP_IDS_MS, Spool, SpoolFull, SpoolItem
+from sinks.notification import Notification
+from sinks.spool import KEEP_IDS, KEEP_IDS_MS, Spool, SpoolBroken, SpoolFull, SpoolItem
 from tests.fakes.clock import ManualClock
 
 MB = 1 << 20
@@ -195,3 +196,49 @@ def test_a_full_database_raises_spool_full_and_leaves_what_was_there(spool: Spoo
 
 def test_ten_thousand_items_are_one_transaction(spool: Spool) -> None:
     assert spool.put(item(str(n), episode=str(n)) for n in range(10_000)) == 10_000
+
+
+# As the first version wrote it: no version, and a payload from before notifications had a provenance.
+_FIRST_TABLES = """
+CREATE TABLE items (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, destination TEXT NOT NULL,
+    episode TEXT NOT NULL, payload BLOB, at INTEGER NOT NULL, stored_at INTEGER NOT NULL, tried_at INTEGER,
+    next_at INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'queued',
+    done_at INTEGER, error TEXT NOT NULL DEFAULT '');
+CREATE TABLE memory (destination TEXT NOT NULL, episode TEXT NOT NULL, content TEXT NOT NULL, changed_at INTEGER NOT NULL,
+    PRIMARY KEY (destination, episode)) WITHOUT ROWID;
+"""
+_FIRST_PAYLOAD = (
+    b'{"at":1764547500000,"id":"a","rule":"high_error_rate","key":{"host":"a"},"fingerprint":"f","episode":"f:1764547500",'
+    b'"dedup_key":"edgewatch/production/high_error_rate/f:1764547500","status":"firing","severity":"critical","reason":"first",'
+    b'"channels":["slack"],"group":null,"title":"t","text":"x","value":0.07,"threshold":0.05,"labels":{},"evidence":{},'
+    b'"environment":"production"}'
+)
+
+
+def test_a_spool_of_the_first_version_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    db = sqlite3.connect(path)
+    db.executescript(_FIRST_TABLES)
+    query = "INSERT INTO items (id, destination, episode, payload, at, stored_at) VALUES ('a/slack', 'slack', 'f:1', ?, 0, 0)"
+    db.execute(query, (_FIRST_PAYLOAD,))
+    db.commit()
+    db.close()
+    spool = Spool(path)
+    new = spool.put([item("a/slack"), item("b")])
+    waiting = spool.due("slack", limit=10, size=MB)
+    spool.close()
+    assert (new, [Notification.from_bytes(each.payload).title for each in waiting]) == (1, ["t"])
+
+
+@pytest.mark.parametrize("damage", ["newer", "no database"])
+def test_what_is_no_spool_of_ours_is_refused_in_one_sentence(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "s"
+    if damage == "newer":
+        Spool(path).close()
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version=99")
+        db.close()
+    else:
+        path.write_bytes(b"no database at all, but longer than a header" * 40)
+    with pytest.raises(SpoolBroken, match="newer edgewatch" if damage == "newer" else "is damaged or no spool"):
+        Spool(path)

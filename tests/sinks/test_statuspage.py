@@ -1,6 +1,7 @@
 """Statuspage: what the public sees, what a person keeps, and what is proposed; over real HTTP."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sinks.delivery import ChannelDestination, Delivery
 from sinks.failure import notification_items
 from sinks.notification import DeliveryError, Notification
+from sinks.proposal import RULE, readers
 from sinks.spool import Spool
 from sinks.statuspage import PACE, Statuspage, StatuspageOptions, build
 from tests.fakes.clock import ManualClock
@@ -224,7 +226,7 @@ def test_an_incident_is_proposed_once_and_nothing_is_posted(
     tell(there, "first", "repeat")
     assert [(each, proposed["name"]) for each, proposed in there.proposals().items()] == [(EPISODE, "Problems with api")]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"statuspage: proposed for the page: Problems with api; post it: edgewatch statuspage approve -c CONFIG {EPISODE}"
+        f"statuspage: proposed for the page: Problems with api; post it: edgewatch status approve -c CONFIG {EPISODE}"
     ]
     assert page.incidents == []
 
@@ -393,3 +395,41 @@ def test_wrong_options_are_refused(page: FakeStatuspage, changes: dict[str, Any]
 
 def test_the_kind_builds_it(page: FakeStatuspage) -> None:
     assert build("public", options(page)).name == "public"
+
+
+def test_a_proposal_is_said_to_those_who_read_of_the_alert_and_so_is_its_end_and_nobody_is_paged(
+    page: FakeStatuspage, clock: ManualClock, spool: Spool
+) -> None:
+    heard: dict[str, list[Notification]] = {"chat": [], "other": [], "pager": []}
+
+    class Radio:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def send(self, said: Notification, memory: dict[str, str]) -> dict[str, str]:
+            heard[self.name].append(said)
+            return memory
+
+    radios = [ChannelDestination(Radio(name), people=name != "pager") for name in heard]
+    there = ChannelDestination(channel(page, clock), unsaid="never")
+    lanes = Delivery(spool, [there, *radios], clock=clock).lanes.values()
+    for said in story("first", "repeat", "resolved"):
+        spool.put(notification_items(dataclasses.replace(said, channels=("chat", "pager", "statuspage"))))
+        while spool.queued([lane.destination.name for lane in lanes]):
+            clock.at += min(lane.step() for lane in lanes)
+    own = [said for said in heard["chat"] if said.rule == RULE]
+    assert [(said.status, said.severity, said.channels) for said in own] == [
+        ("firing", "warning", ("chat",)),
+        ("resolved", "warning", ("chat",)),
+    ]
+    assert own[0].title == 'Post "Problems with api" on the status page?'
+    assert f"Post it: edgewatch status approve -c CONFIG {EPISODE}" in own[0].evidence["lines"]
+    assert own[1].title == "The incident proposed for the status page is over"
+    assert (len({said.episode for said in own}), heard["other"]) == (1, [])
+    assert {said.rule for said in heard["pager"]} == {"high_error_rate"}
+
+
+def test_a_proposal_of_an_alert_that_nobody_reads_of_is_said_to_all_that_people_read() -> None:
+    alert = notification(channels=("pagerduty", "statuspage"))
+    assert readers(alert, ["slack", "email"]) == ("email", "slack")
+    assert readers(alert, []) == ()

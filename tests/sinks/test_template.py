@@ -75,10 +75,12 @@ def test_every_field_is_known_and_one_that_is_absent_is_a_dash() -> None:
     assert text("{{ group }}{{ value }}{{ value|number }}{{ value|percent }}{{ value|duration }}", **bare) == "-----"
 
 
-def test_a_channel_without_templates_says_what_it_always_said_on_one_line() -> None:
+def test_a_channel_without_templates_says_what_it_always_said_on_one_line_or_on_its_own_lines() -> None:
     said = notification()
     assert reworded(said, Words()) is said
     assert reworded(notification(text="as\nit was"), Words()) == notification(text="as it was")
+    listing = notification(text="as; it was", evidence={"lines": ["as\nit", "was"]})
+    assert reworded(listing, Words()).text == "as it\nwas"
 
 
 def test_each_template_stands_for_itself() -> None:

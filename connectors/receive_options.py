@@ -1,0 +1,107 @@
+"""Receive options: the `[receive]` table: where the Logpush receiver listens, whom it lets in, and how much it takes at once.
+
+Apart from the receiver so that reading a configuration imports no web server.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name (RFC 9110, 5.6.2)
+_SHORTEST_SECRET = 16
+_SECOND_MS = 1000
+_LARGEST_MESSAGE = 900_000  # bytes; brokers take 1 MB unless told otherwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveOptions:
+    """The HTTP destination of Logpush jobs. `secrets` and `client` show nowhere."""
+
+    listen: str = field(
+        default="127.0.0.1:8088", metadata={"help": "host:port; other machines reach it only where this says so"}
+    )
+    secrets: tuple[str, ...] = field(
+        default=(), repr=False, metadata={"secret": True, "help": "any of them opens the door; several while they are changed"}
+    )
+    header: str = field(default="X-CF-Secret", metadata={"help": "the header that holds the secret"})
+    topics: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "dataset = topic; empty: the topics of [input.kafka] the other way round"}
+    )
+    dead_letters: str = field(
+        default="edgewatch.dead_letters",
+        metadata={"help": "topic of lines that are no records; empty: they go on to the dataset's topic"},
+    )
+    message_bytes: int = field(default=256_000, metadata={"help": "bytes of lines in one Kafka message, about"})
+    max_body: int = field(default=268_435_456, metadata={"help": "bytes of an upload as it comes"})
+    max_inflated: int = field(default=1_073_741_824, metadata={"help": "bytes of an upload when inflated"})
+    max_ratio: int = field(
+        default=400, metadata={"help": "an upload that inflates to more times its size is refused, beyond 64 MB"}
+    )
+    max_uploads: int = field(default=16, metadata={"help": "uploads at a time; others are asked to come again"})
+    max_in_flight: int = field(default=536_870_912, metadata={"help": "bytes of all uploads at a time, as they come"})
+    remember: int = field(default=0, metadata={"help": "uploads whose repeats are known and not sent on again"})
+    threads: int = field(default=2, metadata={"help": "uploads that are inflated and sent on at a time"})
+    idle_timeout_ms: int = field(
+        default=20_000, metadata={"duration": True, "help": "a client that sends nothing this long is cut off"}
+    )
+    min_rate: int = field(
+        default=65_536, metadata={"help": "bytes a second; a slower client is cut off after the idle timeout"}
+    )
+    ack_timeout_ms: int = field(
+        default=30_000, metadata={"duration": True, "help": "how long Kafka may take to confirm an upload"}
+    )
+    retry_after_ms: int = field(
+        default=10_000, metadata={"duration": True, "help": "when to come again, as told under pressure"}
+    )
+    grace_ms: int = field(default=40_000, metadata={"duration": True, "help": "how long uploads may take to end after SIGTERM"})
+    tls_certificate: str = field(default="", metadata={"help": "file with the certificate chain (PEM); empty: plain HTTP"})
+    tls_key: str = field(default="", metadata={"help": "file with its key (PEM)"})
+    proxies: tuple[str, ...] = field(default=(), metadata={"help": "proxies whose X-Forwarded-For is believed, for the log"})
+    client: dict[str, str | int | float | bool] = field(
+        default_factory=dict, repr=False, metadata={"secret": True, "help": "librdkafka settings besides [input.kafka.client]"}
+    )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Give host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):\d{1,5}", self.listen):
+            yield "listen", f"{self.listen!r} is not host:port"
+        elif not self.secrets and not _is_loopback(self.address[0]):
+            yield "listen", f"{self.listen} can be reached from other machines: give [receive].secrets"
+        yield from self._wrong_secrets()
+        yield from self._wrong_sizes()
+
+    def _wrong_secrets(self) -> Iterable[tuple[str, str]]:
+        if not _TOKEN.fullmatch(self.header):
+            yield "header", f"{self.header!r} is no name of a header"
+        if any(len(secret) < _SHORTEST_SECRET or not secret.isascii() for secret in self.secrets):
+            yield "secrets", f"a secret has at least {_SHORTEST_SECRET} characters, ASCII all"
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            yield "tls_certificate", "tls_certificate and tls_key go together"
+
+    def _wrong_sizes(self) -> Iterable[tuple[str, str]]:
+        if not 0 < self.message_bytes <= _LARGEST_MESSAGE:
+            yield "message_bytes", f"must be 1 to {_LARGEST_MESSAGE}"
+        for key in ("max_body", "max_inflated", "max_ratio", "max_uploads", "max_in_flight", "threads", "min_rate"):
+            if getattr(self, key) < 1:
+                yield key, "must be at least 1"
+        if self.remember < 0:
+            yield "remember", "must be 0 or more"
+        if self.max_body > self.max_in_flight:
+            yield "max_in_flight", "must hold at least one upload of max_body"
+        for key in ("idle_timeout", "ack_timeout", "retry_after"):
+            if getattr(self, f"{key}_ms") < _SECOND_MS:
+                yield key, 'must be at least "1s"'
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,71 @@
+"""Sorted lines: which lines of a block are records of a dataset, as the flow will judge them, and which are dead letters.
+
+Only event time and identity are decoded. A block without a bad line, which is nearly every one, is passed on as it came.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from connectors.dataset import Dataset
+from connectors.decoded import EXCERPT
+from connectors.decoder import Decoder
+from connectors.event_time import EARLIEST
+from connectors.payload import rows
+from connectors.progress import NO_LIMIT, time_reason
+from connectors.upload import LONGEST_LINE
+
+_LONGEST_KEY = 64  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is no record: its number in the upload (from 0, blank lines not counted), why, and its first bytes."""
+
+    line: int
+    reason: str
+    excerpt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SortedLines:
+    """A block as one Kafka message: `value` is empty where no line is a record; `lines` counts all that are not blank."""
+
+    value: bytes
+    key: bytes
+    records: int
+    lines: int
+    bad: tuple[BadLine, ...]
+
+
+class LineSorter:
+    """Sorts the lines of one dataset."""
+
+    def __init__(self, dataset: Dataset, *, keep_bad: bool) -> None:
+        """Take the dataset; with `keep_bad` bad lines stay among the records, for the flow to refuse."""
+        self._decoder = Decoder(dataset, frozenset())
+        self._keep_bad = keep_bad
+
+    def sort(self, block: bytes, before: int) -> SortedLines:
+        """Sort a block; `before` lines of the upload stand before it."""
+        if not block.strip():
+            return SortedLines(b"", b"", 0, 0, ())
+        if len(block) > LONGEST_LINE:
+            start = block[:EXCERPT]
+            if self._keep_bad:
+                return SortedLines(start, b"", 1, 1, ())
+            return SortedLines(b"", b"", 0, 1, (BadLine(before, f"a line longer than {LONGEST_LINE} bytes", start),))
+        decoded = self._decoder.decode([block], lines=True)
+        bad = {refusal.index: (refusal.reason, refusal.excerpt) for refusal in decoded.refusals}
+        for place in np.flatnonzero(decoded.times < EARLIEST).tolist():
+            reason = time_reason(int(decoded.times[place]), NO_LIMIT, self._decoder)
+            bad[int(decoded.index[place])] = (reason, decoded.source(place)[:EXCERPT])
+        lines = len(decoded.times) + len(decoded.refusals)
+        name = next((each for each in decoded.identity[:1] if each), None)
+        key = name.encode()[:_LONGEST_KEY] if name else hashlib.blake2b(block, digest_size=8).hexdigest().encode()
+        if bad and not self._keep_bad:
+            kept = [row for index, row in enumerate(rows(block)) if index not in bad]
+            letters = tuple(BadLine(before + index, *bad[index]) for index in sorted(bad))
+            return SortedLines(b"\n".join(kept), key, len(kept), lines, letters)
+        return SortedLines(block, key, lines, lines, ())

@@ -1,0 +1,230 @@
+"""Missed: why nobody was told of an incident, out of the decision records of the windows it lasted, in words with numbers.
+
+The records are made again by the evaluator, from a day before the incident on, because a backtest keeps only those in which
+something happened.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from flows.alert import AlertConfig, Alerting
+from flows.alert_state import FIRING, INACTIVE, PENDING
+from flows.evaluation import SUPPRESSORS, Evaluations
+from flows.explain_values import limit_of, shown
+from flows.history import History, wanted_of
+from flows.incidents import Incident
+from flows.labels import Labels
+from flows.output import rfc3339
+from flows.policy import NO_SILENCES, PolicyOptions
+from flows.rule import CRITICAL, INSUFFICIENT, NO_DATA, OK, WARNING, Rule, compile_rule
+from flows.silence import Silences
+
+WARM_MS = 86_400_000
+MOST_RULES = 3  # of those that might have found an incident, the nearest to it are named
+_PLAIN = ("ratio", "count", "distinct")
+_KEPT_BY = {"silence": "a silence", "mute": "a mute time", "inhibit": "an inhibition", "flap": "flapping"}
+
+
+class MissedConfig(AlertConfig, Protocol):
+    """What of a configuration is needed to judge anew."""
+
+    @property
+    def policy(self) -> PolicyOptions:
+        """Give what keeps alerts quiet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one rule said nothing: in words, of the key (canonical JSON; "" of none) that was nearest to it."""
+
+    rule: str
+    key: str
+    words: str
+    near: float = field(default=0.0, compare=False)  # how near it was to saying something: sorts reasons
+
+    def as_dict(self) -> dict[str, str]:
+        """Give it as JSON has it."""
+        return {"rule": self.rule, "key": self.key, "words": self.words}
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What one rule decided of one key while the incident lasted."""
+
+    worst: float = float("nan")
+    count: int = 0  # records behind the worst value, or the most there were
+    rows: int = 0
+    insufficient: int = 0
+    runs: dict[int, int] = field(default_factory=lambda: {WARNING: 0, CRITICAL: 0})  # now
+    longest: dict[int, int] = field(default_factory=lambda: {WARNING: 0, CRITICAL: 0})
+    level: int = OK
+    state: int = INACTIVE  # the furthest
+    severity: int = 0
+    before: int = INACTIVE  # when the incident began
+    kept_by: set[str] = field(default_factory=set)
+
+
+class Witness:
+    """Watches one incident: all that the rules which it concerns decided while it lasted."""
+
+    def __init__(self, incident: Incident, rules: Mapping[str, Rule], grace_ms: int) -> None:
+        """Take all rules by name."""
+        self.incident = incident
+        self._until = incident.end + grace_ms
+        self._rules = {name: rule for name, rule in rules.items() if incident.rule in (None, name)}
+        self._traces: dict[str, dict[str, _Trace]] = {name: {} for name in self._rules}
+
+    def see(self, found: Evaluations) -> None:
+        """Take the decision records of one rule and window."""
+        if found.rule not in self._rules or not self.incident.start < found.window_end <= self._until:
+            return
+        rule, traces = self._rules[found.rule], self._traces[found.rule]
+        for place, key in enumerate(found.keys):
+            if not self.incident.concerns(found.rule, key):
+                continue
+            trace = traces.get(key)
+            if trace is None:
+                trace = traces[key] = _Trace(before=int(found.before[place]))
+            _add(trace, found, place, rule.sign)
+
+    def reasons(self, labels: Labels) -> list[Reason]:
+        """Give why each rule that might have found the incident did not, the nearest first."""
+        out = []
+        for name, rule in self._rules.items():
+            traces = {key: trace for key, trace in self._traces[name].items() if trace.rows}
+            if not traces:
+                out.append(Reason(name, "", self._no_rows(rule)))
+                continue
+            found = [self._reason(rule.variant(rule.choose(labels.of(rule, key))), key, each) for key, each in traces.items()]
+            out.append(max(found, key=lambda reason: reason.near))
+        return sorted(out, key=lambda reason: -reason.near)
+
+    def _no_rows(self, rule: Rule) -> str:
+        of = f" of {self.incident.key}" if self.incident.key else ""
+        span = f"{rfc3339(self.incident.start)} to {rfc3339(self._until)}"
+        return f"no rows: {rule.options.metric} has none{of} from {span}"
+
+    def _reason(self, rule: Rule, key: str, trace: _Trace) -> Reason:
+        words, rank = _words(rule, trace)
+        limit = rule.options.thresholds.mild
+        near = 0.0
+        if limit is not None and not np.isnan(trace.worst):
+            near = trace.worst / limit if limit else trace.worst
+            near = float(np.clip(near if rule.sign > 0 else 2 - near, 0, 1e6)) / 1e7
+        return Reason(rule.options.name, key, words, rank + near)
+
+
+def explain_missed(
+    history: History, config: MissedConfig, missed: Sequence[Incident], grace_ms: int, silences: Silences = NO_SILENCES
+) -> dict[Incident, list[Reason]]:
+    """Judge the windows of each incident anew, and say why nothing was said; incidents near each other share a pass."""
+    metrics = {metric.name: metric for metric in config.metrics}
+    rules = {rule.name: compile_rule(rule, metrics[rule.metric]) for rule in config.rules if rule.notify}
+    labels = Labels(config.environment, config.labels)
+    out: dict[Incident, list[Reason]] = {}
+    for group in _near(missed, grace_ms):
+        witnesses = [Witness(each, rules, grace_ms) for each in group]
+        alerting = Alerting(config, config.policy, silences)
+        start, end = group[0].start - WARM_MS, max(each.end for each in group) + grace_ms
+        for window in history.windows(start, end, wanted_of(config.rules, config.metrics)):
+            for evaluations in alerting.evaluate(window).evaluations:
+                for witness in witnesses:
+                    witness.see(evaluations)
+        out |= {witness.incident: _nearest(witness.reasons(labels)) for witness in witnesses}
+    return out
+
+
+def _nearest(reasons: list[Reason]) -> list[Reason]:
+    return reasons[:MOST_RULES]
+
+
+def _near(incidents: Iterable[Incident], grace_ms: int) -> list[list[Incident]]:
+    """Put incidents together whose passes would overlap; they are sorted by start."""
+    groups: list[list[Incident]] = []
+    until = 0
+    for each in sorted(incidents, key=lambda each: each.start):
+        if not groups or each.start - WARM_MS > until:
+            groups.append([])
+        groups[-1].append(each)
+        until = max(until, each.end + grace_ms)
+    return groups
+
+
+def _add(trace: _Trace, found: Evaluations, place: int, sign: int) -> None:
+    level, value, count = int(found.level[place]), float(found.values[place]), int(found.counts[place])
+    if level == NO_DATA:
+        return
+    trace.rows += 1
+    trace.insufficient += level == INSUFFICIENT
+    if level == INSUFFICIENT:
+        trace.count = max(trace.count, count) if trace.insufficient == trace.rows else trace.count
+    elif np.isnan(trace.worst) or (value - trace.worst) * sign > 0:
+        trace.worst, trace.count = value, count
+    if level < INSUFFICIENT:
+        trace.level = max(trace.level, level)
+        for severity in (WARNING, CRITICAL):
+            trace.runs[severity] = trace.runs[severity] + 1 if level >= severity else 0
+            trace.longest[severity] = max(trace.longest[severity], trace.runs[severity])
+    if int(found.after[place]) >= trace.state:
+        trace.state = max(trace.state, min(int(found.after[place]), FIRING))
+    trace.severity = max(trace.severity, int(found.severity[place]))
+    if found.suppressed is not None and (why := SUPPRESSORS[int(found.suppressed[place])]):
+        trace.kept_by.add(why)
+
+
+def _words(rule: Rule, trace: _Trace) -> tuple[str, float]:
+    """Give the reason, and a rank: what came furthest is what people want to know first."""
+    value = f"{_what(rule)} was {shown(rule, trace.worst)}" if not np.isnan(trace.worst) else ""
+    extreme = f"{value} at {'most' if rule.sign > 0 else 'least'}"
+    if trace.kept_by:
+        by = " and ".join(_KEPT_BY[each] for each in sorted(trace.kept_by))
+        return f"it fired and was kept quiet by {by} ({extreme})", 5.0
+    if trace.before >= FIRING:
+        return f"it was firing already when this began, and said nothing new ({extreme})", 4.0
+    if trace.state == FIRING:
+        return f"it fired again within the cooldown of an alert that was over, and was not said anew ({extreme})", 3.5
+    if trace.state == PENDING or trace.level > OK:
+        severity = CRITICAL if trace.level == CRITICAL else WARNING
+        name = "critical" if severity == CRITICAL else "warning"
+        hold = rule.options.hold.critical if severity == CRITICAL else rule.options.hold.warning
+        times = trace.longest[severity]
+        limit = rule.threshold(severity)
+        against = f", {name} {_side(rule)} {limit_of(rule, limit)}" if limit is not None else ""
+        return f"breached in {times} window{'' if times == 1 else 's'} in a row, for.{name} = {hold} ({extreme}{against})", 3.0
+    if trace.insufficient == trace.rows:
+        least = rule.options.min_count
+        words = f"under min_count: {trace.count} of {least} records at most" if trace.count < least else "too little was known"
+        return words, 1.0
+    return f"{extreme}, {_limits(rule)}{_too_few(rule, trace)}", 2.0
+
+
+def _what(rule: Rule) -> str:
+    statistic, metric = rule.options.statistic, rule.options.metric
+    return metric if statistic in _PLAIN or rule.options.kind not in ("threshold", "budget") else f"{metric} {statistic}"
+
+
+def _side(rule: Rule) -> str:
+    return "above" if rule.sign > 0 else "below"
+
+
+def _limits(rule: Rule) -> str:
+    limits = [
+        f"{name} {_side(rule)} {limit_of(rule, limit)}"
+        for code, name in ((WARNING, "warning"), (CRITICAL, "critical"))
+        if (limit := rule.threshold(code)) is not None
+    ]
+    return f"threshold {' and '.join(limits)}"
+
+
+def _too_few(rule: Rule, trace: _Trace) -> str:
+    """Say so where a value beyond the limit was forgiven."""
+    limit, options = rule.options.thresholds.mild, rule.options
+    if limit is None or np.isnan(trace.worst) or (trace.worst - limit) * rule.sign <= 0:
+        return ""
+    if options.min_bad:
+        return f", but of so few records that min_bad = {options.min_bad} forgave it"
+    return f", but not sure enough of {trace.count} records (guard)" if options.guard != "none" else ""
