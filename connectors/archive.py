@@ -5,32 +5,28 @@ number in the partition (blank lines not counted). Guarantee: a resume reads on 
 """
 
 import calendar
-import gzip
-import io
 import re
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
-import zstandard
 
 from connectors.batch import DONE, Batch, DeadLetter
 from connectors.dataset import Dataset
 from connectors.decoded import EXCERPT
 from connectors.decoder import Decoder
 from connectors.hold import Hold
+from connectors.log_file import ENDINGS, UNREADABLE, is_log, open_log
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
 
 LONGEST_LINE = 64 << 20
 _BLOCK = 1 << 20
-_ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl")
 _UNTIL = re.compile(r"[^_]+_(\d{8}T\d{6}Z)_")
 _HELD_S = 0.005
 
@@ -100,7 +96,7 @@ def _partitions(root: Path, reading: Reading) -> list[PlannedPartition]:
         base = root / dataset if (root / dataset).is_dir() else root
         folders = sorted(p for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")) or [base]
         for folder in folders:
-            files = tuple(sorted(p.name for p in folder.iterdir() if p.is_file() and _readable(p)))
+            files = tuple(sorted(p.name for p in folder.iterdir() if p.is_file() and is_log(p)))
             out.append(
                 PlannedPartition(
                     topic=dataset,
@@ -111,12 +107,8 @@ def _partitions(root: Path, reading: Reading) -> list[PlannedPartition]:
                 )
             )
     if not any(partition.files for partition in out):
-        raise SourceError(f"archive:{root} holds no files that end in {', '.join(_ENDINGS)}")
+        raise SourceError(f"archive:{root} holds no files that end in {', '.join(ENDINGS)}")
     return out
-
-
-def _readable(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.endswith(_ENDINGS)
 
 
 def _before(name: str, reading: Reading) -> bool:
@@ -269,7 +261,7 @@ class _Part:
         for name in self.planned.files:
             until = _until(name)
             try:
-                with self._open(name) as stream:
+                with open_log(self._folder / name) as stream:
                     for lines, count, broken in _blocks(stream, self._reading.chunk_records):
                         if skip >= count:
                             skip -= count
@@ -279,56 +271,13 @@ class _Part:
                             kept = lines if not skip else b"\n".join(_filled(lines)[skip:])
                             skip = 0
                             yield kept, until, None
-            except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            except UNREADABLE as error:
                 if isinstance(error, FileNotFoundError):
                     raise SourceError(f"{self._folder / name} was there when the run began and is gone; put it back") from error
                 if skip:
                     skip -= 1
                 else:
                     yield b"", until, (f"{name}: cannot be read further: {error}", b"")
-
-    def _open(self, name: str) -> BinaryIO:
-        path = self._folder / name
-        if name.endswith(".gz"):
-            return gzip.open(path, "rb")  # type: ignore[return-value]
-        if name.endswith(".zst"):
-            return io.BufferedReader(_ZstdFrames(path.open("rb")), _BLOCK)
-        return path.open("rb")
-
-
-class _ZstdFrames(io.RawIOBase):
-    """Inflates zstd frames one after the other; EOFError where the last one is torn (the library's reader just ends)."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        while not self._ready and self._feed():
-            pass
-        taken = self._ready[: len(view)]
-        view[: len(taken)] = taken
-        self._ready = self._ready[len(taken) :]
-        return len(taken)
-
-    def _feed(self) -> bool:
-        data = self._file.read(_BLOCK // 8)
-        if not data and self._frame is not None:
-            raise EOFError("Compressed file ended before the end of its last frame")
-        while data:
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._ready += frame.decompress(data)
-            self._frame, data = (None, frame.unused_data) if frame.eof else (frame, b"")
-        return bool(self._ready) or self._frame is not None
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def _with_marks(batch: Batch, progress: Progress, timing: Timing) -> Batch:
@@ -376,7 +325,7 @@ def _next_block(stream: BinaryIO) -> tuple[bytes, Exception | None]:
         while size < _BLOCK and (piece := stream.read1(_BLOCK)):  # type: ignore[attr-defined]
             pieces.append(piece)
             size += len(piece)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except UNREADABLE as error:
         return b"".join(pieces), error
     return b"".join(pieces), None
 

@@ -65,6 +65,29 @@ class Receipt:
                 self.confirmed.set_exception(NotTaken(reason))
 
 
+def shared_settings(brokers: Sequence[str], client: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Give librdkafka's settings that any client of these brokers needs, without those of consumers."""
+    kept = {key: value for key, value in client.items() if not key.startswith(_CONSUMER_ONLY)}
+    return {**kept, "bootstrap.servers": ",".join(brokers), "log_level": 0}
+
+
+def check_topics(settings: Mapping[str, Setting], topics: Sequence[str]) -> None:
+    """Raise TopicMissing where no broker answers or a topic is not there."""
+    brokers = str(settings["bootstrap.servers"])
+    try:
+        there = AdminClient(dict(settings)).list_topics(timeout=_ASK_S).topics
+    except KafkaException as error:
+        raise TopicMissing(
+            f"no Kafka broker answers at {brokers} ({error.args[0].str()}): start one, or correct [input.kafka].brokers"
+        ) from error
+    for topic in topics:
+        if topic not in there:
+            raise TopicMissing(
+                f"topic {topic} is not there at {brokers}: make it with `kafka-topics.sh --bootstrap-server"
+                f" {brokers.split(',', maxsplit=1)[0]} --create --topic {topic} --partitions 4 --config retention.ms=-1`"
+            )
+
+
 class Forwarder:
     """One producer and the thread that hears Kafka's answers."""
 
@@ -72,15 +95,14 @@ class Forwarder:
         """Take host:port of brokers and more settings of librdkafka; nothing is sent yet."""
         self._brokers = ", ".join(brokers)
         self._timeout_s = ack_timeout_ms / 1000
-        shared = {key: value for key, value in client.items() if not key.startswith(_CONSUMER_ONLY)}
-        self._settings: dict[str, Setting] = {**shared, "bootstrap.servers": ",".join(brokers), "log_level": 0}
+        settings = shared_settings(brokers, client)
         own: dict[str, object] = {
             "compression.type": "lz4",
             "linger.ms": 5,
             "queue.buffering.max.kbytes": _QUEUE_KB,
             "queue.buffering.max.messages": 200_000,
             "message.timeout.ms": ack_timeout_ms,
-            **self._settings,
+            **settings,
             "enable.idempotence": True,  # with it come acks=all and the order within a partition
             "error_cb": self._on_error,
         }
@@ -94,22 +116,6 @@ class Forwarder:
     def away(self) -> bool:
         """Tell whether no broker can be reached."""
         return self._away.is_set()
-
-    def check(self, topics: Sequence[str]) -> None:
-        """Raise TopicMissing where no broker answers or a topic is not there."""
-        try:
-            there = AdminClient(self._settings).list_topics(timeout=_ASK_S).topics
-        except KafkaException as error:
-            raise TopicMissing(
-                f"no Kafka broker answers at {self._brokers} ({error.args[0].str()}):"
-                " start one, or correct [input.kafka].brokers"
-            ) from error
-        for topic in topics:
-            if topic not in there:
-                raise TopicMissing(
-                    f"topic {topic} is not there at {self._brokers}: make it with `kafka-topics.sh --bootstrap-server"
-                    f" {self._brokers.split(', ')[0]} --create --topic {topic} --partitions 4 --config retention.ms=-1`"
-                )
 
     def send(self, receipt: Receipt, topic: str, value: bytes, key: bytes) -> None:
         """Queue a message, stamped now; waits while the queue is full. Raises NotTaken."""

@@ -81,7 +81,7 @@ class Upload:
                 raise UploadRefused(413, f"the upload inflates to more than {self._max_inflated} bytes")
             if self.inflated > _RATIO_FROM and self.inflated > self._max_ratio * self.size:
                 raise UploadRefused(413, f"the upload inflates to more than {self._max_ratio} times its size")
-        return self.inflated <= _LONGEST_VALIDATION and _VALIDATION.fullmatch(start) is not None
+        return self.inflated <= _LONGEST_VALIDATION and is_validation(start)
 
     def blocks(self, size: int) -> Iterator[bytes]:
         """Give the lines in blocks of about `size` bytes; a longer line stands alone, cut where it is too long."""
@@ -89,9 +89,9 @@ class Upload:
         first = next(pieces, b"")
         if first.lstrip()[:1] == b"[" and self.inflated <= _LARGEST_ARRAY:
             array = _unwrapped(b"".join([first, *pieces]))
-            yield from _cut(iter([array]), size)
+            yield from cut(iter([array]), size)
             return
-        yield from _cut(_chained(first, pieces), size)
+        yield from cut(_chained(first, pieces), size)
 
     def _pieces(self) -> Iterator[bytes]:
         """Give the inflated body in pieces of at most a step."""
@@ -129,6 +129,11 @@ class Upload:
             raise UploadRefused(400, "the body cannot be inflated: it ends before its gzip stream does")
 
 
+def is_validation(text: bytes) -> bool:
+    """Tell what Logpush sends, to try a destination, when a job is made."""
+    return len(text) <= _LONGEST_VALIDATION and _VALIDATION.fullmatch(text) is not None
+
+
 def _chained(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from others
@@ -143,7 +148,7 @@ def _unwrapped(body: bytes) -> bytes:
     return b"\n".join(bytes(element).replace(b"\n", b" ") for element in elements)
 
 
-def _cut(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+def cut(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
     """Cut a stream at newlines into blocks of at most `size` bytes, or of one line."""
     held = b""
     too_long = False

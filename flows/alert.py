@@ -5,7 +5,7 @@ changed threshold, hold or recovery keeps its episodes; a rule on another metric
 afresh, and what was open of it ends, as it does for a rule that is no longer there (`removed`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import zstandard
@@ -124,20 +124,38 @@ class Alerting:
         `partitions` says what the window was read from, for the provenance of its notifications; `beside` are other datasets
         whose alerts, as they are, count for inhibitions and composites.
         """
-        out = Decisions()
-        window = Window(result, partitions, self._blame.explain)
-        books = [book for book in self._books if book.rule.metric.dataset == result.dataset]
+        window = self.window(result, partitions)
+        books = self.books(result.dataset)
         due = [book for book in books if book.hears_silence or not window.is_silent]
         if not due and window.is_silent:
-            return out  # without a rule there may still be alerts of rules that are gone
-        self._snapshot = None
-        self._standing.clear()
+            return Decisions()  # without a rule there may still be alerts of rules that are gone
         others = [book for book in self._books if book.rule.metric.dataset in beside]
         still = [*others, *(book for book in books if book not in due)]
         window.judged |= {book.rule.options.name: book.still() for book in still}
-        for book in sorted(due, key=lambda book: book.rule.options.kind == "composite"):  # after the rules it is made of
+        for book in in_order(due):
             window.judged[book.rule.options.name] = book.judge(window)
-        judged = [(book, window.judged.get(book.rule.options.name) or book.still()) for book in [*books, *others]]
+        return self.decide(window, due, others)
+
+    def window(self, result: WindowResult, partitions: Sequence[Mapping[str, Any]] = ()) -> Window:
+        """Give a window as the rules want it."""
+        return Window(result, partitions, self._blame.explain)
+
+    def books(self, dataset: str) -> list[Book]:
+        """Give the rules of a dataset, by name."""
+        return [book for book in self._books if book.rule.metric.dataset == dataset]
+
+    def decide(self, window: Window, due: Sequence[Book], others: Sequence[Book]) -> Decisions:
+        """Write down what a window did to the rules that are due, and say what is to be said.
+
+        `window.judged` has what it did; a rule of its dataset, or one of the bonded ones in `others`, that is missing there is
+        taken as it is.
+        """
+        out, result = Decisions(), window.result
+        self._snapshot = None
+        self._standing.clear()
+        judged = [
+            (book, window.judged.get(book.rule.options.name) or book.still()) for book in [*self.books(result.dataset), *others]
+        ]
         steps = [(book.rule.options.name, each.keys, each.after) for book, each in judged]
         quiet = self._suppression.at(result.dataset, result.end, steps)
         quiet = self._silent.quiet(result, [(book.rule, each) for book, each in judged], quiet, silent=window.is_silent)
@@ -146,7 +164,7 @@ class Alerting:
             if book in due:
                 hushed = quiet[number] if quiet else None
                 book.decide(each, hushed, window, out)
-                silenced += book.silenced(each.keys, hushed)
+                silenced += book.silenced(each, hushed)
         self._blame.settle(result, window.judged)
         transitions, told = self._removed.end(result)
         if transitions or told:
@@ -204,3 +222,8 @@ class Alerting:
         self._grouping.load(found.get("groups", []), told | self._removed.fingerprints())
         self._standing.clear()
         self._snapshot = None
+
+
+def in_order(books: Iterable[Book]) -> list[Book]:
+    """Give books in the order in which they judge: a composite after the rules that it is made of."""
+    return sorted(books, key=lambda book: book.rule.options.kind == "composite")

@@ -15,14 +15,14 @@ import msgspec
 
 from flows.config import Config
 from flows.controls import BlindEvent, Controls, append
-from flows.health import Finding
+from flows.health import BLIND, Finding
 from flows.health_words import over_text, over_title, text_of, title_of
 from flows.output import Block
 from flows.route import every_route, routes_of, taken_by
 from flows.transition import fingerprint_of
 from sinks.notification import Notification
 
-RULE = "pipeline_blind"
+RULE = BLIND
 Put = Callable[[list[Notification | Block]], None]
 
 

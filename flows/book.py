@@ -21,10 +21,11 @@ from flows.judged import Cells, Judged, Window
 from flows.labels import Labels
 from flows.notify import ENDED, Notifier, Saying, Told, provenance_line
 from flows.rule import INSUFFICIENT, LEVELS, NO_DATA, OK, Rule
+from flows.second_route import SecondRoute
 from flows.signal import Reading, Signal
 from flows.transition import Transition, fingerprint_of
 from flows.window import WindowResult
-from flows.withhold import REASONS, Hearing
+from flows.withhold import REASONS, UNACKNOWLEDGED, Hearing
 from sinks.notification import Notification
 
 
@@ -99,7 +100,7 @@ class Book:
         ]
         if options.kind != "threshold":
             self.identity += [options.kind, signal.identity]
-        self._policy = Policy(
+        self.policy = Policy(
             hold_warning=options.hold.warning,
             hold_critical=options.hold.critical,
             has_warning=options.thresholds.warning is not None,
@@ -115,11 +116,17 @@ class Book:
         self._columns = AlertColumns()
         self._which: NDArray[np.int16] | None = np.zeros(0, np.int16) if rule.variants else None
         self._hearing = Hearing()
+        self._second = SecondRoute(rule, notifier.routes)
 
     @property
     def hears_silence(self) -> bool:
         """Tell whether windows without any record are judged too."""
         return self._signal.hears_silence
+
+    @property
+    def owes(self) -> bool:
+        """Tell whether something was withheld that may be said yet."""
+        return self._hearing.owes
 
     def still(self) -> Judged:
         """Give the alerts as they are, with nothing that moves: a window that is not judged keeps others quiet as before."""
@@ -149,6 +156,7 @@ class Book:
         gone = judged.gone and replace(judged.gone, after=self._hearing.forget(judged.gone))
         flaps = self.rule.options.flap is not None
         after, suppressed = self._hearing.settle(judged, quiet, window.result.end, flaps=flaps)
+        after = self._unacknowledged(judged.keys, after, quiet, window.result.end)
         found = self._changes(replace(judged, after=after), window)
         if gone is not None:
             found = sorted(found + self._changes(gone, window), key=lambda change: change.key)
@@ -172,9 +180,19 @@ class Book:
             out.evaluations.append(evaluations)
         self._write(found, window, out)
 
+    def _unacknowledged(self, keys: list[str], after: Step, quiet: NDArray[np.int8] | None, now: int) -> Step:
+        """Give the step with what others are told of alerts that nobody has taken up; it delays no repeat."""
+        due = self._second.due(keys, after, quiet, now)
+        if not due:
+            return after
+        notice, severity = after.notice.copy(), after.severity.copy()
+        notice[due], severity[due] = UNACKNOWLEDGED, after.columns.severity[due]
+        after.columns.count[due] += 1
+        return replace(after, notice=notice, severity=severity)
+
     def _limited(self) -> Policy:
         """Give the policy; where keys differ, as columns."""
-        policy = self._policy
+        policy = self.policy
         if self._which is not None:
             warning, critical = (~np.isnan(self.rule.limits(name, self._which)) for name in ("warning", "critical"))
             policy = replace(policy, has_warning=warning, has_critical=critical)
@@ -184,13 +202,13 @@ class Book:
             policy = replace(policy, cooldown_ms=cooldown)
         return policy
 
-    def _choose(self, keys: Iterable[str]) -> list[int]:
+    def choose(self, keys: Iterable[str]) -> list[int]:
         """Give by which limits keys are judged."""
         return [self.rule.choose(self._labels.of(self.rule, key)) for key in keys]
 
     def _cells(self, window: Window) -> Cells:
         """Make new keys known, and lay the window's rows over the known ones."""
-        self._reading = reading = self._signal.read(window)
+        reading = self.read(window)
         values, counts = reading.values, reading.counts
         places = self._learn(reading.keys)
         rows = places if reading.present is None else np.arange(len(self._keys))[places][reading.present]
@@ -203,6 +221,11 @@ class Book:
         cells.level[places] = level if reading.level is None else np.where(reading.level < 0, level, reading.level)
         return cells
 
+    def read(self, window: Window) -> Reading:
+        """Give what a window shows, and keep it for what is said of it."""
+        self._reading = reading = self._signal.read(window)
+        return reading
+
     def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
         """Give the places of keys among the known ones, where new ones are put in order."""
         if keys == self._keys:
@@ -214,7 +237,7 @@ class Book:
             self._columns = self._columns.take(places)
             if self._which is not None:
                 self._which = np.concatenate([self._which, [0]])[places].astype(np.int16)
-                self._which[places < 0] = self._choose(key for key in self._keys if key not in known)
+                self._which[places < 0] = self.choose(key for key in self._keys if key not in known)
             known = {key: place for place, key in enumerate(self._keys)}
         return np.array([known[key] for key in keys], np.int64)
 
@@ -312,6 +335,7 @@ class Book:
             peak=None if math.isnan(fact.peak) else fact.peak,
             breaches=fact.breaches,
             exemplars=result.exemplars.get((self.rule.options.metric, fact.key), ()),
+            second=self._second.channels(fact.key, fact.said, result.end) if fact.notice == UNACKNOWLEDGED else None,
         )
 
     def _write(self, changes: Sequence[_Change], window: Window, out: Decisions) -> None:
@@ -326,6 +350,9 @@ class Book:
                 told = self._notifier.build(change.saying, heard, window.partitions, share)
                 if told.notification.status == "firing":
                     self._hearing.told[change.key] = sorted(told.heard)
+                    self._second.note(change.key, window.result.end, change.saying.second)
+                else:
+                    self._second.end(change.key)
                 out.told.append(told)
                 out.provenance.append(provenance_line(change.saying, told.notification))
 
@@ -338,17 +365,18 @@ class Book:
             state = STATES[columns.state[place]]
             yield {"rule": self.rule.options.name, "state": state, "start": int(columns.start[place]), "labels": labels}
 
-    def silenced(self, keys: list[str], quiet: NDArray[np.int8] | None) -> Iterable[Known]:
+    def silenced(self, judged: Judged, quiet: NDArray[np.int8] | None) -> Iterable[Known]:
         """Give the alerts that somebody heard of and that a silence keeps quiet since this barrier, as `Hearing.silenced`."""
-        for key in self._hearing.silenced(keys, quiet):
-            place = bisect_left(self._keys, key)
-            severity = int(self._columns.severity[place]) or int(self._columns.said[place])
+        columns = judged.after.columns
+        for key in self._hearing.silenced(judged.keys, quiet):
+            place = bisect_left(judged.keys, key)
+            severity = int(columns.severity[place]) or int(columns.said[place])
             fingerprint = fingerprint_of(self._environment, key, self.rule.options.name)
             yield Known(
                 rule=self.rule.options.name,
                 key=key,
                 fingerprint=fingerprint,
-                episode=f"{fingerprint}:{int(self._columns.start[place]) // 1000}",
+                episode=f"{fingerprint}:{int(columns.start[place]) // 1000}",
                 severity=severity,
                 heard=frozenset(self._hearing.told[key]),
             )
@@ -362,7 +390,8 @@ class Book:
         if self._keys not in lists[-1:]:
             lists.append(self._keys)
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
-        state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **self._hearing.to_state()}
+        heard = {**self._hearing.to_state(), **self._second.to_state()}
+        state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **heard}
         remembered = self._signal.to_state()
         return state | {"signal": remembered} if remembered else state
 
@@ -373,7 +402,8 @@ class Book:
         known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
         self._columns = AlertColumns(**known)
         self._hearing.load(state)
+        self._second.load(state)
         if "signal" in state:
             self._signal.load(state["signal"])
         if self._which is not None:
-            self._which = np.array(self._choose(self._keys), np.int16)
+            self._which = np.array(self.choose(self._keys), np.int16)

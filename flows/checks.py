@@ -13,6 +13,7 @@ from flows.config import Config
 from flows.early import early_severity
 from flows.kind_options import Baseline
 from flows.kinds import SLO
+from flows.label_checks import matches_of, strangers
 from flows.line import build_line
 from flows.matcher import parse_match
 from flows.route import Route, routes_of
@@ -49,6 +50,9 @@ def describe(config: Config) -> dict[str, str]:
     inhibits = [f"{parse_match(each.source)} quiets {parse_match(each.target)}" for each in config.policy.inhibits]
     window = config.window
     every = "" if window.pane_ms == window.length_ms else f" every {window.pane_ms // 1000} s"
+    matches = matches_of(config.routes, config.policy.inhibits, config.policy.mutes)
+    metrics = {metric.name: metric for metric in config.metrics}
+    strange = "; ".join(strangers(matches, config.policy.inhibits, config.rules, metrics, config.labels))
     return {
         "configuration": f"{config.source}, version {config.version}, environment {config.environment}",
         "topics": "; ".join(topics) or "none (replay an archive with --source archive:DIR)",
@@ -61,7 +65,7 @@ def describe(config: Config) -> dict[str, str]:
         "runbooks": _runbooks(config),
         "blindness": _blindness(config),
         "clickhouse": config.clickhouse.url if config.clickhouse else "none",
-    }
+    } | ({"no alert has": f"{strange}; so it never matches"} if strange else {})
 
 
 def _runbooks(config: Config) -> str:
@@ -76,7 +80,8 @@ def _routes(routes: Iterable[Route], before: str = "") -> Iterator[str]:
     for route in routes:
         severities = "/".join(route.severity)
         chosen = before + (f"{severities} of {route.matchers}" if route.matchers.all else severities)
-        yield f"{chosen} -> {', '.join(route.channels)}"
+        second = f", and {', '.join(sorted(route.second[1]))} {route.second[0] // 1000} s later" if route.second else ""
+        yield f"{chosen} -> {', '.join(route.channels)}{second}"
         yield from _routes(route.inner, f"{chosen} > ")
 
 

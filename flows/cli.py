@@ -16,9 +16,12 @@ import typer
 from flows.config import Config, ConfigErrors, load
 from flows.explain_cli import explain
 from flows.failure import explained
+from flows.ingest_cli import ingest
 from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
+from flows.own_errors import report_own_errors
 from flows.receive_cli import receive
+from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
@@ -98,6 +101,8 @@ def run(
 
     _check_clock()
     settings = _load(config)
+    if not until_end:
+        report_own_errors(settings.observe, settings.environment, settings)
     progress = RunProgress("run")
     _outside(lambda: run_line(settings, processes=processes, until_end=until_end, out=out, report=progress), progress)
 
@@ -252,7 +257,9 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(explain)
+app.command()(report)
 app.command()(receive)
+app.command()(ingest)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
@@ -354,7 +361,7 @@ def _open_spool(config: Path) -> Any:
 
 def _load(path: Path, *, secrets: bool = True) -> Config:
     settings = load(path, secrets=secrets)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.observe.log_level)
     return settings
 
 

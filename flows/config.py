@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.dataset import Dataset, DatasetOptions, build_dataset
+from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
@@ -21,11 +22,12 @@ from flows.expression import Expression, ExpressionError
 from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
 from flows.kinds import expanded, metrics_of
-from flows.matcher import parse_match
+from flows.label_checks import matches_of, unmet
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
 from flows.options import ConfigError, Reader, no_such, unknown
 from flows.output import canonical
+from flows.own_errors import ObserveOptions
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
@@ -43,6 +45,7 @@ _TABLES = (
     "runbooks",
     "input",
     "receive",
+    "ingest",
     "window",
     "engine",
     "dataset",
@@ -59,8 +62,6 @@ _TABLES = (
     "dashboard",
     "observe",
 )
-_OBSERVE_NOT_YET = ("listen", "sentry_dsn")
-_LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # The seed's data points, ready to use without a [[dataset]] table.
 BUILT_IN_DATASETS = {
@@ -115,6 +116,7 @@ class Config:
     labels: dict[str, str]
     kafka: KafkaOptions | None
     receive: ReceiveOptions | None
+    ingest: IngestOptions | None
     window: WindowOptions
     engine: EngineOptions
     datasets: tuple[DatasetOptions, ...]
@@ -126,7 +128,7 @@ class Config:
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
-    log_level: str
+    observe: ObserveOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
 
@@ -182,6 +184,7 @@ class _Builder:
             self._refuse("labels", "must be a table of strings")
         kafka = self._kafka()
         receive = self._optional("receive", ReceiveOptions)
+        ingest = self._optional("ingest", IngestOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
         datasets = self._datasets()
@@ -192,13 +195,13 @@ class _Builder:
         clickhouse = self._optional("clickhouse", ClickHouseOptions)
         heartbeat = self._optional("heartbeat", HeartbeatOptions)
         health = self._read.table(HealthOptions, given.get("health", {}), "health")
-        log_level = self._observe()
+        observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
         policy = self._policy(rules, channels)
-        self._check_inhibits(policy.inhibits, rules)
+        self._check_matches(routes, policy, rules)
         unread = {rule.name: problem for rule in rules if (problem := steps_problem(self._path.parent, rule.runbook))}
         rules = self._linked(rules)
         if self._read.problems:
@@ -210,6 +213,7 @@ class _Builder:
             labels=labels,
             kafka=kafka,
             receive=receive,
+            ingest=ingest,
             window=window,
             engine=engine,
             datasets=tuple(datasets.values()),
@@ -221,7 +225,7 @@ class _Builder:
             clickhouse=clickhouse,
             heartbeat=heartbeat,
             health=health,
-            log_level=log_level,
+            observe=observe,
             policy=policy,
             unread_runbooks=unread,
         )
@@ -344,6 +348,12 @@ class _Builder:
         for name in route.channels or ():
             if name not in channels:
                 self._refuse(f"{path}.channels", f"no channel {name!r}; there are: {', '.join(channels)}")
+        for name in route.escalate_to:
+            if name not in channels:
+                self._refuse(f"{path}.escalate_to", f"no channel {name!r}; there are: {', '.join(channels)}")
+        pagers = [name for name, options in channels.items() if options is not None and kind_of(options).acknowledges]
+        if route.escalate_to and pagers:
+            self._refuse(f"{path}.escalate_to", f"{pagers[0]} is a pager, whose own escalation policy does this")
         for number, inner in enumerate(route.route, 1):
             self._check_route(inner, f"{path}.route #{number}", channels)
 
@@ -358,18 +368,6 @@ class _Builder:
             inhibits=tuple(self._tables("inhibit", InhibitOptions)),
             mutes=tuple(self._tables("mute", MuteOptions)),
         )
-
-    def _observe(self) -> str:
-        given = self._given.get("observe", {})
-        for key in given:
-            if key in _OBSERVE_NOT_YET:
-                self._refuse(f"observe.{key}", "not yet: this version does not have it")
-            elif key != "log_level":
-                self._refuse(f"observe.{key}", unknown(key, ["log_level"]))
-        level = given.get("log_level", "info")
-        if level not in _LOG_LEVELS:
-            self._refuse("observe.log_level", f"{level!r} is not one of {', '.join(_LOG_LEVELS)}")
-        return str(level)
 
     def _check(
         self,
@@ -402,13 +400,11 @@ class _Builder:
                 self._refuse(f'slo "{slo.name}".{key}', problem)
         return len(self._read.problems) == before
 
-    def _check_inhibits(self, inhibits: tuple[InhibitOptions, ...], rules: list[RuleOptions]) -> None:
-        """Refuse rules that are not there: the inhibition would never take effect."""
-        known = {rule.name: rule for rule in rules}
-        for number, inhibit in enumerate(inhibits, 1):
-            named = [parse_match(match).equal("rule") for match in (inhibit.source, inhibit.target)]
-            for name in dict.fromkeys(rule for rule in named if rule is not None and rule not in known):
-                self._refuse(f"inhibit #{number}", no_such("rule", name, known))
+    def _check_matches(self, routes: list[RouteOptions], policy: PolicyOptions, rules: list[RuleOptions]) -> None:
+        """Refuse rules and severities that are not there: what is to match them would never take effect."""
+        if not self._read.problems:
+            for key, problem in unmet(matches_of(routes, policy.inhibits, policy.mutes), rules):
+                self._refuse(key, problem)
 
 
 def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, str]]:

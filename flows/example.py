@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from connectors.dataset import DatasetOptions
+from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
@@ -17,6 +18,7 @@ from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
 from flows.options import documented
+from flows.own_errors import ObserveOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
@@ -69,6 +71,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "overrides": '[{ match = { ClientRequestHost = "admin.example.com" }, above = { critical = 0.1 } }]',
         "no_data": '{ after = 6, alert = false, keys = false, severity = "warning" }',
     },
+    "observe": {"sentry_dsn": '"env:SENTRY_DSN"'},
     "[slo]": {
         "name": '"availability"',
         "metric": '"server_errors"',
@@ -141,6 +144,7 @@ def example_text() -> str:
     tables = [
         ("input.kafka", KafkaOptions),
         ("receive", ReceiveOptions),
+        ("ingest", IngestOptions),
         ("window", WindowOptions),
         ("engine", EngineOptions),
         ("[dataset]", DatasetOptions),
@@ -155,6 +159,7 @@ def example_text() -> str:
         ("heartbeat", HeartbeatOptions),
         ("dashboard", DashboardOptions),
         ("health", HealthOptions),
+        ("observe", ObserveOptions),
     ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"
@@ -163,8 +168,7 @@ def example_text() -> str:
         'labels = { platform = "example" }     # go on every alert\n'
         'runbooks = "https://wiki.example.com/edge/"   # what links to runbooks begin with; "": alerts name the files\n'
     )
-    foot = '\n[observe]\nlog_level = "info"                    # debug, info, warning or error\n'
-    return head + "".join(_table(name, kind) for name, kind in tables) + foot
+    return head + "".join(_table(name, kind) for name, kind in tables)
 
 
 def _table(name: str, kind: type[Any]) -> str:

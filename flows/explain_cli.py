@@ -185,12 +185,18 @@ def _log(config: Config, folder: Path | None) -> DecisionLog:
             _bad_use(str(error))
     if config.clickhouse is None:
         _bad_use(f"{config.source} has no [clickhouse] to read records from; give --from-dir OUT of a replay")
+    return ClickHouseLog(opened(config))
+
+
+def opened(config: Config) -> ClickHouse:
+    """Open the configured ClickHouse, whose password alone is resolved of all secrets; raises ConfigErrors."""
+    assert config.clickhouse is not None  # noqa: S101 (the caller has looked)
     problems: list[ConfigError] = []
     reader = Reader(problems, config.source.parent, secrets=True)
     password = reader.resolve(config.clickhouse.password, "clickhouse.password")
     if problems:
         raise ConfigErrors(str(config.source), problems)
-    return ClickHouseLog(ClickHouse(dataclasses.replace(config.clickhouse, password=password)))
+    return ClickHouse(dataclasses.replace(config.clickhouse, password=password))
 
 
 def _key(given: list[str]) -> dict[str, str]:

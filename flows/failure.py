@@ -4,17 +4,20 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+import sentry_sdk
+
 from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
 from flows.history import HistoryError
+from flows.report_source import ReportError
 from flows.run_folder import FolderInUse
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolBroken, SpoolFull
 
 OUTSIDE = (
-    *(SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
+    *(ReportError, SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
     *(FolderInUse, ProcessDied, PeerLost, ControlsBroken),
 )
 
@@ -28,6 +31,7 @@ def explained() -> Iterator[None]:
         cause = outside_cause(error)
         if cause is None:
             raise
+        sentry_sdk.capture_exception(cause)  # does nothing where no project takes errors
         sys.stderr.write(f"edgewatch: {cause}\n")
 
 

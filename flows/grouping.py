@@ -127,7 +127,7 @@ class Grouping:
             return [ranked] if len(ranked) > PAGES else [[each] for each in ranked]
         by_route: dict[int, dict[Any, list[tuple[Told, int]]]] = {}
         for each in ranked:
-            route = next(n for n in each[0].taken if channel in self._routes[n].channels)
+            route = next(n for n in each[0].taken if self._routes[n].tells(channel))
             place = self._values(route, each[0].notification) or each[1]
             by_route.setdefault(route, {}).setdefault(place, []).append(each)
         out = []

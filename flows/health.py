@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+BLIND = "pipeline_blind"  # the alert that says so
 BROKER, STALL, LAG, DEAD, LATE, SKEW = CAUSES = ("broker", "stall", "lag", "decode_errors", "late", "clock_skew")
 _LASTS = frozenset({BROKER, STALL})  # their sign is itself how long it has lasted
 _LONGEST_STEP_MS = 30_000

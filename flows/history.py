@@ -4,6 +4,7 @@ A store keeps rows (a replay's folder, ClickHouse); a history lays them out as c
 cells at a time, so that memory does not grow with the range.
 """
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -107,9 +108,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The windows of one dataset that start in a range: `starts` (t,) in ms, and a table a metric."""
+    """The windows of one dataset that start in [start, end) ms: `starts` (t,), and a table a metric.
+
+    The chunks of a range follow each other without a gap.
+    """
 
     dataset: str
+    start: int
+    end: int
     starts: NDArray[np.int64]
     length_ms: int
     tables: dict[str, Table]
@@ -119,14 +125,15 @@ class Chunk:
         """Give the ends of the windows (t,) in ms."""
         return self.starts + self.length_ms
 
-    def window(self, number: int) -> WindowResult:
-        """Give one window; where only metrics that were not asked for left rows, it still shows that there were some."""
-        found = ((name, table.row(name, number)) for name, table in self.tables.items())
-        metrics = {name: rows for name, rows in found if rows is not None}
-        if not metrics:
-            metrics = {_ELSEWHERE: MetricRows(_ELSEWHERE, [TOTAL], np.ones(1, np.int64), {}, np.zeros(1, np.bool_))}
+    def window(self, number: int, metrics: Collection[str] | None = None) -> WindowResult:
+        """Give one window, or some of its metrics; where others alone left rows, it still shows that there were some."""
+        chosen = self.tables if metrics is None else {name: self.tables[name] for name in self.tables if name in metrics}
+        found = ((name, table.row(name, number)) for name, table in chosen.items())
+        rows_of = {name: rows for name, rows in found if rows is not None}
+        if not rows_of:
+            rows_of = {_ELSEWHERE: MetricRows(_ELSEWHERE, [TOTAL], np.ones(1, np.int64), {}, np.zeros(1, np.bool_))}
         start = int(self.starts[number])
-        return WindowResult(self.dataset, start, start + self.length_ms, metrics, {})
+        return WindowResult(self.dataset, start, start + self.length_ms, rows_of, {})
 
 
 class History:
@@ -213,25 +220,23 @@ class History:
         starts = np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
         cells = sum(self.store.sizes[name] * (len(statistics) + 1) for name, statistics in chosen.items())
         count = max(1, int(self._cells * len(starts) / max(cells, 1)))
-        starts = starts[(starts >= start) & (starts < end)]
-        for first in range(0, len(starts), count):
-            last = first + count
-            yield int(starts[first]), int(starts[last]) if last < len(starts) else int(starts[-1]) + 1
+        edges = [start, *starts[(starts > start) & (starts < end)][count - 1 :: count].tolist(), end]
+        yield from itertools.pairwise(edges)
 
     def _laid_out(self, rows: dict[str, Rows], low: int, high: int) -> Iterator[tuple[Chunk, ...]]:
         """Lay out rows; a span in which keys come and go is cut in two as long as most of the cells would be empty."""
         windows = {dataset: self._between(dataset, low, high) for dataset in self.datasets}
         size = sum(len(windows[self._metrics[n].dataset]) * len(each.keys) * (len(each.values) + 1) for n, each in rows.items())
         if size > 2 * self._cells and max(map(len, windows.values())) > 1:
-            middle = int(np.median(np.unique(np.concatenate(list(windows.values())))))
-            middle = middle if middle > low else low + 1
+            found = np.unique(np.concatenate(list(windows.values())))
+            middle = int(found[len(found) // 2])  # behind the first
             for first, last in ((low, middle), (middle, high)):
                 yield from self._laid_out({name: _cut(each, first, last) for name, each in rows.items()}, first, last)
             return
         chunks = []
         for dataset, starts in windows.items():
             tables = {n: _table(each, starts) for n, each in rows.items() if self._metrics[n].dataset == dataset}
-            chunks.append(Chunk(dataset, starts, self.length_ms, tables))
+            chunks.append(Chunk(dataset, low, high, starts, self.length_ms, tables))
         yield tuple(chunks)
 
     def _between(self, dataset: str, low: int, high: int) -> NDArray[np.int64]:

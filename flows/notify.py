@@ -47,6 +47,7 @@ class Saying:
     exemplars: tuple[Exemplar, ...]
     limit: float | None = None  # the threshold shown
     facts: Mapping[str, Any] = field(default_factory=dict)  # what the rule's kind says besides
+    second: frozenset[str] | None = None  # those who hear by a second route alone
 
 
 class Told(NamedTuple):
@@ -66,7 +67,7 @@ class Notifier:
         self._environment = environment
         self._labels = labels
         self._shown = shown
-        self._routes = routes
+        self.routes = routes
 
     def build(
         self,
@@ -80,8 +81,8 @@ class Notifier:
         `partitions` is what the window was read from, None where there is no window yet.
         """
         ended = saying.reason in ENDED
-        taken = self._routes.taken(saying.rule, saying.key, saying.severity)
-        channels = self._routes.channels(taken)
+        taken = self.routes.taken(saying.rule, saying.key, saying.severity)
+        channels = self.routes.channels(taken) if saying.second is None else saying.second
         if saying.reason in ("first", "reopened"):
             before = frozenset()
         heard = before if ended else before | channels

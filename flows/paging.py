@@ -19,7 +19,6 @@ from flows.policy import NO_SILENCES, PolicyOptions
 from flows.route import RouteOptions, Routes
 from flows.rule import CRITICAL, WARNING, Rule
 from flows.silence import Silences
-from sinks.notification import Notification
 
 SEVERITY_CODES = range(len(SEVERITY_NAMES))
 
@@ -45,6 +44,30 @@ class PagingConfig(Protocol):
     @property
     def policy(self) -> PolicyOptions:
         """Give pagers and mute times."""
+        ...
+
+
+class Spoken(Protocol):
+    """What of a notification decides whether it rings."""
+
+    @property
+    def episode(self) -> str:
+        """Give the episode that it is of."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """Give firing or resolved."""
+        ...
+
+    @property
+    def severity(self) -> str:
+        """Give how bad it is."""
+        ...
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """Give who is told."""
         ...
 
 
@@ -95,7 +118,7 @@ class Pages:
         self._pagers = pagers
         self._open: set[str] = set()
 
-    def is_page(self, said: Notification) -> bool:
+    def is_page(self, said: Spoken) -> bool:
         """Tell whether a notification rings somebody."""
         if said.status == "resolved":
             self._open.discard(said.episode)

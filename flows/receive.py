@@ -5,7 +5,7 @@ import ssl
 import sys
 
 from connectors.dataset import build_dataset
-from connectors.forward import Forwarder, TopicMissing
+from connectors.forward import Forwarder, TopicMissing, check_topics, shared_settings
 from connectors.http_server import Listening, serve
 from connectors.logpush import PREFIX, Door, Logpush
 from connectors.receive_options import ReceiveOptions
@@ -26,10 +26,11 @@ def receive(config: Config) -> int:
     if kafka is None:
         raise ConfigError("input.kafka", "is missing: it says which brokers uploads are sent on to")
     doors = doors_of(config)
-    forwarder = Forwarder(kafka.brokers, {**kafka.client, **options.client}, ack_timeout_ms=options.ack_timeout_ms)
+    client = {**kafka.client, **options.client}
+    forwarder = Forwarder(kafka.brokers, client, ack_timeout_ms=options.ack_timeout_ms)
     try:
         topics = [door.topic for door in doors.values()] + ([options.dead_letters] if options.dead_letters else [])
-        forwarder.check(topics)
+        check_topics(shared_settings(kafka.brokers, client), topics)
         application = Logpush(doors, forwarder, options, dead_letter)
         host, port = options.address
 
@@ -84,12 +85,12 @@ def doors_of(config: Config) -> dict[str, Door]:
     }
 
 
-def dead_letter(door: Door, bad: BadLine) -> bytes:
-    """Give a bad line as a message of the dead-letter topic."""
+def dead_letter(door: Door, bad: BadLine, place: str = "") -> bytes:
+    """Give a bad line as a message of the dead-letter topic; `place` says where it stands, if not in an upload."""
     words = {
         "dataset": door.dataset,
         "topic": door.topic,
-        "place": f"line {bad.line + 1} of an upload",
+        "place": place or f"line {bad.line + 1} of an upload",
         "reason": bad.reason,
         "payload": scrub(bad.excerpt),
     }

@@ -19,10 +19,12 @@ def receive(config: ConfigFile) -> None:
     from flows.config import load
     from flows.observe import set_up_logging
     from flows.options import ConfigError
+    from flows.own_errors import report_own_errors
     from flows.receive import receive as serve
 
     settings = load(config)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.observe.log_level)
+    report_own_errors(settings.observe, settings.environment, settings)
     try:
         code = serve(settings)
     except ConfigError as error:

@@ -60,7 +60,8 @@ def recommend(outcome: Outcome, columns: Outcomes, span: Range, budget: Budget |
     incidents = int((outcome.part_of == FIT).sum())
     if not incidents:
         nothing = "No setting can be recommended: no labelled incident began in the part that settings are fitted on"
-        return _none(f"{nothing} ({_days(span.start, span.cut)}).")
+        later = " A smaller --holdout leaves more to fit on." if len(outcome.part_of) else ""
+        return _none(f"{nothing} ({_days(span.start, span.cut)}).{later}")
     points = points_of(outcome.plan, columns)
     most = budget.pages(span.cut - span.start) if budget else math.inf
     chosen = best(points, most) if budget else _fewest(points)
@@ -68,6 +69,8 @@ def recommend(outcome: Outcome, columns: Outcomes, span: Range, budget: Budget |
         least = min(point.pages for point in points)
         rate = Rate(least, span.cut - span.start)
         return _none(f"No setting keeps the budget ({_text(budget)}): the fewest pages are {rate_words(rate)}.")
+    if not chosen.found:
+        return _none(_finds_nothing(points, span, budget))
     fit = outcome.part(chosen.number, FIT)
     held_out = outcome.part(chosen.number, HELD_OUT) if span.cut < span.end else None
     words = [
@@ -95,6 +98,18 @@ def rate_words(rate: Rate) -> str:
         return "no time"
     low, high = rate.interval
     return f"{rate.value:.3g} pages a week ({rate.count} in all, 95 % interval {low:.2g}-{high:.2g})"
+
+
+def _finds_nothing(points: list[Point], span: Range, budget: Budget | None) -> str:
+    """Say that silence is not a setting to recommend, and what finding anything would cost."""
+    finds = [point for point in points if point.found]
+    if not finds:
+        return "No setting that was tried finds a labelled incident: try other values, another field, or another rule."
+    least = min(finds, key=lambda point: point.pages)
+    rate = rate_words(Rate(least.pages, span.cut - span.start))
+    return (
+        f"No setting that keeps the budget ({_text(budget)}) finds a labelled incident; the least that finds one makes {rate}."
+    )
 
 
 def _fewest(points: list[Point]) -> Point | None:
@@ -141,7 +156,8 @@ def _on_the_newest(outcome: Outcome, held_out: Part | None, span: Range, budget:
 
 def _how_sure(outcome: Outcome, fit: Part, chosen: Point) -> Iterator[str]:
     if fit.recall.n < _FEW:
-        yield f"{fit.recall.n} incident{'' if fit.recall.n == 1 else 's'} prove little: label more, or take a longer range."
+        few = "1 incident proves" if fit.recall.n == 1 else f"{fit.recall.n} incidents prove"
+        yield f"{few} little: label more, or take a longer range."
     for axis, value in zip(outcome.plan.axes, outcome.plan.values(chosen.number), strict=True):
         if len(axis.values) > 1 and value in (axis.values[0], axis.values[-1]):
             yield f"{axis.name} = {axis.shown(value)} is at the edge of what was tried: values beyond it may do better."

@@ -29,6 +29,11 @@ class RouteOptions:
     limit: int | None = field(
         default=None, metadata={"help": "messages of one window, at chat channels; the rest is one digest"}
     )
+    escalate_after_ms: int = field(
+        default=0,
+        metadata={"duration": True, "help": "without a pager: open and not silenced so long, others hear too; 0s: never"},
+    )
+    escalate_to: tuple[str, ...] = field(default=(), metadata={"help": "names of the channels that do"})
     route: tuple["RouteOptions", ...] = field(
         default=(), metadata={"tables": True, "help": "routes inside ([[route.route]]): those that fit take it instead"}
     )
@@ -43,6 +48,9 @@ class RouteOptions:
                 yield "severity", f"{name!r} is not a severity; allowed: warning, critical"
         if self.limit is not None and self.limit < 1:
             yield "limit", f"must be at least 1, not {self.limit}"
+        if bool(self.escalate_after_ms) != bool(self.escalate_to):
+            missing = "escalate_to" if self.escalate_after_ms else "escalate_after"
+            yield missing, "is missing; a second route needs both escalate_after and escalate_to"
         for number, inner in enumerate(self.route, 1):
             if inner.severity and not set(inner.severity) & set(self.severity):
                 yield f"route #{number}.severity", f"never comes: the route around it takes {', '.join(self.severity)} only"
@@ -59,8 +67,13 @@ class Route:
     channels: tuple[str, ...]
     group_by: tuple[str, ...]
     limit: int
+    second: tuple[int, frozenset[str]] | None  # after how long (ms) others hear too, and who
     goes_on: bool
     inner: tuple["Route", ...]
+
+    def tells(self, channel: str) -> bool:
+        """Tell whether a channel may hear by this route."""
+        return channel in self.channels or (self.second is not None and channel in self.second[1])
 
     def every(self) -> Iterator["Route"]:
         """Give the route and all inside of it, in the order of their numbers."""
@@ -82,6 +95,7 @@ def routes_of(options: Sequence[RouteOptions], outer: Route | None = None) -> tu
             (outer.channels if outer else ()) if given.channels is None else given.channels,
             (outer.group_by if outer else ()) if given.group_by is None else given.group_by,
             (outer.limit if outer else _LIMIT) if given.limit is None else given.limit,
+            (given.escalate_after_ms, frozenset(given.escalate_to)) if given.escalate_to else outer.second if outer else None,
             given.continue_,
             (),
         )
@@ -115,6 +129,7 @@ class Routes:
         self._tree = routes_of(routes)
         self._every = every_route(self._tree)
         self._labels = labels
+        self.has_second = any(route.second for route in self._every)
         self._plain = not any(route.matchers.all for route in self._every)
         self._known: dict[Subject | int, tuple[int, ...]] = {}
         self._channels: dict[tuple[int, ...], frozenset[str]] = {}
@@ -139,6 +154,11 @@ class Routes:
         if found is None:
             found = self._channels[taken] = frozenset(name for number in taken for name in self._every[number].channels)
         return found
+
+    def seconds(self, taken: tuple[int, ...], lasted: int) -> frozenset[str]:
+        """Give who hears too of what has been open for so long (ms)."""
+        chosen = [route.second for route in map(self._every.__getitem__, taken) if route.second]
+        return frozenset(name for after, names in chosen if lasted >= after for name in names)
 
     def _choose(self, labels: Mapping[str, str], severity: int) -> tuple[int, ...]:
         return tuple(route.number for route in taken_by(self._tree, labels, SEVERITY_NAMES[severity]))

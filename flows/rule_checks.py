@@ -60,7 +60,9 @@ def slo_problems(slo: SloOptions, metrics: Mapping[str, MetricOptions], window: 
 def _composite_problems(rule: RuleOptions, rules: Sequence[RuleOptions]) -> Problems:
     known = {each.name: each for each in rules if each.kind != "composite"}
     key = "all" if rule.all_ else "any"
-    for name in rule.members:
+    if len(set(rule.members)) < len(rule.members):
+        yield key, "a rule is named twice"
+    for name in dict.fromkeys(rule.members):
         if name not in known:
             nested = any(each.name == name for each in rules)
             yield key, f"{name!r} is a composite itself" if nested else no_such("rule", name, known)

@@ -34,6 +34,12 @@ def midpoint_of(buckets: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(buckets > 0, middle, np.where(buckets < 0, -middle, 0.0))
 
 
+def bucket_percentiles(buckets: NDArray[Any], counts: NDArray[np.int64], low: float, high: float) -> dict[str, float]:
+    """Give the percentiles of a histogram by name, as a window of many records has them; the values lie in [low, high]."""
+    values, ends = np.clip(midpoint_of(buckets), low, high), np.cumsum(counts)
+    return {name: _between_ranks(values, ends, int(ends[-1]), q) for name, q in QUANTILES.items()}
+
+
 class Samples:
     """Values by key number. `exact_samples` is the count up to which a key's values are kept one by one."""
 
@@ -220,10 +226,7 @@ class _Folded:
             ends = np.cumsum(self.count[part])
             values = np.clip(middles[part], self._low[key], self._high[key])
             for name, q in QUANTILES.items():
-                rank = (n - 1) * np.true_divide(q, 100)
-                below = int(np.floor(rank))
-                pair = values[np.searchsorted(ends, [below, min(below + 1, n - 1)], side="right")]
-                out[name][i] = pair[0] + (pair[1] - pair[0]) * (rank - below)
+                out[name][i] = _between_ranks(values, ends, n, q)
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -242,6 +245,14 @@ class _Folded:
         out.sums = ExactSums.from_state(state["sums"])
         out._low, out._high = state["low"], state["high"]
         return out
+
+
+def _between_ranks(values: NDArray[np.float64], ends: NDArray[np.int64], n: int, q: float) -> float:
+    """Give a percentile of n values, of which `ends` (running counts) says how many are up to each value."""
+    rank = (n - 1) * np.true_divide(q, 100)
+    below = int(np.floor(rank))
+    pair = values[np.searchsorted(ends, [below, min(below + 1, n - 1)], side="right")]
+    return float(pair[0] + (pair[1] - pair[0]) * (rank - below))
 
 
 def _exact_percentile(values: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64], q: float) -> Any:

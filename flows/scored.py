@@ -46,6 +46,10 @@ class Scores:
     grace_ms: int
     reasons: Mapping[Incident, Sequence[Reason]] = field(default_factory=dict)
 
+    def with_reasons(self, reasons: Mapping[Incident, Sequence[Reason]]) -> "Scores":
+        """Give it with why nobody was told of some incidents."""
+        return replace(self, reasons=reasons)
+
     def as_dict(self) -> dict[str, Any]:
         """Give it as JSON has it."""
         return {

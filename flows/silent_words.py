@@ -61,9 +61,10 @@ def _cooldown(case: Case) -> str:
 
 def _repeats(case: Case, options: RuleOptions) -> str:
     """Say when a repeat is due, counted as the rule counts: from the last word of the episode."""
-    last = case.heard[-1]
+    heard = [row for row in case.heard if row["reason"] != "unacknowledged"]  # others heard that, and it delays no repeat
+    last = heard[-1]
     repeats = 0
-    for row in reversed(case.heard):
+    for row in reversed(heard):
         if row["reason"] != "repeat":
             break
         repeats += 1

@@ -11,6 +11,7 @@ minutes.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -160,11 +161,15 @@ class Slo:
         values = both[worst, np.arange(len(keys))]
         place = {key: number for number, key in enumerate(keys)}
 
+        @cache
+        def counted() -> NDArray[np.float64]:  # of all keys at once, and only where something is said
+            return self._sums(self._options.period_ms)[:, places]
+
         def facts(key: str) -> Mapping[str, Any]:
             if key not in place:
                 return {}
             at = place[key]
-            return {"limit": self._pairs[worst[at]].factor, "slo": self._facts(burns[:, :, at], int(places[at]), watched)}
+            return {"limit": self._pairs[worst[at]].factor, "slo": self._facts(burns[:, :, at], counted()[:, at], watched)}
 
         return Reading(list(keys), values, rows.counts, level=level, facts=facts)
 
@@ -205,9 +210,9 @@ class Slo:
         enough: NDArray[np.bool_] = (good + bad >= self._options.min_total) & (bad >= self._options.min_bad)
         return enough
 
-    def _facts(self, burns: NDArray[np.float64], place: int, watched: int) -> dict[str, Any]:
+    def _facts(self, burns: NDArray[np.float64], counted: NDArray[np.float64], watched: int) -> dict[str, Any]:
         """Give the evidence of one key; the budget is that of the records of the period, as far as it was watched."""
-        good, bad = self._sums(self._options.period_ms)[:, place].tolist()
+        good, bad = counted.tolist()
         budget = (good + bad) * (1 - self._options.objective)
         left = 1 - bad / budget if budget else 1.0
         rates = [

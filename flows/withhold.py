@@ -22,8 +22,9 @@ from flows.evaluation import FLAPPING, SILENCED
 from flows.judged import Judged
 from flows.rule import WARNING
 
-REASONS = (*NOTICES, "flapping")
+REASONS = (*NOTICES, "flapping", "unacknowledged")
 _REASON = {name: number for number, name in enumerate(REASONS)}
+UNACKNOWLEDGED = _REASON["unacknowledged"]
 _RESOLVED, _FORGOTTEN, _FLAPS = (_REASON[name] for name in ("resolved", "forgotten", "flapping"))
 _ENDED = frozenset({_RESOLVED, _FORGOTTEN})
 _BEGINS = frozenset({_REASON["first"], _REASON["reopened"]})
@@ -51,6 +52,11 @@ class Hearing:
         self._withheld: dict[str, tuple[int, int]] = {}  # the severity last heard (0: none), and what withheld it
         self._flapping: set[str] = set()  # said to be
         self._silenced: set[str] = set()  # told of, and silenced since
+
+    @property
+    def owes(self) -> bool:
+        """Tell whether something was withheld that may be said yet."""
+        return bool(self._withheld)
 
     def settle(
         self, judged: Judged, quiet: NDArray[np.int8] | None, now: int, *, flaps: bool

@@ -66,6 +66,8 @@ def _event(saying: "Saying") -> str:
             said = f"Back within the cooldown: the episode of {_minute(saying.start)} UTC goes on."
         case "repeat":
             said = f"Not over after {lasted}."
+        case "unacknowledged":
+            said = f"Nobody has silenced it, and it is not over after {lasted}."
         case "flapping":
             said = "Held as firing, without more words until it settles."
         case "resolved":

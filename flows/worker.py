@@ -6,6 +6,7 @@ from pathlib import Path
 from flows.config import load
 from flows.failure import explained
 from flows.observe import set_up_logging
+from flows.own_errors import report_own_errors
 from flows.process import run_process
 from flows.run_folder import read_spec
 from flows.supervisor import die_with_parent
@@ -16,7 +17,9 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     spec = read_spec(Path(arguments[0]))
     config = load(Path(spec.config), secrets=spec.mode != "replay")
-    set_up_logging(config.log_level)
+    set_up_logging(config.observe.log_level)
+    if spec.mode == "live":
+        report_own_errors(config.observe, config.environment, config)
     with explained():
         run_process(config, spec, process=int(arguments[1]), addresses=arguments[2:])
         return 0

@@ -25,7 +25,7 @@ GIVE_UP_S = 6 * 3600.0
 _EPISODE_ITEMS = 100
 _DRAIN_S = 0.05
 _BROKEN_S = 5.0
-_BEGINS = frozenset({"first", "reopened"})
+_BEGINS = frozenset({"first", "reopened", "unacknowledged"})  # what is the first word that some channel hears
 _log = logging.getLogger("edgewatch.delivery")
 
 

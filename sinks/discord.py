@@ -145,7 +145,7 @@ def _runbook(runbook: Runbook) -> str:
 
 
 def _refused(http: HttpClient, answer: Answer) -> DeliveryError:
-    said = _json(answer)
+    said = answer.fields
     code = said.get("code")
     hint = _HINTS.get(code) if isinstance(code, int) else None
     words = f"{said['message']} (code {code})" if said.get("message") and code else str(said.get("message", ""))
@@ -154,11 +154,3 @@ def _refused(http: HttpClient, answer: Answer) -> DeliveryError:
     if answer.status == TOO_MANY_REQUESTS and isinstance(wait, int | float) and math.isfinite(wait):
         error.retry_after = retry_after(f"{max(wait, 0):.3f}", time.time())  # finer than the header's whole seconds
     return error
-
-
-def _json(answer: Answer) -> dict[str, Any]:
-    try:
-        found = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

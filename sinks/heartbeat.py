@@ -16,13 +16,12 @@ from typing import Any, Protocol
 import sentry_sdk
 from sentry_sdk.crons import capture_checkin
 
-from sinks.http import HttpClient
+from sinks.http import HttpClient, url_secrets
 from sinks.notification import DeliveryError
 from sinks.sentry_wire import SentryWire, client_of, dsn_problem
 
 _MINUTE_MS = 60_000
 _JOIN_S = 2.0
-_SECRET_LENGTH = 8
 _UNKNOWN = "OK (not found)"
 _log = logging.getLogger("edgewatch.heartbeat")
 
@@ -148,10 +147,7 @@ class Url:
     def __init__(self, options: HeartbeatOptions) -> None:
         """Open no connection yet."""
         self._url, self._method = options.url, options.method
-        path = options.url.partition("://")[2].partition("/")[2]
-        parts = (part for part in re.split(r"[/?&=]", path) if len(part) >= _SECRET_LENGTH)
-        secrets = (options.url, path, *parts) if path else (options.url,)
-        self._http = HttpClient(self.name, secrets=secrets, total=options.timeout_ms / 1000)
+        self._http = HttpClient(self.name, secrets=url_secrets(options.url), total=options.timeout_ms / 1000)
 
     def ping(self) -> None:
         """Call it; healthchecks answers 200 also where it knows no such check."""

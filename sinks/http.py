@@ -15,8 +15,10 @@ import urllib.parse
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
+import orjson
 
 from sinks.notification import DeliveryError, one_line
 from sinks.public_only import ForbiddenTarget, PublicOnly
@@ -49,6 +51,15 @@ class Answer:
     def ok(self) -> bool:
         """Whether the status is a 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004  2xx
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body as a JSON object; empty where it is none."""
+        try:
+            found = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def text(self) -> str:

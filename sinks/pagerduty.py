@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from sinks.http import HttpClient
+from sinks.http import Answer, HttpClient
 from sinks.notification import Notification, Pace, evidence_lines, key_text, number, one_line, provenance_lines, rfc3339
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
 from sinks.runbook import dashboard_of, runbook_of
@@ -109,7 +109,7 @@ class PagerDuty:
         answer = self._http.request("POST", url, content=body, headers=_HEADERS)
         if not answer.ok:
             said = answer.text.replace(routing_key, "***")
-            raise self._http.refused(answer, _reason(answer.body).replace(routing_key, "***") or said)
+            raise self._http.refused(answer, _reason(answer).replace(routing_key, "***") or said)
 
 
 def build(name: str, options: PagerDutyOptions) -> PagerDuty:
@@ -191,13 +191,8 @@ def _cut(dedup_key: str) -> str:
     return dedup_key[-(_DEDUP_KEY - len(_CRITICAL)) :]
 
 
-def _reason(body: bytes) -> str:
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    if not isinstance(said, dict):
-        return ""
+def _reason(answer: Answer) -> str:
+    said = answer.fields
     errors = said.get("errors")
     words = [str(said.get("message", "")), *(map(str, errors) if isinstance(errors, list) else ())]
     return one_line(", ".join(word for word in words if word))

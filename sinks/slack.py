@@ -164,7 +164,7 @@ class SlackApi:
     def _call(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         url = f"{self._options.api_url.rstrip('/')}/{method}"
         answer = self._http.request("POST", url, content=orjson.dumps(body), headers=self._headers)
-        said = _json(answer)
+        said = answer.fields
         if answer.ok and said.get("ok") is True:
             return said
         code = str(said.get("error", ""))
@@ -254,17 +254,9 @@ def _text(title: str) -> dict[str, Any]:
 def _refused(http: HttpClient, answer: Answer, code: str) -> DeliveryError:
     error = http.refused(answer, _hinted(code) if code else "", code=code)
     if answer.status == TOO_MANY_REQUESTS and error.retry_after is None:
-        error.retry_after = retry_after(str(_json(answer).get("retry_after", "")), time.time())
+        error.retry_after = retry_after(str(answer.fields.get("retry_after", "")), time.time())
     return error
 
 
 def _hinted(code: str) -> str:
     return f"{code} ({_HINTS[code]})" if code in _HINTS else code
-
-
-def _json(answer: Answer) -> dict[str, Any]:
-    try:
-        found = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

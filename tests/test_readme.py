@@ -31,13 +31,15 @@ def test_the_first_configuration_and_the_rule_of_your_own_are_valid(tmp_path: Pa
 
 def test_the_configuration_of_the_page_on_alerting_is_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "alerting.md").read_text(encoding="utf-8")
-    text, tree, waits = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    text, tree, second, waits = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     path = tmp_path / "monitor.toml"
     path.write_text(text, encoding="utf-8")
     config = load(path)
     assert [len(each) for each in (config.policy.inhibits, config.policy.mutes, config.routes)] == [1, 1, 2]
     path.write_text(waits, encoding="utf-8")
     assert load(path).engine == EngineOptions()
+    path.write_text(second, encoding="utf-8")
+    assert load(path).routes[0].escalate_to == ("oncall",)
     path.write_text(tree, encoding="utf-8")
     done = edgewatch("route", "test", "-c", path, "team=shop", "severity=critical")
     assert (done.returncode, done.stdout in page) == (0, True), done.stderr

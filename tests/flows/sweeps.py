@@ -27,6 +27,7 @@ name = "latency"
 kind = "distribution"
 dataset = "http_requests"
 value = "OriginResponseDurationMs"
+unit = "ms"
 group_by = ["ClientRequestHost"]
 
 [[metric]]

@@ -224,7 +224,7 @@ def test_where_no_route_takes_it_all_hear_of_it_that_hear_of_critical_alerts():
         "chat",
         "pager",
     }
-    elsewhere = CONFIG.replace('rule = "pipeline_blind"', 'rule = "r"')
+    elsewhere = CONFIG.replace('rule = "pipeline_blind"', 'rule = "high_error_rate"')
     assert channels_of(config_of(elsewhere)) == {"other"}
     unheard = elsewhere.replace('channels = ["other"]', 'severity = ["warning"]\nchannels = ["other"]')
     assert channels_of(config_of(unheard)) == {"chat", "pager"}

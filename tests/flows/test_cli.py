@@ -10,7 +10,8 @@ from tests.runs import ACCEPTANCE, checked, edgewatch
 COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
 COMMANDS += ["status list", "status approve"]
 COMMANDS += ["drill", "silence add", "silence list", "silence expire"]
-COMMANDS += ["receive"]
+COMMANDS += ["receive", "ingest"]
+COMMANDS += ["report"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

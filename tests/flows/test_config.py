@@ -36,7 +36,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
-        *("dashboard.listen", "dashboard.token", "observe.listen", "observe.sentry_dsn"),
+        *("dashboard.listen", "dashboard.token", "observe.listen"),
         *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
         *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
     }
@@ -100,8 +100,8 @@ channels = ["slak"]
     found = problems("colour = 1\n" + text)
     assert found == [
         (
-            "colour: unknown key; allowed: environment, labels, runbooks, input, window, engine, dataset, metric, rule, slo,"
-            " route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard, observe"
+            "colour: unknown key; allowed: environment, labels, runbooks, input, receive, window, engine, dataset, metric,"
+            " rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
@@ -153,7 +153,16 @@ channels = ["slak"]
         (MINIMAL + "[[inhibit]]\nsource = ['a']\ntarget = ['b=c']\n", "inhibit #1.source: 'a' is not a matcher; write"),
         (
             MINIMAL + "[[inhibit]]\nsource = { rule = 'high_error_rat' }\ntarget = { team = 'x' }\n",
-            "inhibit #1: no rule 'high_error_rat'; did you mean 'high_error_rate'?",
+            "inhibit #1.source: no rule 'high_error_rat'; did you mean 'high_error_rate'?",
+        ),
+        (
+            MINIMAL + "[[route]]\nchannels = ['console']\n[[route.route]]\nmatch = { rule = 'slow' }\n",
+            "route #1.route #1.match: no rule 'slow'",
+        ),
+        (MINIMAL + "[[mute]]\nname = 'm'\nmatch = { rule = 'slow_database2' }\n", "mute \"m\".match: no rule 'slow_database2'"),
+        (
+            MINIMAL + "[[inhibit]]\nsource = { severity = 'fatal' }\ntarget = { severity = 'warning' }\n",
+            "inhibit #1.source: no severity 'fatal'; there are: warning, critical",
         ),
         (MINIMAL + "[[mute]]\nname = 'm'\nzone = 'Mars'\n", "mute \"m\".zone: 'Mars' is not a time zone"),
         (MINIMAL + "[[route]]\nmatch = { a = '=~(' }\nchannels = ['console']\n", "route #1.match: '(' is not a regular"),

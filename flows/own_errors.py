@@ -1,0 +1,184 @@
+"""Own errors: what goes wrong in edgewatch itself, sent to Sentry by its SDK, and what may not leave with it.
+
+Errors are the lines of the log at `error` and above, what no one caught, and what ended a thread. Guarantee: best effort. The
+SDK sends in the background, never waits, and drops what does not fit: the alerts themselves go by channels.
+
+Why scrubbing by hand: the SDK's own looks at names alone, and leaves contexts, tags, messages and texts of exceptions as they
+are. Here every value is looked at, by the name that leads to it and for the secrets of the configuration.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import sentry_sdk
+from sentry_sdk.integrations.atexit import AtexitIntegration
+from sentry_sdk.integrations.dedupe import DedupeIntegration
+from sentry_sdk.integrations.excepthook import ExcepthookIntegration
+from sentry_sdk.integrations.logging import LoggingIntegration
+from sentry_sdk.integrations.threading import ThreadingIntegration
+
+from sinks.http import scrub
+from sinks.sentry_wire import dsn_problem, environment_name
+
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_FILTERED = "[Filtered]"
+_NAMES = re.compile(
+    r"(?i)pass(word|wd|phrase)?|pwd|secrets?|tokens?|(set-)?cookies?|authorization|credentials?|dsn|signature|session(id)?"
+    r"|.*[_-](password|secret|token|cookie|authorization|key|dsn|pem)|(api|routing|private|access)-?key|webhook[_-]?url|x-.*-(key|token)"
+)
+_PRODUCTION, _IN_PRODUCTION = "production", 0.1
+_SHORTEST = 6  # what is shorter stands in every text
+_DEEPEST = 20
+_CLOUDFLARE = ("colo", "ray", "country")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveOptions:
+    """The `[observe]` table: how the program speaks of itself."""
+
+    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+    listen: str = field(default="", metadata={"help": "host:port of /metrics: not yet"})
+    sentry_dsn: str = field(
+        default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors"}
+    )
+    traces_sample_rate: float | None = field(
+        default=None, metadata={"help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say what the types cannot."""
+        if self.log_level not in _LOG_LEVELS:
+            yield "log_level", f"{self.log_level!r} is not one of {', '.join(_LOG_LEVELS)}"
+        if self.listen:
+            yield "listen", "not yet: this version does not have it"
+        if self.sentry_dsn and (problem := dsn_problem(self.sentry_dsn)):
+            yield "sentry_dsn", problem
+        if self.traces_sample_rate is not None and not 0 <= self.traces_sample_rate <= 1:
+            yield "traces_sample_rate", f"must be from 0 to 1, not {self.traces_sample_rate:g}"
+
+
+def report_own_errors(options: ObserveOptions, environment: str, config: object) -> bool:
+    """Send errors from now on; false without a DSN. `config` is where the secrets are that no event may hold."""
+    if not options.sentry_dsn:
+        return False
+    rate = options.traces_sample_rate
+    scrubber = Scrubber(secrets_of(config))
+    sentry_sdk.init(
+        dsn=options.sentry_dsn,
+        environment=environment_name(environment),
+        release=f"edgewatch@{version('edgewatch')}",
+        server_name="edgewatch",
+        traces_sample_rate=sample_rate(environment) if rate is None else rate,
+        send_default_pii=False,
+        include_local_variables=False,
+        max_breadcrumbs=50,
+        shutdown_timeout=2,
+        default_integrations=False,
+        auto_enabling_integrations=False,
+        auto_session_tracking=False,
+        spotlight=False,
+        integrations=[
+            LoggingIntegration(),
+            ExcepthookIntegration(),
+            ThreadingIntegration(propagate_hub=False),
+            DedupeIntegration(),
+            AtexitIntegration(callback=lambda *_: None),
+        ],
+        before_send=scrubber.event,
+        before_send_transaction=scrubber.event,
+        before_breadcrumb=loud,
+    )
+    return True
+
+
+def sample_rate(environment: str) -> float:
+    """Give the share of traces that is kept."""
+    return _IN_PRODUCTION if environment == _PRODUCTION else 1.0
+
+
+def loud(crumb: Any, hint: Mapping[str, Any]) -> Any:
+    """Drop what was written for debugging."""
+    del hint
+    return None if crumb.get("level") == "debug" else crumb
+
+
+def secrets_of(config: object) -> tuple[str, ...]:
+    """Give the values of all secret options in a configuration, the longest first."""
+    return tuple(sorted({each for each in _secrets(config) if len(each) >= _SHORTEST}, key=lambda each: (-len(each), each)))
+
+
+def _secrets(config: object) -> Iterator[str]:
+    if isinstance(config, Mapping):
+        for each in config.values():
+            yield from _secrets(each)
+    elif isinstance(config, list | tuple):
+        for each in config:
+            yield from _secrets(each)
+    elif dataclasses.is_dataclass(config):
+        for column in dataclasses.fields(config):
+            value = getattr(config, column.name)
+            yield from _strings(value) if column.metadata.get("secret") else _secrets(value)
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(each, str):
+            yield each
+            yield from each.split()
+
+
+class Scrubber:
+    """Takes out of an event what may not leave: by the names of values, and the given secrets wherever they stand."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        """Take the secrets, the longest first: one within another would leave the rest of that."""
+        self._secrets = secrets
+
+    def event(self, event: Any, hint: Mapping[str, Any]) -> Any:
+        """Give the event without secrets, with where at Cloudflare it happened; also check-ins and transactions pass here."""
+        try:
+            clean = self._table(event, 0)
+            request = clean.get("request")
+            if isinstance(request, dict):
+                request.pop("cookies", None)
+                headers = request.get("headers") or {}
+                request["headers"] = {name: text for name, text in headers.items() if not _NAMES.fullmatch(name)}
+            found = cloudflare(hint)
+            if found:
+                clean.setdefault("contexts", {})["cloudflare"] = self._value(found, 0)
+        except Exception as error:  # noqa: BLE001  the SDK would drop the event without a word
+            kept = {
+                name: event[name] for name in ("event_id", "timestamp", "platform", "level", "environment") if name in event
+            }
+            return {**kept, "message": f"an error could not be scrubbed ({type(error).__name__}), so it is left out"}
+        return clean
+
+    def _table(self, table: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        return {
+            name: _FILTERED if isinstance(name, str) and depth > 0 and _NAMES.fullmatch(name) else self._value(value, depth + 1)
+            for name, value in table.items()
+        }
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if depth > _DEEPEST:
+            return _FILTERED
+        if isinstance(value, str):
+            return scrub(value, self._secrets)
+        if isinstance(value, bytes):
+            return _FILTERED
+        if isinstance(value, Mapping):
+            return self._table(value, depth)
+        return [self._value(each, depth + 1) for each in value] if isinstance(value, list | tuple) else value
+
+
+def cloudflare(hint: Mapping[str, Any]) -> dict[str, str]:
+    """Give colo, ray and country where an exception, or a line of the log, says so in `cf`."""
+    error = (hint.get("exc_info") or (None, None, None))[1]
+    found = getattr(error, "cf", None) or getattr(hint.get("log_record"), "cf", None)
+    return {name: str(found[name]) for name in _CLOUDFLARE if found.get(name)} if isinstance(found, Mapping) else {}
