@@ -5,6 +5,7 @@ time limit. Without the file, a resume at another time would decide otherwise.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,12 +27,7 @@ class Advances:
     def __init__(self, path: Path) -> None:
         """Read what is there; a last line that was torn by a crash never took effect and is cut off."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.known: list[Advance] = []
-        whole = 0
-        if path.exists():
-            data = path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            self.known = [msgspec.json.decode(line, type=Advance) for line in data[:whole].splitlines()]
+        self.known, whole = _read(path)
         self._file: BinaryIO = path.open("ab")
         self._file.truncate(whole)
 
@@ -44,3 +40,31 @@ class Advances:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_advances(paths: Iterable[Path]) -> list[Advance]:
+    """Give what lanes have written, without touching their files; of one offset, only the furthest advance counts."""
+    out: dict[tuple[str, int, bool], Advance] = {}
+    for path in paths:
+        for advance in _read(path)[0]:
+            place = advance.partition, advance.offset, advance.high is None
+            known = out.get(place)
+            if known is None or (advance.high is not None and advance.high > (known.high or 0)):
+                out[place] = advance
+    return list(out.values())
+
+
+def write_advances(path: Path, advances: Iterable[Advance]) -> None:
+    """Write a file that lanes can read; there whole, or not at all."""
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(b"".join(msgspec.json.encode(advance) + b"\n" for advance in advances))
+    draft.replace(path)
+
+
+def _read(path: Path) -> tuple[list[Advance], int]:
+    """Give the whole lines of a file, and how many bytes they take."""
+    if not path.exists():
+        return [], 0
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    return [msgspec.json.decode(line, type=Advance) for line in data[:whole].splitlines()], whole

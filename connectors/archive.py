@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -20,13 +19,12 @@ from connectors.dataset import Dataset
 from connectors.decoded import EXCERPT
 from connectors.decoder import Decoder
 from connectors.hold import Hold
+from connectors.log_blocks import LONGEST_LINE, blocks, filled
 from connectors.log_file import ENDINGS, UNREADABLE, is_log, open_log
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
 
-LONGEST_LINE = 64 << 20
-_BLOCK = 1 << 20
 _UNTIL = re.compile(r"[^_]+_(\d{8}T\d{6}Z)_")
 _HELD_S = 0.005
 
@@ -229,9 +227,7 @@ class _Part:
         self.progress.next_offset += self.progress.records - before
         last = self._reading.last_end
         if last is not None and self.progress.watermark(self.timing) >= last:
-            self.progress.done = True
-            self.close()
-            return _with_marks(batch, self.progress, self.timing)
+            self.close()  # the next read says that it is done: what its watermark closes is closed before
         return batch
 
     def nothing(self, decoder: Decoder) -> Batch:
@@ -262,13 +258,13 @@ class _Part:
             until = _until(name)
             try:
                 with open_log(self._folder / name) as stream:
-                    for lines, count, broken in _blocks(stream, self._reading.chunk_records):
+                    for lines, count, broken in blocks(stream, self._reading.chunk_records):
                         if skip >= count:
                             skip -= count
                         elif broken:
                             yield b"", until, (f"{name}: a line longer than {LONGEST_LINE} bytes", lines)
                         else:
-                            kept = lines if not skip else b"\n".join(_filled(lines)[skip:])
+                            kept = lines if not skip else b"\n".join(filled(lines)[skip:])
                             skip = 0
                             yield kept, until, None
             except UNREADABLE as error:
@@ -278,65 +274,3 @@ class _Part:
                     skip -= 1
                 else:
                     yield b"", until, (f"{name}: cannot be read further: {error}", b"")
-
-
-def _with_marks(batch: Batch, progress: Progress, timing: Timing) -> Batch:
-    values = {name: getattr(batch, name) for name in batch.__slots__}
-    return Batch(**(values | {"marks": (progress.mark(timing),)}))
-
-
-def _filled(lines: bytes) -> list[bytes]:
-    return [line for line in lines.split(b"\n") if line.strip()]
-
-
-def _blocks(stream: BinaryIO, records: int) -> Iterator[tuple[bytes, int, bool]]:
-    """Give (lines, number of lines, too long) of about `records` lines; a line that is too long is cut and stands alone.
-
-    How lines fall into blocks shows nowhere but in the time it takes.
-    """
-    rest: list[bytes] = []
-    held = 0
-    trouble: Exception | None = None
-    while trouble is None:
-        block, trouble = _next_block(stream)
-        if not block:
-            break
-        end = block.rfind(b"\n")
-        if end < 0:
-            rest.append(block)
-            held += len(block)
-            if held > LONGEST_LINE:
-                yield b"".join(rest)[:EXCERPT], 1, True
-                _skip_line(stream)
-                rest, held = [], 0
-            continue
-        yield from _pieces(b"".join([*rest, block[:end]]), records)
-        rest, held = [block[end + 1 :]], len(block) - end - 1
-    yield from _pieces(b"".join(rest), records)
-    if trouble is not None:
-        raise trouble
-
-
-def _next_block(stream: BinaryIO) -> tuple[bytes, Exception | None]:
-    """Give about a block, less at the end, and the trouble met after it: what came before it is not lost."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while size < _BLOCK and (piece := stream.read1(_BLOCK)):  # type: ignore[attr-defined]
-            pieces.append(piece)
-            size += len(piece)
-    except UNREADABLE as error:
-        return b"".join(pieces), error
-    return b"".join(pieces), None
-
-
-def _skip_line(stream: BinaryIO) -> None:
-    while (block := stream.readline(_BLOCK)) and not block.endswith(b"\n"):
-        pass
-
-
-def _pieces(lines: bytes, records: int) -> Iterator[tuple[bytes, int, bool]]:
-    rows = _filled(lines)
-    for start in range(0, len(rows), records):
-        part = rows[start : start + records]
-        yield b"\n".join(part), len(part), False

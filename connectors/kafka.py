@@ -22,6 +22,7 @@ from connectors.hold import Hold
 from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
+from connectors.recorded import Recorded
 from connectors.source import SourceError
 from connectors.vitals import Vitals
 
@@ -99,10 +100,12 @@ class KafkaSource:
         live: bool,
         idle_after_ms: int,
         begin: str | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
         """Plan the reading, or take the plan in the run's `folder`. Raises SourceError.
 
-        `begin` is where a first start reads from (earliest, latest or a time); default: the options' `start`.
+        `begin` is where a first start reads from (earliest, latest or a time); default: the options' `start`. `recorded` is
+        what a live run has written down: a replay then reads what that run read.
         """
         self._options = options
         self._reading = reading
@@ -110,6 +113,7 @@ class KafkaSource:
         self._live = live
         self._idle_after_ms = idle_after_ms
         self._begin = begin or options.start
+        self._recorded = recorded or Recorded()
         identity = self._identity()
         self.plan: Plan = load_or_create(folder / "plan.json", lambda: make_plan(self._look(), identity), identity)
         if live:
@@ -165,6 +169,7 @@ class KafkaSource:
             self._folder / "advances" / f"{lane}.ndjson" if self._live else None,
             self._idle_after_ms,
             self.vitals,
+            recorded=self._recorded.advances,
         )
 
     def _look(self) -> list[PlannedPartition]:
@@ -192,8 +197,12 @@ class KafkaSource:
 
     def _first(self, consumer: Consumer, place: TopicPartition, low: int, high: int) -> int:
         """Give the offset a first start reads from."""
+        first = self._recorded.starts.get(f"{place.topic}/{place.partition}")
         if self._reading.start is not None:
-            return self._at(consumer, place, self._reading.start - self._reading.max_ahead_ms, high)
+            found = self._at(consumer, place, self._reading.start - self._reading.max_ahead_ms, high)
+            return found if first is None else min(max(found, first), high)  # the run has not read what is before
+        if first is not None:
+            return min(first, high)
         if self._begin in ("earliest", "latest"):
             return low if self._begin == "earliest" else high
         moment = int(datetime.fromisoformat(self._begin).timestamp() * 1000)

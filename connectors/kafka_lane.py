@@ -5,7 +5,7 @@ fixed end are left alone. Only here does a clock touch the line, and what it dec
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -97,8 +97,12 @@ class KafkaLane:
         idle_after_ms: int,
         vitals: Vitals | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        recorded: Sequence[Advance] = (),
     ) -> None:
-        """Assign the partitions; `advances` is the lane's file where it is live, None where it is bounded."""
+        """Assign the partitions; `advances` is the lane's file where it is live, None where it is bounded.
+
+        `recorded` is what a live run has decided by the clock, for a replay of what it read.
+        """
         self._consumer = consumer
         self._reading = reading
         self._hold = hold
@@ -119,7 +123,8 @@ class KafkaLane:
             self._parts[partition.topic, int(partition.partition)] = _Part(partition, progress, reading.pane_ms)
         self._decoders = {p.dataset: Decoder(reading.datasets[p.dataset], reading.fields[p.dataset]) for p in planned}
         self._advances = Advances(advances) if advances is not None else None
-        self._take_recorded()
+        self._take_recorded(self._advances.known if self._advances else recorded)
+        self._ending: list[_Part] = []  # have no more to read; their last watermarks are heard before their ends
         self._messages = _FIRST_MESSAGES
         self._fresh = True
         self._committed = time.monotonic()
@@ -131,9 +136,9 @@ class KafkaLane:
     def _open(self) -> list[_Part]:
         return [part for part in self._parts.values() if not part.progress.done]
 
-    def _take_recorded(self) -> None:
+    def _take_recorded(self, known: Iterable[Advance]) -> None:
         names = {part.progress.name: part for part in self._parts.values()}
-        for advance in self._advances.known if self._advances else ():
+        for advance in known:
             part = names.get(advance.partition)
             if part is None or advance.offset < part.progress.next_offset:
                 continue
@@ -183,6 +188,8 @@ class KafkaLane:
         if self._fresh:
             self._fresh = False
             return self._first_marks()
+        if self._ending:
+            return self._last_marks()
         if not self._may_read():
             time.sleep(_HELD_S)
             return []
@@ -205,6 +212,13 @@ class KafkaLane:
         for part in self._parts.values():
             self._apply(part, part.progress.next_offset)
         return self._batches([[part, [], []] for part in self._parts.values()])
+
+    def _last_marks(self) -> list[Batch]:
+        """Say of partitions that they are done: what their watermarks close was closed by the marks before."""
+        ending, self._ending = self._ending, []
+        for part in ending:
+            self._done(part)
+        return self._batches([[part, [], []] for part in ending])
 
     def _may_read(self) -> bool:
         """Keep aligned: a lane far ahead of the others waits; a partition far ahead of its own lane is paused."""
@@ -301,19 +315,14 @@ class KafkaLane:
             column = np.array(offsets, np.int64)
             limits = self._limits(part, column, stamps)
             part.stamped(stamps, self._now_ms())
-            cuts = [int(np.searchsorted(column, offset)) for offset in sorted(part.highs)]
-            start = 0
-            for cut in dict.fromkeys(c for c in cuts if 0 < c < len(payloads)):
-                out.append(self._decode(part, payloads[start:cut], column[start:cut], limits[start:cut]))
+            start, last = 0, int(column[-1]) if len(column) else -1
+            for cut in sorted({int(np.searchsorted(column, offset)) for offset in part.highs if offset <= last}):
+                if cut > start:
+                    out.append(self._decode(part, payloads[start:cut], column[start:cut], limits[start:cut]))
+                    start = cut
                 self._apply(part, int(column[cut]))
-                start = cut
-            if start or cuts:
-                if len(column) > start:
-                    self._apply(part, int(column[start]))
-                out.append(self._decode(part, payloads[start:], column[start:], limits[start:]))
-            else:
-                chunk = Chunk(part.progress, part.timing, payloads, column, limits)
-                by_dataset.setdefault(part.planned.dataset, []).append(chunk)
+            chunk = Chunk(part.progress, part.timing, payloads[start:], column[start:], limits[start:])
+            by_dataset.setdefault(part.planned.dataset, []).append(chunk)
             if len(column):
                 part.progress.next_offset = max(part.progress.next_offset, int(column[-1]) + 1)
             self._past_range(part)
@@ -341,17 +350,18 @@ class KafkaLane:
     def _limits(self, part: _Part, column: NDArray[np.int64], stamps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give each message's time limit: its Kafka timestamp, or this machine's clock where that is far behind it."""
         limits = np.where(stamps >= 0, stamps + self._reading.max_ahead_ms, NO_LIMIT)
-        if self._advances is None or not len(stamps):
+        if not len(stamps) or (self._advances is None and not part.limits):
             return limits
         recorded = {offset: limit for offset, limit in part.limits.items() if offset >= column[0]}
         now = self._now_ms()
         notes = []
-        for i in np.flatnonzero(stamps > now + _SKEW_MS).tolist():
+        ahead = np.flatnonzero(stamps > now + _SKEW_MS) if self._advances is not None else np.zeros(0, np.int64)
+        for i in ahead.tolist():
             offset = int(column[i])
             if offset not in recorded:
                 recorded[offset] = now + self._reading.max_ahead_ms
                 notes.append(Advance(part.progress.name, offset, limit=recorded[offset]))
-        if notes:
+        if notes and self._advances is not None:
             self._advances.write(notes)
         for offset, limit in recorded.items():
             limits[column == offset] = limit
@@ -390,9 +400,23 @@ class KafkaLane:
             self._finish(part)
 
     def _finish(self, part: _Part) -> None:
+        """End a partition of which there is no more to read; what it has heard of time by then is said first.
+
+        Windows up to there are closed by time, not by the end: only so is silence in them judged.
+        """
+        if part in self._ending:
+            return
+        known = bool(part.highs)
+        self._apply(part, part.progress.next_offset)
+        last = self._reading.last_end
+        if known or (last is not None and part.watermark() >= last):
+            self._ending.append(part)
+        else:
+            self._done(part)
+
+    def _done(self, part: _Part) -> None:
         part.progress.done = True
-        if not self._fresh:
-            self._consumer.incremental_unassign([part.place])
+        self._consumer.incremental_unassign([part.place])
 
     def _commit(self) -> None:
         """Tell Kafka how far the lane is, for lag tools only; nothing reads it back."""

@@ -39,6 +39,14 @@ class KafkaOptions:
         """Give the options with other client settings (secrets resolved)."""
         return dataclasses.replace(self, client=client)
 
+    def with_lateness(self, allowed_lateness_ms: int) -> "KafkaOptions":
+        """Give the options with one allowed lateness for all topics."""
+        topics: dict[str, str | TopicOptions] = {
+            name: dataclasses.replace(options, allowed_lateness_ms=allowed_lateness_ms)
+            for name, options in self.topic_options().items()
+        }
+        return dataclasses.replace(self, topics=topics)
+
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
         if not self.brokers:

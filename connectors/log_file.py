@@ -1,20 +1,24 @@
 """Log files: the files that Logpush writes to a bucket, plain, gzip or zstd: which names are theirs, and opening them.
 
-gzip and zstd are told by the name, as Logpush and those who repack its files write it.
+gzip and zstd are told by the name, as Logpush and those who repack its files write it. Gzip is inflated by ISA-L, which takes
+a third of the time of zlib.
 """
 
-import gzip
 import io
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import zstandard
+from isal import isal_zlib
 
 ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl")
-UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)  # what reading a torn or broken file raises
+_BROKEN: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stubs say that it is an instance
+UNREADABLE = (OSError, EOFError, _BROKEN, zstandard.ZstdError)  # what reading a torn or broken file raises
 
-_BLOCK = 1 << 20
+_READ = 1 << 20
+_PACKED = 1 << 17
+_GZIP = 31  # wbits: a gzip header and trailer
 
 
 def is_log(path: Path) -> bool:
@@ -25,19 +29,28 @@ def is_log(path: Path) -> bool:
 def open_log(path: Path) -> BinaryIO:
     """Open a file, inflated; reading it may raise what `UNREADABLE` lists."""
     if path.name.endswith(".gz"):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return io.BufferedReader(_Members(path.open("rb"), lambda: isal_zlib.decompressobj(_GZIP), b"\0"), _READ)
     if path.name.endswith(".zst"):
-        return io.BufferedReader(_ZstdFrames(path.open("rb")), _BLOCK)
+        return io.BufferedReader(_Members(path.open("rb"), _zstd, b""), _READ)
     return path.open("rb")
 
 
-class _ZstdFrames(io.RawIOBase):
-    """Inflates zstd frames one after the other; EOFError where the last one is torn (the library's reader just ends)."""
+def _zstd() -> Any:
+    return zstandard.ZstdDecompressor().decompressobj()
 
-    def __init__(self, file: BinaryIO) -> None:
+
+class _Members(io.RawIOBase):
+    """Inflates members (gzip) or frames (zstd) one after the other; EOFError where the last one is torn.
+
+    What came before a tear is given first: the libraries' own readers keep it or just end.
+    """
+
+    def __init__(self, file: BinaryIO, make: Callable[[], Any], padding: bytes) -> None:
         self._file = file
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._ready = b""
+        self._make = make
+        self._padding = padding  # may stand between members
+        self._member: Any = None
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -46,20 +59,23 @@ class _ZstdFrames(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         while not self._ready and self._feed():
             pass
-        taken = self._ready[: len(view)]
-        view[: len(taken)] = taken
-        self._ready = self._ready[len(taken) :]
-        return len(taken)
+        size = min(len(self._ready), len(view))
+        view[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
 
     def _feed(self) -> bool:
-        data = self._file.read(_BLOCK // 8)
-        if not data and self._frame is not None:
-            raise EOFError("Compressed file ended before the end of its last frame")
+        data = self._file.read(_PACKED)
+        if not data and self._member is not None:
+            raise EOFError("Compressed file ended before the end of its last part")
+        parts = []
+        data = data if self._member is not None else data.lstrip(self._padding)
         while data:
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._ready += frame.decompress(data)
-            self._frame, data = (None, frame.unused_data) if frame.eof else (frame, b"")
-        return bool(self._ready) or self._frame is not None
+            member = self._member or self._make()
+            parts.append(member.decompress(data))
+            self._member, data = (None, member.unused_data.lstrip(self._padding)) if member.eof else (member, b"")
+        self._ready = memoryview(b"".join(parts))
+        return bool(self._ready) or self._member is not None
 
     def close(self) -> None:
         self._file.close()

@@ -54,6 +54,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return out
 
 
+def read_plan(path: Path) -> Plan:
+    """Read the plan of a run; msgspec.DecodeError where the file holds something else."""
+    return msgspec.json.decode(path.read_bytes(), type=Plan)
+
+
 def make_plan(partitions: Sequence[PlannedPartition], identity: dict[str, str]) -> Plan:
     """Deal partitions to lanes in a fixed order."""
     ordered = sorted(partitions, key=lambda p: (p.topic, str(p.partition).zfill(12)))
@@ -63,7 +68,7 @@ def make_plan(partitions: Sequence[PlannedPartition], identity: dict[str, str]) 
 def load_or_create(path: Path, make: Callable[[], Plan], identity: dict[str, str]) -> Plan:
     """Give the plan of a run folder, making it on the first start; SourceError where the run has changed since."""
     if path.exists():
-        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
+        plan = read_plan(path)
         for key, now in identity.items():
             before = plan.identity.get(key)
             if before != now:

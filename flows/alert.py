@@ -5,7 +5,7 @@ changed threshold, hold or recovery keeps its episodes; a rule on another metric
 afresh, and what was open of it ends, as it does for a rule that is no longer there (`removed`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import zstandard
@@ -27,8 +27,9 @@ from flows.output import canonical
 from flows.policy import NO_POLICY, NO_SILENCES, PolicyOptions, Standing, Suppression
 from flows.removed import Removed
 from flows.route import RouteOptions, Routes
-from flows.rule import RuleOptions, compile_rule
+from flows.rule import Rule, RuleOptions, compile_rule
 from flows.shown import shown_of
+from flows.signal import Signal
 from flows.silence import Silences
 from flows.silent_source import SilentSource
 from flows.slo import SloOptions
@@ -77,6 +78,22 @@ class AlertConfig(Protocol):
         ...
 
 
+def signals_of(config: AlertConfig) -> Callable[[Rule], Signal]:
+    """Give what makes the signal of a rule of a configuration."""
+    slos = {slo.name: slo for slo in config.slos}
+    kinds = {rule.name: rule.kind for rule in config.rules}
+    return lambda rule: signal_of(rule, slos, kinds)
+
+
+def books_of(config: AlertConfig, policy: PolicyOptions, make_signal: Callable[[Rule], Signal]) -> list[Book]:
+    """Give a book for each rule of a configuration, by their names; what each judges is what `make_signal` gives."""
+    metrics = {metric.name: metric for metric in config.metrics}
+    labels = Labels(config.environment, config.labels)
+    notifier = Notifier(config.environment, labels, Routes(config.routes, labels), shown_of(config, policy))
+    compiled = [compile_rule(each, metrics[each.metric]) for each in sorted(config.rules, key=lambda rule: rule.name)]
+    return [Book(rule, make_signal(rule), config.environment, labels, notifier) for rule in compiled]
+
+
 class Alerting:
     """The state of all rules of all datasets; one call a closed window, in the order of their ends."""
 
@@ -90,17 +107,13 @@ class Alerting:
         """Start without any known key; `words` keeps what is said before windows close."""
         metrics = {metric.name: metric for metric in config.metrics}
         labels = Labels(config.environment, config.labels)
-        routes = Routes(config.routes, labels)
-        notifier = Notifier(config.environment, labels, routes, shown_of(config, policy))
         general = {**config.labels, "environment": config.environment}
         self.bonds = bonds_of(config.rules, metrics, policy.inhibits, general)
-        slos = {slo.name: slo for slo in config.slos}
-        compiled = [compile_rule(each, metrics[each.metric]) for each in sorted(config.rules, key=lambda rule: rule.name)]
-        kinds = {rule.name: rule.kind for rule in config.rules}
-        self._books = [Book(rule, signal_of(rule, slos, kinds), config.environment, labels, notifier) for rule in compiled]
-        self._blame = Blame(compiled)
-        self._suppression = Suppression(policy, labels, [book.rule for book in self._books], silences)
-        self._silent = SilentSource(routes)
+        self._books = books_of(config, policy, signals_of(config))
+        rules = [book.rule for book in self._books]
+        self._blame = Blame(rules)
+        self._suppression = Suppression(policy, labels, rules, silences)
+        self._silent = SilentSource(Routes(config.routes, labels))
         self._grouping = Grouping(config.environment, config.routes, policy.modes)
         self._environment, self._pagers = config.environment, policy.pagers
         datasets = frozenset(metric.dataset for metric in config.metrics)

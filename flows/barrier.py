@@ -52,7 +52,7 @@ class Scope:
     """Which windows leave rows (those that start in [start, end) ms).
 
     `extras` says whether those for ClickHouse are made, `firing` whether each barrier tells which alerts it left open,
-    `early` whether events are said before their windows close.
+    `early` whether events are said before their windows close. `alerts` is the state of the rules before the first of them.
     """
 
     start: int | None = None
@@ -60,10 +60,16 @@ class Scope:
     extras: bool = False
     firing: bool = False
     early: bool = False
+    alerts: bytes | None = None
 
     def holds(self, window_start: int) -> bool:
         """Tell whether a window is selected."""
         return (self.start is None or window_start >= self.start) and (self.end is None or window_start < self.end)
+
+
+def judged_before(start: int, pane_ms: int, length_ms: int) -> int:
+    """Give the end of the last window that starts before `start` (ms)."""
+    return (start - 1) // pane_ms * pane_ms + length_ms
 
 
 class Barrier:
@@ -84,6 +90,10 @@ class Barrier:
         self._done: set[str] = set()
         panes = {name: layout.pane_ms for name, layout in self._layouts.items()}
         self._turns = Turns(panes, judge.bonds, patience)
+        if scope.alerts is not None and scope.start is not None:
+            judge.restore(scope.alerts)
+            lengths = {name: layout.length_ms for name, layout in self._layouts.items()}
+            self._turns.through = {name: judged_before(scope.start, panes[name], lengths[name]) for name in panes}
 
     def add(self, result: ShardResult) -> list[Output]:
         """Take one shard's result; gives the output of every window that is now complete."""

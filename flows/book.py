@@ -5,7 +5,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -88,7 +88,7 @@ class Book:
     def __init__(self, rule: Rule, signal: Signal, environment: str, labels: Labels, notifier: Notifier) -> None:
         """Start without any known key."""
         self.rule = rule
-        self._signal = signal
+        self.signal = signal
         self._reading: Reading | None = None
         self._environment = environment
         self._labels = labels
@@ -121,7 +121,7 @@ class Book:
     @property
     def hears_silence(self) -> bool:
         """Tell whether windows without any record are judged too."""
-        return self._signal.hears_silence
+        return self.signal.hears_silence
 
     @property
     def owes(self) -> bool:
@@ -180,6 +180,42 @@ class Book:
             out.evaluations.append(evaluations)
         self._write(found, window, out)
 
+    def relive(self, window: Window, quiet_by: Mapping[str, int]) -> None:
+        """Move the state as it was moved by a window before, where nothing is to be said again.
+
+        `quiet_by` is what kept alerts quiet then, by key (SUPPRESSORS of evaluation).
+        """
+        judged = self.judge(window)
+        if judged.gone is not None:
+            self._hearing.forget(judged.gone)
+            for key in judged.gone.keys:
+                self._hearing.told.pop(key, None)
+                self._second.end(key)
+        quiet = np.array([quiet_by.get(key, 0) for key in judged.keys], np.int8) if quiet_by else None
+        flaps = self.rule.options.flap is not None
+        end = window.result.end
+        after, _ = self._hearing.settle(judged, quiet, end, flaps=flaps)
+        after = self._unacknowledged(judged.keys, after, quiet, end)
+        for place in np.flatnonzero(after.notice > 0).tolist():
+            key, notice, severity = judged.keys[place], int(after.notice[place]), int(after.severity[place])
+            before = frozenset(self._hearing.told.pop(key, ()))
+            if REASONS[notice] in ENDED:
+                self._second.end(key)
+                continue
+            second = self._second.channels(key, severity, end) if notice == UNACKNOWLEDGED else None
+            heard = self._notifier.heard((self.rule, key, severity), REASONS[notice], before, second)
+            self._hearing.told[key] = sorted(heard)
+            self._second.note(key, end, second)
+
+    def know(self, keys: list[str]) -> None:
+        """Know these keys (sorted) and no others; new ones have no past."""
+        known = {key: place for place, key in enumerate(self._keys)}
+        self._columns = self._columns.take(np.array([known.get(key, -1) for key in keys], np.int64))
+        self._keys = list(keys)
+        self._hearing.keep(frozenset(keys))
+        if self._which is not None:
+            self._which = np.array(self.choose(keys), np.int16)
+
     def _unacknowledged(self, keys: list[str], after: Step, quiet: NDArray[np.int8] | None, now: int) -> Step:
         """Give the step with what others are told of alerts that nobody has taken up; it delays no repeat."""
         due = self._second.due(keys, after, quiet, now)
@@ -223,7 +259,7 @@ class Book:
 
     def read(self, window: Window) -> Reading:
         """Give what a window shows, and keep it for what is said of it."""
-        self._reading = reading = self._signal.read(window)
+        self._reading = reading = self.signal.read(window)
         return reading
 
     def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
@@ -392,7 +428,7 @@ class Book:
         columns = {column.name: getattr(self._columns, column.name) for column in fields(AlertColumns)}
         heard = {**self._hearing.to_state(), **self._second.to_state()}
         state = {"identity": self.identity, "keys": len(lists) - 1, "columns": columns, **heard}
-        remembered = self._signal.to_state()
+        remembered = self.signal.to_state()
         return state | {"signal": remembered} if remembered else state
 
     def load(self, state: dict[str, Any], lists: list[list[str]]) -> None:
@@ -404,6 +440,6 @@ class Book:
         self._hearing.load(state)
         self._second.load(state)
         if "signal" in state:
-            self._signal.load(state["signal"])
+            self.signal.load(state["signal"])
         if self._which is not None:
             self._which = np.array(self.choose(self._keys), np.int16)

@@ -17,7 +17,7 @@ from flows.known_keys import KnownKeys, spread_out
 from flows.rule import INSUFFICIENT, Rule
 from flows.signal import BY_LIMITS, Reading
 
-_BACK_MS = {"day": 86_400_000, "week": 7 * 86_400_000}
+BACK_MS = {"day": 86_400_000, "week": 7 * 86_400_000}
 _MAD = 1.4826  # median absolute deviation to standard deviation, of a normal distribution
 _LEAST_SPREAD = 0.05
 _MOST = 1000.0  # against nothing, everything is beyond measure
@@ -73,13 +73,13 @@ class Change:
     def _earlier(self, window: Window) -> NDArray[np.float64]:
         """Give what is remembered of the windows that are looked back at: (n, k), n of those that are there."""
         end, length = window.result.end, window.result.end - window.result.start
-        step = _BACK_MS.get(self._baseline.against, length)
+        step = BACK_MS.get(self._baseline.against, length)
         rows = [self._ends.get(end - back * step) for back in range(1, self._baseline.looks_at + 1)]
         return self._history[[row for row in rows if row is not None]]
 
     def _remember(self, window: Window, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         end, length = window.result.end, window.result.end - window.result.start
-        span = _BACK_MS.get(self._baseline.against, length) * self._baseline.looks_at
+        span = BACK_MS.get(self._baseline.against, length) * self._baseline.looks_at
         free = [self._ends.pop(old) for old in sorted(self._ends) if old <= end - span]
         if not free and len(self._ends) == len(self._history):
             more = max(8, len(self._history))
@@ -101,7 +101,7 @@ class Change:
 
     def _forget(self, end: int) -> None:
         """Forget keys of which no value is left; once a day, because it looks at the whole history."""
-        if self._ends and end // _BACK_MS["day"] > max(self._ends) // _BACK_MS["day"]:
+        if self._ends and end // BACK_MS["day"] > max(self._ends) // BACK_MS["day"]:
             kept = ~np.asarray(np.isnan(self._history[sorted(self._ends.values())]).all(axis=0), np.bool_)
             self._known.keep(kept)
             self._history = self._history[:, kept]

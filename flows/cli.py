@@ -5,7 +5,6 @@ Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or co
 
 import datetime
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,14 +16,15 @@ from flows.config import Config, ConfigErrors, load
 from flows.explain_cli import explain
 from flows.failure import explained
 from flows.ingest_cli import ingest
-from flows.moment import moment
 from flows.observe import RunProgress, set_up_logging
 from flows.own_errors import report_own_errors
 from flows.receive_cli import receive
+from flows.replay_cli import replay
 from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
+from flows.top_cli import top
 
 app = typer.Typer(
     name="edgewatch",
@@ -105,41 +105,6 @@ def run(
         report_own_errors(settings.observe, settings.environment, settings)
     progress = RunProgress("run")
     _outside(lambda: run_line(settings, processes=processes, until_end=until_end, out=out, report=progress), progress)
-
-
-@app.command()
-def replay(
-    config: ConfigFile,
-    out: Annotated[Path, typer.Option(help="The folder for NDJSON files; the same folder resumes.")],
-    source: Annotated[str, typer.Option(help="kafka, or archive:DIR.")] = "kafka",
-    start: Annotated[str | None, typer.Option("--from", help="First window start, RFC 3339 or -2h.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Windows start before this.")] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Replay a range of Kafka or an archive into windows, decisions and notifications; nothing is sent.
-
-    Example: edgewatch replay -c monitor.toml --source archive:logs --out out
-    """
-    if source != "kafka" and not source.startswith("archive:"):
-        _bad_use(f"--source {source}: give kafka or archive:DIR")
-    times = _time(start, "--from"), _time(end, "--to")
-    if times[0] is not None and times[1] is not None and times[0] >= times[1]:
-        _bad_use("--from must be before --to")
-    from flows.monitor import replay as run_replay
-
-    settings = _load(config, secrets=source == "kafka")
-    progress = RunProgress("replay")
-    summary = _outside(
-        lambda: run_replay(
-            settings, source=source, start=times[0], end=times[1], processes=processes, out=out, report=progress
-        ),
-        progress,
-    )
-    if summary is None:
-        print(f"stopped; the same command with --out {out} resumes", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED)
-    _print_summary(summary, out, as_json=as_json)
 
 
 @app.command()
@@ -256,7 +221,9 @@ def clickhouse(
 
 
 app.command("test")(run_tests)
+app.command()(replay)
 app.command()(explain)
+app.command()(top)
 app.command()(report)
 app.command()(receive)
 app.command()(ingest)
@@ -387,31 +354,9 @@ def _check_clock() -> None:
         raise typer.Exit(_FAILED)
 
 
-def _time(text: str | None, option: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        return moment(text, time.time())
-    except ValueError as error:
-        _bad_use(f"{option} {text}: {error}")
-
-
 def _bad_use(words: str) -> NoReturn:
     print(f"edgewatch: {words}", file=sys.stderr)
     raise typer.Exit(_BAD_USE)
-
-
-def _print_summary(summary: dict[str, Any], out: Path, *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
-        return
-    print(
-        f"{summary['records']:,} records ({summary['late']:,} late, {summary['dead_letters']:,} dead letters), "
-        f"{summary['first_event']} to {summary['last_event']}: {summary['windows']:,} rows, "
-        f"{summary['evaluations']:,} evaluations, {summary['transitions']:,} transitions, "
-        f"{summary['notifications']:,} notifications in {out} "
-        f"({summary['seconds']} s, {summary['records_per_second']:,} records/s)"
-    )
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from flows.kinds import expanded, metrics_of
 from flows.label_checks import matches_of, unmet
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
+from flows.observe_options import ObserveOptions
 from flows.options import ConfigError, Reader, no_such, unknown
 from flows.output import canonical
-from flows.own_errors import ObserveOptions
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions

@@ -86,7 +86,18 @@ class GaveUpEvent(msgspec.Struct, frozen=True, tag_field="kind", tag="gave_up", 
     at: int
 
 
-Event = SilenceEvent | ExpireEvent | BlindEvent | GaveUpEvent
+class BeganEvent(msgspec.Struct, frozen=True, tag_field="kind", tag="began", kw_only=True):
+    """The first window of a dataset whose silence was judged ends at `end`: a live run begins to listen at some time.
+
+    It needs no stamp.
+    """
+
+    dataset: str
+    end: int
+    at: int
+
+
+Event = SilenceEvent | ExpireEvent | BlindEvent | GaveUpEvent | BeganEvent
 Control = Event | Stamp
 _DECODER = msgspec.json.Decoder(Control)
 
@@ -108,6 +119,7 @@ class Controls:
         self._stamps: dict[tuple[str, str], int] = {}
         self._blind: list[BlindEvent] = []
         self._gave_up: list[GaveUpEvent] = []
+        self._began_at: dict[str, int] = {}
         self._refresh()
 
     def at(self, dataset: str, end: int) -> Sequence[Silence]:
@@ -136,6 +148,15 @@ class Controls:
     def give_up(self, dataset: str, closed: int, end: int) -> None:
         """Keep that windows that end in (`closed`, `end`] are; durable when it returns."""
         append(self._path, [GaveUpEvent(dataset=dataset, after=closed, end=end, at=time.time_ns() // 1_000_000)])
+        self._refresh()
+
+    def began(self, dataset: str) -> int | None:
+        """Give the end of the first window of a dataset whose silence was judged."""
+        return self._began_at.get(dataset)
+
+    def begin(self, dataset: str, end: int) -> None:
+        """Keep which it is; durable when it returns."""
+        append(self._path, [BeganEvent(dataset=dataset, end=end, at=time.time_ns() // 1_000_000)])
         self._refresh()
 
     def silences(self) -> list[Silence]:
@@ -192,6 +213,8 @@ class Controls:
                 self._blind.append(control)
             elif isinstance(control, GaveUpEvent):
                 self._gave_up.append(control)
+            elif isinstance(control, BeganEvent):
+                self._began_at.setdefault(control.dataset, control.end)
             else:
                 self._stamps.setdefault((control.of, control.dataset), control.end)
         except (msgspec.DecodeError, MatchError) as error:

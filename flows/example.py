@@ -17,8 +17,8 @@ from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
+from flows.observe_options import ObserveOptions
 from flows.options import documented
-from flows.own_errors import ObserveOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions

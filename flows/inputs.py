@@ -6,7 +6,7 @@ from connectors.archive import ArchiveSource, Reading, datasets_in
 from connectors.source import Source, SourceError
 from flows.config import Config
 from flows.line import Line
-from flows.run_folder import RunSpec
+from flows.run_folder import RunFolder, RunSpec
 
 _ARCHIVE = "archive:"
 _CHUNK_RECORDS = 5000
@@ -23,13 +23,13 @@ def archive_datasets(config: Config, spec: RunSpec) -> list[str] | None:
 
 def open_source(config: Config, line: Line, spec: RunSpec) -> Source:
     """Plan the input of a run, or take up the plan in its folder. Raises SourceError."""
-    window = config.window
+    window, lateness = config.window, spec.allowed_lateness_ms
     reading = Reading(
         datasets=line.datasets,
         fields=line.fields(),
         pane_ms=window.pane_ms,
         length_ms=window.length_ms,
-        allowed_lateness_ms=window.allowed_lateness_ms,
+        allowed_lateness_ms=window.allowed_lateness_ms if lateness is None else lateness,
         max_ahead_ms=window.max_ahead_ms,
         chunk_records=config.kafka.poll_records if config.kafka else _CHUNK_RECORDS,
         start=spec.start,
@@ -41,7 +41,16 @@ def open_source(config: Config, line: Line, spec: RunSpec) -> Source:
     if config.kafka is None:
         raise SourceError(f"{config.source} has no [input.kafka]; add it, or give --source archive:DIR")
     from connectors.kafka import KafkaSource  # noqa: PLC0415  (an archive needs no Kafka client)
+    from flows.recorded import recorded_in  # noqa: PLC0415
 
+    options = config.kafka if lateness is None else config.kafka.with_lateness(lateness)
     begin = "earliest" if spec.mode == "replay" else None  # a replay takes all that is there
-    live = spec.mode == "live"
-    return KafkaSource(config.kafka, reading, folder, live=live, idle_after_ms=window.idle_after_ms, begin=begin)
+    return KafkaSource(
+        options,
+        reading,
+        folder,
+        live=spec.mode == "live",
+        idle_after_ms=window.idle_after_ms,
+        begin=begin,
+        recorded=recorded_in(RunFolder.at(folder)) if spec.recorded else None,
+    )

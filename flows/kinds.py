@@ -10,7 +10,7 @@ from typing import Any
 from flows.absence import Absence
 from flows.budget import ANY_OTHER, Budget
 from flows.capacity import Capacity
-from flows.change import Change
+from flows.change import BACK_MS, Change
 from flows.composite import Composite
 from flows.event_counts import EventCounts
 from flows.metric import MetricOptions
@@ -38,6 +38,14 @@ def signal_of(rule: Rule, slos: Mapping[str, SloOptions], kinds: Mapping[str, st
     if rule.options.kind == "composite":
         return Composite(rule, hears_silence=any(kinds.get(name) in _HEAR_SILENCE for name in rule.options.members))
     return _SIGNALS[rule.options.kind](rule)
+
+
+def remembers_ms(rule: Rule, slos: Mapping[str, SloOptions], length_ms: int) -> int:
+    """Give how far back (ms) the windows lie that a rule's signal looks at, of windows of this length; 0: only at the last."""
+    if rule.options.kind == "slo":
+        return slos[rule.options.name.removeprefix(SLO)].period_ms
+    baseline = rule.options.baseline if rule.options.kind == "change" else None
+    return 0 if baseline is None else baseline.looks_at * BACK_MS.get(baseline.against, length_ms)
 
 
 def expanded(

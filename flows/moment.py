@@ -4,6 +4,7 @@ import datetime
 import re
 
 _RELATIVE = re.compile(r"-(\d+)(s|m|h|d)")
+_DURATION = re.compile(r"(\d+)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -19,6 +20,14 @@ def moment(text: str, now: float) -> int:
     if found.tzinfo is None:
         raise ValueError(f"say the zone, as in {text}Z")
     return int(found.timestamp() * 1000)
+
+
+def duration(text: str) -> int:
+    """Give ms of a duration such as 90s, 5m, 1h or 1d. Raises ValueError with what is wrong."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError("give a duration such as 90s, 5m, 1h or 1d")
+    return int(found[1]) * _SECONDS[found[2]] * 1000
 
 
 def day_words(ms: int) -> str:

@@ -9,18 +9,21 @@ from typing import Any
 
 import orjson
 
+from flows.alerts_before import doubts_of, take_alerts
 from flows.barrier import Output
 from flows.board import Board
 from flows.config import Config
 from flows.engine import prepare_recovery
 from flows.inputs import archive_datasets, open_source
+from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
 from flows.output import Block, canonical
 from flows.process import run_process, scope_of
+from flows.recorded import take_recorded
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
-from flows.supervisor import supervise
+from flows.supervisor import Restarts, supervise
 from flows.writer import SpoolWriter
 from sinks.clickhouse import ClickHouse
 from sinks.files import read_blocks, write_outputs
@@ -35,30 +38,11 @@ _DRAIN_S = 60.0
 _STOP_S = 5.0
 
 
-def replay(  # noqa: PLR0913 (one option each of the command)
-    config: Config,
-    *,
-    source: str,
-    start: int | None,
-    end: int | None,
-    processes: int,
-    out: Path,
-    report: Report,
-) -> Summary | None:
+def replay(config: Config, spec: RunSpec, out: Path, *, processes: int, report: Report) -> Summary | None:
     """Replay a bounded input into NDJSON files in `out`; nothing is sent; None where it was told to stop.
 
     The same `out` resumes.
     """
-    state = str((out / ".state").absolute())
-    spec = RunSpec(
-        mode="replay",
-        config=str(config.source),
-        source=source,
-        start=start,
-        end=end,
-        state=state,
-        out=str(out.absolute()),
-    )
     return _bounded(config, spec, processes, out, report)
 
 
@@ -97,6 +81,10 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
     """Run all processes of a run to their end; False where it was told to stop before."""
     folder = RunFolder(Path(spec.state))
     with folder.locked():
+        folder.refuse_other(spec)
+        if spec.recorded is not None:
+            take_recorded(Path(spec.recorded), folder)
+        take_alerts(config, spec, folder)
         prepare_recovery(folder.recovery)
         folder.write_spec(spec)
         line = build_line(config, archive_datasets(config, spec))
@@ -105,8 +93,17 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
         if processes == 1:
             with tick:
                 return run_process(config, spec)
-        supervise(folder.spec, processes, tick.tick)
+        supervise(folder.spec, processes, tick.tick, _restarts(config, folder, board) if spec.mode == "live" else None)
         return True
+
+
+def _restarts(config: Config, folder: RunFolder, board: Board) -> Restarts:
+    """Say when a live run is started again, and who hears of it where that is given up."""
+    return Restarts(
+        idle_s=board.idle_s,
+        hang_after_s=config.engine.hang_after_ms / 1000,
+        gave_up=lambda starts: last_words(config, folder, starts),
+    )
 
 
 class _Ticker:
@@ -150,6 +147,8 @@ def _finish(folder: RunFolder, out: Path, seconds: float, known: int) -> Summary
     read = summary["records"] - known
     summary |= {"seconds": round(seconds, 3), "records_per_second": round(read / seconds) if seconds else 0}
     summary["dead_letter_file"] = str(folder.dead_letters.relative_to(out.absolute()))
+    if doubts := doubts_of(folder):
+        summary["doubts"] = doubts
     (out / "summary.json").write_bytes(canonical(summary) + b"\n")
     return summary
 

@@ -83,9 +83,7 @@ class Notifier:
         ended = saying.reason in ENDED
         taken = self.routes.taken(saying.rule, saying.key, saying.severity)
         channels = self.routes.channels(taken) if saying.second is None else saying.second
-        if saying.reason in ("first", "reopened"):
-            before = frozenset()
-        heard = before if ended else before | channels
+        before, heard = _hearing(saying.reason, before, channels)
         key: dict[str, str] = orjson.loads(saying.key)
         title, text = words_of(saying, key)
         name = saying.rule.options.name
@@ -113,6 +111,13 @@ class Notifier:
         )
         return Told(notification, taken, before, heard)
 
+    def heard(
+        self, subject: tuple[Rule, str, int], reason: str, before: frozenset[str], second: frozenset[str] | None
+    ) -> frozenset[str]:
+        """Give who has heard of the episode of an alert (rule, key, severity) once this is said of it, to `second` if given."""
+        channels = self.routes.channels(self.routes.taken(*subject)) if second is None else second
+        return _hearing(reason, before, channels)[1]
+
     def _evidence(self, saying: Saying, contribution: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
         name, shown = saying.rule.options.name, self._shown
         evidence: dict[str, Any] = {
@@ -138,6 +143,12 @@ def provenance_line(saying: Saying, notification: Notification) -> bytes:
         for chosen in saying.exemplars
     ]
     return canonical({"id": notification.id, "exemplars": exemplars, **notification.provenance}) + b"\n"
+
+
+def _hearing(reason: str, before: frozenset[str], channels: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Give who had heard of the episode, and who has."""
+    before = frozenset() if reason in ("first", "reopened") else before
+    return before, before if reason in ENDED else before | channels
 
 
 @lru_cache(1024)

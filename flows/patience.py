@@ -1,6 +1,7 @@
-"""Patience: how long windows wait for the other datasets that they are judged with, in a live run.
+"""Patience: how long windows wait for the datasets that they are judged with, and from when silence counts, in a live run.
 
-Giving up is decided by a clock, so it is a control event: durable before it takes effect, and read again by resume and replay.
+Giving up, and beginning to listen, are decided by a clock, so they are control events: durable before they take
+effect, and read again by resume and replay.
 """
 
 import logging
@@ -22,6 +23,12 @@ class Record(Protocol):
     def give_up(self, dataset: str, closed: int, end: int) -> None:
         """Keep that windows that end in (`closed`, `end`] are; durable when it returns."""
 
+    def began(self, dataset: str) -> int | None:
+        """Give the end of the first window whose silence was judged."""
+
+    def begin(self, dataset: str, end: int) -> None:
+        """Keep which it is; durable when it returns."""
+
 
 class Recorded:
     """Gives up what was given up, and nothing more."""
@@ -37,6 +44,11 @@ class Recorded:
     def gives_up(self, dataset: str, closed: int, end: int) -> bool:  # noqa: ARG002 (a Patience)
         """Tell the same."""
         return self._record.gave_up(dataset, end)
+
+    def begins(self, dataset: str, end: int) -> int:
+        """Give the end of the first window whose silence was judged; `end` where that is not known."""
+        began = self._record.began(dataset)
+        return end if began is None else began
 
 
 class Limited:
@@ -64,3 +76,10 @@ class Limited:
         _log.warning("%s: not waited for any longer: windows up to %s are judged without it", dataset, rfc3339(end))
         self._record.give_up(dataset, closed, end)
         return True
+
+    def begins(self, dataset: str, end: int) -> int:
+        """Give the end of the first window whose silence is judged: `end`, unless that was decided before."""
+        if self._record.began(dataset) is None:
+            self._record.begin(dataset, end)
+        began = self._record.began(dataset)
+        return end if began is None else began

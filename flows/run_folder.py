@@ -5,9 +5,18 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+
+from connectors.source import SourceError
+
+_FIXED = {
+    "recorded": "--recorded",
+    "alerts": "--alerts",
+    "rows": "--into-clickhouse",
+    "allowed_lateness_ms": "--allowed-lateness",
+}
 
 
 class FolderInUse(Exception):
@@ -24,6 +33,14 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     end: int | None
     state: str
     out: str | None
+    recorded: str | None = None  # the state folder of a live run whose recordings are taken
+    alerts: str | None = None  # where the alerts as they were at `start` are read: `clickhouse` or a folder
+    rows: bool = False  # a replay makes the rows that only tables have, too
+    allowed_lateness_ms: int | None = None  # in place of the configuration's
+
+    def with_(self, **changes: Any) -> "RunSpec":
+        """Give the spec with other values."""
+        return msgspec.structs.replace(self, **changes)
 
 
 class RunFolder:
@@ -33,6 +50,16 @@ class RunFolder:
         """Make the folder, for its owner only."""
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o700)
+        self._name(path)
+
+    @classmethod
+    def at(cls, path: Path) -> "RunFolder":
+        """Give the paths inside a folder of another run, which is left as it is."""
+        out = cls.__new__(cls)
+        out._name(path)
+        return out
+
+    def _name(self, path: Path) -> None:
         self.path = path
         self.recovery = path / "recovery"
         self.spool = path / "spool" / "spool-0.db"
@@ -45,6 +72,10 @@ class RunFolder:
         self.deployed = path / "deployed.json"
         self.blindness = path / "blindness.json"
         self.dead_letters = path / "dead_letters.ndjson"
+        self.recorded = path / "recorded"
+        self.recall = path / "recall"
+        self.doubts = path / "doubts.json"
+        self.upload = path / "upload.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -62,6 +93,19 @@ class RunFolder:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    def refuse_other(self, spec: RunSpec) -> None:
+        """Refuse to go on with a replay that was begun with other options; raises SourceError."""
+        if not self.spec.exists() or not (self.path / "plan.json").exists():
+            return
+        before = read_spec(self.spec)
+        for name, option in _FIXED.items():
+            was, now = getattr(before, name), getattr(spec, name)
+            if was != now:
+                raise SourceError(
+                    f"{self.path} was begun with {option} {was or 'not given'}, and now it is {now or 'not given'}: "
+                    "change it back, or start in a new folder"
+                )
 
     def write_spec(self, spec: RunSpec) -> None:
         """Write the spec for the processes of this run."""

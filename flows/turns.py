@@ -21,6 +21,9 @@ class Patience(Protocol):
     def gives_up(self, dataset: str, closed: int, end: int) -> bool:
         """Tell it now that such a window waits for a dataset that is closed up to `closed`; may decide it, durably."""
 
+    def begins(self, dataset: str, end: int) -> int:
+        """Give the end of the first window whose silence is judged, which may be `end`; may decide it, durably."""
+
 
 class Endless:
     """Waits for ever, as a bounded run can."""
@@ -32,6 +35,10 @@ class Endless:
     def gives_up(self, dataset: str, closed: int, end: int) -> bool:  # noqa: ARG002
         """Never."""
         return False
+
+    def begins(self, dataset: str, end: int) -> int:  # noqa: ARG002
+        """Give the first that there is."""
+        return end
 
 
 ENDLESS = Endless()
@@ -101,5 +108,8 @@ class Turns:
         last = max(ends, default=before) if self.low[name] == DONE else through
         if last == UNHEARD:
             return ends
-        first = min([*ends, last]) if before == UNHEARD else before + self._panes[name]
-        return list(range(first, last + 1, self._panes[name]))
+        # Where a live run began to listen depends on when it was started, so that is recorded.
+        first = self._patience.begins(name, min([*ends, last])) if before == UNHEARD else before + self._panes[name]
+        if before != UNHEARD:
+            first = max(first, self._patience.begins(name, first))
+        return sorted({*ends, *range(first, last + 1, self._panes[name])})

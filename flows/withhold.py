@@ -118,6 +118,13 @@ class Hearing:
                 after.columns.count[place] += 1
         return replace(after, notice=notice, severity=severity)
 
+    def keep(self, keys: frozenset[str]) -> None:
+        """Know of no other keys."""
+        self.told = {key: told for key, told in self.told.items() if key in keys}
+        self._withheld = {key: entry for key, entry in self._withheld.items() if key in keys}
+        self._flapping &= keys
+        self._silenced &= keys
+
     def _decide(self, alert: _Alert) -> tuple[int, int]:
         """Give what is said of an alert (a reason), and what it is kept quiet by."""
         if alert.flapping:

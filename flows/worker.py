@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     """Run one process; exit code 0 when its input ended or it was told to stop, 1 with one clear line otherwise."""
     die_with_parent()
     spec = read_spec(Path(arguments[0]))
-    config = load(Path(spec.config), secrets=spec.mode != "replay")
+    config = load(Path(spec.config), secrets=spec.mode != "replay" or spec.source == "kafka")
     set_up_logging(config.observe.log_level)
     if spec.mode == "live":
         report_own_errors(config.observe, config.environment, config)

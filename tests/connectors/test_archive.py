@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors import archive as module
+from connectors import log_blocks
 from connectors.archive import ArchiveSource, Reading
 from connectors.batch import DONE
 from connectors.dataset import DatasetOptions, build_dataset
@@ -131,7 +131,7 @@ def test_a_torn_file_gives_what_can_be_read_and_one_dead_letter_that_names_it(tm
 
 
 def test_a_line_without_end_is_one_dead_letter_and_the_next_line_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LONGEST_LINE", 2_000_000)
+    monkeypatch.setattr(log_blocks, "LONGEST_LINE", 2_000_000)
     root = tmp_path / "logs"
     root.mkdir()
     (root / "a.ndjson").write_bytes(line(0) + b"\n" + b"x" * 5_000_000 + b"\n" + line(1) + b"\n")

@@ -11,7 +11,7 @@ COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool l
 COMMANDS += ["status list", "status approve"]
 COMMANDS += ["drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
-COMMANDS += ["report"]
+COMMANDS += ["report", "top"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

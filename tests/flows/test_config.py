@@ -36,7 +36,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
-        *("dashboard.listen", "dashboard.token", "observe.listen"),
+        *("dashboard.listen", "dashboard.token"),
         *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
         *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
     }
@@ -100,8 +100,8 @@ channels = ["slak"]
     found = problems("colour = 1\n" + text)
     assert found == [
         (
-            "colour: unknown key; allowed: environment, labels, runbooks, input, receive, window, engine, dataset, metric,"
-            " rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard, observe"
+            "colour: unknown key; allowed: environment, labels, runbooks, input, receive, ingest, window, engine, dataset,"
+            " metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
@@ -139,6 +139,7 @@ channels = ["slak"]
             "channel.webhook.headers: must be a table, not a string",
         ),
         (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
+        (MINIMAL + "[observe]\nlisten = '9187'\n", "observe.listen: '9187' is not host:port such as 127.0.0.1:9187"),
         (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
         (
             MINIMAL

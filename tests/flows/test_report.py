@@ -19,6 +19,7 @@ from flows.cli import main
 from flows.config import load
 from flows.moment import moment
 from flows.monitor import replay, run_archive
+from flows.replay_cli import spec_of
 from flows.report import Asked, edges_of, report
 from flows.report_alerts import stays
 from flows.report_folder import ReportFolder
@@ -63,15 +64,8 @@ def place(tmp_path_factory):
         config = load(folder / "monitor.toml")
         summary = run_archive(config, folder / "logs", folder / "out", on_notification=lambda _: None, report=lambda *_: None)
         assert summary["delivered"]
-        replay(
-            config,
-            source=f"archive:{folder / 'logs'}",
-            start=None,
-            end=None,
-            processes=1,
-            out=folder / "replay",
-            report=lambda *_: None,
-        )
+        spec = spec_of(folder / "monitor.toml", folder / "replay", source=f"archive:{folder / 'logs'}", start=None, end=None)
+        replay(config, spec, folder / "replay", processes=1, report=lambda *_: None)
         yield folder, config, server.url
 
 

@@ -32,6 +32,9 @@ class GivenUp:
         self.asked.append((dataset, closed, end))
         return self.gave_up(dataset, end)
 
+    def begins(self, dataset, end):
+        return end
+
 
 def judged(turns, closings, ends, silence=loud):
     """Close datasets step by step; gives the turns in the order they come."""

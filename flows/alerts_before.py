@@ -1,0 +1,65 @@
+"""Alerts before: where a replay that starts in the middle takes the alerts as they were, and keeping them for its resumes."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from connectors.source import SourceError
+from flows.barrier import judged_before
+from flows.config import Config
+from flows.decision_log import ClickHouseLog, DecisionLog, FolderLog, LogMissing
+from flows.history import History, HistoryError
+from flows.recall import Recall
+from flows.run_folder import RunFolder, RunSpec
+from flows.window_folder import WindowFolder
+from sinks.clickhouse import ClickHouse
+
+CLICKHOUSE = "clickhouse"
+_log = logging.getLogger(__name__)
+
+
+def take_alerts(config: Config, spec: RunSpec, folder: RunFolder) -> None:
+    """Work out the alerts before the replay's range, once; nothing where that was done before. Raises SourceError."""
+    if spec.alerts is None or folder.recall.exists():
+        return
+    if spec.start is None:
+        raise SourceError("--alerts needs --from: without it a replay starts at the beginning, where no alert is open")
+    window = config.window
+    end = judged_before(spec.start, window.pane_ms, window.length_ms)
+    until = {metric.dataset: end for metric in config.metrics}
+    try:
+        with _opened(config, spec.alerts) as (log, history):
+            at_once = spec.alerts != CLICKHOUSE
+            recalled = Recall(config, config.policy, window, log, history).before(until, at_once=at_once)
+    except (LogMissing, HistoryError) as error:
+        raise SourceError(f"--alerts {spec.alerts}: {error}") from error
+    for doubt in recalled.doubts:
+        _log.warning("alerts before --from: %s", doubt)
+    folder.doubts.write_bytes(orjson.dumps(recalled.doubts))
+    draft = folder.recall.with_suffix(".draft")
+    draft.write_bytes(recalled.state)
+    draft.replace(folder.recall)
+
+
+def doubts_of(folder: RunFolder) -> list[str]:
+    """Give what of the alerts before the range was not certain, in sentences."""
+    if not folder.doubts.exists():
+        return []
+    found: list[str] = orjson.loads(folder.doubts.read_bytes())
+    return found
+
+
+@contextlib.contextmanager
+def _opened(config: Config, where: str) -> Iterator[tuple[DecisionLog, History | None]]:
+    if where != CLICKHOUSE:
+        log = FolderLog(Path(where))
+        with contextlib.closing(WindowFolder(Path(where))) as store:
+            yield log, History(store, config.metrics)
+        return
+    if config.clickhouse is None:
+        raise SourceError(f"{config.source} has no [clickhouse] to read the alerts before --from from; give --alerts DIR")
+    with contextlib.closing(ClickHouse(config.clickhouse)) as client:
+        yield ClickHouseLog(client), None

@@ -1,0 +1,141 @@
+"""Replay command: `edgewatch replay`: history through the line again, into files and, if wanted, into tables."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+
+from flows.config import Config, load
+from flows.failure import explained
+from flows.moment import duration, moment
+from flows.observe import RunProgress, set_up_logging
+from flows.run_folder import RunFolder, RunSpec, read_spec
+
+_BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+From = Annotated[str | None, typer.Option("--from", help="First window start, RFC 3339 or -2h.")]
+To = Annotated[str | None, typer.Option("--to", help="Windows start before this.")]
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
+
+
+def replay(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option(help="The folder for NDJSON files; the same folder resumes.")],
+    source: Annotated[str, typer.Option(help="kafka, or archive:DIR.")] = "kafka",
+    start: From = None,
+    end: To = None,
+    processes: Processes = 1,
+    recorded: Annotated[
+        Path | None, typer.Option(help="The state folder of a live run: what it decided by the clock is decided alike.")
+    ] = None,
+    alerts: Annotated[
+        str | None, typer.Option(help="Take the alerts before --from from clickhouse, or from the folder of a replay.")
+    ] = None,
+    lateness: Annotated[
+        str | None, typer.Option("--allowed-lateness", help="In place of the configuration's: 6h takes in what came late.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a range of Kafka or an archive into windows, decisions and notifications; nothing is sent.
+
+    Example: edgewatch replay -c monitor.toml --source archive:logs --out out
+    """
+    spec = spec_of(config, out, source=source, start=start, end=end)
+    if recorded is not None and source != "kafka":
+        bad_use("--recorded is of a run that reads Kafka; leave --source out")
+    if alerts is not None and spec.start is None:
+        bad_use("--alerts needs --from: without it a replay starts at the beginning, where no alert is open")
+    spec = spec.with_(
+        recorded=None if recorded is None else str(recorded.absolute()),
+        alerts=alerts if alerts in (None, "clickhouse") else str(Path(alerts).absolute()),
+        allowed_lateness_ms=None if lateness is None else _lateness(lateness),
+    )
+    settings = load(config, secrets=source == "kafka" or alerts == "clickhouse")
+    set_up_logging(settings.observe.log_level)
+    summary = run_replay(settings, spec, out, processes=processes)
+    print_summary(summary, out, as_json=as_json)
+
+
+def run_replay(config: Config, spec: RunSpec, out: Path, *, processes: int) -> dict[str, Any]:
+    """Run a replay to its end; outside trouble is one line and exit code 1, an interruption 130."""
+    from flows.monitor import replay as run
+
+    progress = RunProgress("replay")
+    try:
+        with explained():
+            summary = run(config, spec, out, processes=processes, report=progress)
+            if summary is None:
+                print(f"stopped; the same command with --out {out} resumes", file=sys.stderr)
+                raise typer.Exit(_INTERRUPTED)
+            return summary
+    finally:
+        progress.stop()
+    raise typer.Exit(_FAILED)
+
+
+def spec_of(config: Path, out: Path, *, source: str, start: str | None, end: str | None) -> RunSpec:
+    """Give the spec of a replay from what a user gave."""
+    if source != "kafka" and not source.startswith("archive:"):
+        bad_use(f"--source {source}: give kafka or archive:DIR")
+    before = RunFolder.at(out / ".state").spec
+    kept = read_spec(before) if before.exists() else None  # a time ago is of the first start, not of the one that resumes
+    times = (
+        _time(start, "--from", None if kept is None else kept.start),
+        _time(end, "--to", None if kept is None else kept.end),
+    )
+    if times[0] is not None and times[1] is not None and times[0] >= times[1]:
+        bad_use("--from must be before --to")
+    return RunSpec(
+        mode="replay",
+        config=str(config),
+        source=source,
+        start=times[0],
+        end=times[1],
+        state=str((out / ".state").absolute()),
+        out=str(out.absolute()),
+    )
+
+
+def print_summary(summary: dict[str, Any], out: Path, *, as_json: bool) -> None:
+    """Say what a replay found."""
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    print(
+        f"{summary['records']:,} records ({summary['late']:,} late, {summary['dead_letters']:,} dead letters), "
+        f"{summary['first_event']} to {summary['last_event']}: {summary['windows']:,} rows, "
+        f"{summary['evaluations']:,} evaluations, {summary['transitions']:,} transitions, "
+        f"{summary['notifications']:,} notifications in {out} "
+        f"({summary['seconds']} s, {summary['records_per_second']:,} records/s)"
+    )
+    if "empty" in summary:
+        print(summary["empty"], file=sys.stderr)
+
+
+def bad_use(words: str) -> NoReturn:
+    """Say what was wrong with the command, and exit 2."""
+    print(f"edgewatch: {words}", file=sys.stderr)
+    raise typer.Exit(_BAD_USE)
+
+
+def _time(text: str | None, option: str, kept: int | None) -> int | None:
+    if text is None:
+        return None
+    if kept is not None and text.startswith("-"):
+        return kept
+    try:
+        return moment(text, time.time())
+    except ValueError as error:
+        bad_use(f"{option} {text}: {error}")
+
+
+def _lateness(text: str) -> int:
+    try:
+        return duration(text)
+    except ValueError as error:
+        bad_use(f"--allowed-lateness {text}: {error}")
