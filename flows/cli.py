@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
 from flows.explain_cli import explain
 from flows.failure import explained
@@ -225,6 +226,7 @@ app.command()(replay)
 app.command()(explain)
 app.command()(top)
 app.command()(report)
+app.command()(backtest)
 app.command()(receive)
 app.command()(ingest)
 

@@ -19,6 +19,7 @@ NOUNS = {
     "alert",
     "alert_state",
     "backtest",
+    "backtest_statistics",
     "barrier",
     "book",
     "distinct",

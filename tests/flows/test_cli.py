@@ -12,6 +12,7 @@ COMMANDS += ["status list", "status approve"]
 COMMANDS += ["drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
 COMMANDS += ["report", "top"]
+COMMANDS += ["backtest"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
