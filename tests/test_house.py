@@ -59,6 +59,7 @@ NOUNS = {
     "transition",
     "window",
     "withhold",
+    "zone_path",
 }
 ENGINE = {"engine", "monitor", "cli"}
 OUTSIDE = {
