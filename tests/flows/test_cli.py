@@ -12,7 +12,7 @@ COMMANDS += ["status list", "status approve"]
 COMMANDS += ["drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
 COMMANDS += ["report", "top"]
-COMMANDS += ["backtest"]
+COMMANDS += ["backtest", "diff"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
