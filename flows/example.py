@@ -167,6 +167,7 @@ def example_text() -> str:
         'environment = "production"            # part of every alert\'s identity\n'
         'labels = { platform = "example" }     # go on every alert\n'
         'runbooks = "https://wiki.example.com/edge/"   # what links to runbooks begin with; "": alerts name the files\n'
+        "zone_quiets_paths = false             # true: an alert on a host quiets the same on its paths\n"
     )
     return head + "".join(_table(name, kind) for name, kind in tables)
 

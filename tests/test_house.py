@@ -19,6 +19,7 @@ NOUNS = {
     "alert",
     "alert_state",
     "backtest",
+    "backtest_statistics",
     "barrier",
     "book",
     "distinct",
@@ -58,6 +59,7 @@ NOUNS = {
     "transition",
     "window",
     "withhold",
+    "zone_path",
 }
 ENGINE = {"engine", "monitor", "cli"}
 OUTSIDE = {

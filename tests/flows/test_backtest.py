@@ -29,6 +29,7 @@ from tests.flows.test_policy import Given, silenced
 JOBS = MetricOptions(name="jobs", kind="ratio", dataset="e", bad="x >= 1", group_by=("host",))
 EVERY = (*METRICS, JOBS)
 PAGED = (*ROUTES[:1], RouteOptions(channels=("chat", "mail"), group_by=("rule",)))
+SECOND = (RouteOptions(channels=("chat",), escalate_after_ms=600_000, escalate_to=("mail",)),)
 
 
 @dataclass
@@ -180,7 +181,7 @@ def cases(draw):
     )
     known = {metric.name: metric for metric in EVERY}
     made = tuple(expanded(every, slos, known))
-    return Case(made, slos=slos, routes=draw(st.sampled_from([ROUTES, PAGED])), policy=policy)
+    return Case(made, slos=slos, routes=draw(st.sampled_from([ROUTES, PAGED, SECOND])), policy=policy)
 
 
 @st.composite
