@@ -1,7 +1,6 @@
 """A server that feeds its answer slowly: the time limit is for the whole request, whatever part is slow."""
 
 import contextlib
-import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
@@ -101,7 +100,7 @@ def test_a_proxy_that_answers_slowly_is_limited_as_well(monkeypatch):
 
 def test_a_client_of_public_addresses_is_limited_as_well():
     client = HttpClient("x", total=TOTAL_S, public_only=True)
-    here = PublicOnly(_tls(), resolve=lambda *_: ["127.0.0.1"], allowed=ipaddress.IPv4Address.is_loopback.fget)
+    here = PublicOnly(_tls(), resolve=lambda *_: ["127.0.0.1"], allowed=lambda found: found.is_loopback)
     limit(here.inner)
     client._client._transport = here
     with dripping((b"", WHOLE)) as server, pytest.raises(DeliveryError) as raised:
