@@ -6,7 +6,7 @@ import sys
 import time
 import zoneinfo
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -82,7 +82,7 @@ def backtest(
     """
     asked = _asked(source, (start, end), out, warm_up, zone, controls, processes)
     settings = _load(config, secrets=source == "kafka")
-    given = _given(labels, tuple(sweep or ()), budget, holdout, grace, found_by)
+    given = replace(_given(labels, tuple(sweep or ()), budget, holdout, grace, found_by), warm_up_ms=asked.warm_up_ms)
     try:
         beside = prepared(settings, given)
     except ConfigError as error:
