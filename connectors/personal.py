@@ -42,9 +42,7 @@ class Cleaner:
         try:
             record = json.loads(row.decode("utf-8", "surrogateescape"))
             self._change(record)
-            return json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
-                "utf-8", "surrogateescape"
-            )
+            return json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
         except (ValueError, RecursionError):
             return None
 

@@ -82,9 +82,7 @@ def doors_of(config: Config) -> dict[str, Door]:
     personal = bool(options.drop or options.hash_)
     for dataset in topics:
         if personal and known[dataset].csv:
-            raise ConfigError(
-                "receive.drop", f"{dataset} is CSV: only fields of JSON can be dropped or hashed; leave the column out"
-            )
+            raise ConfigError("receive.drop", f"{dataset} is CSV, and only fields of JSON are dropped or hashed")
     keep_bad = not options.dead_letters
     cleaner = Cleaner(drop=options.drop, hashed=options.hash_, key=options.hash_key) if personal else None
     return {
