@@ -6,7 +6,7 @@ import sys
 import time
 import zoneinfo
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +23,8 @@ from flows.controls import Controls
 from flows.failure import explained
 from flows.history import HistoryError
 from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened
+from flows.incidents import IncidentError
+from flows.labelled import RECOMMENDED, Given, Labelled, prepared
 from flows.moment import duration, moment
 from flows.observe import RunProgress, set_up_logging
 from flows.options import ConfigError
@@ -30,6 +32,7 @@ from flows.output import canonical, rfc3339
 from flows.policy import NO_SILENCES
 from flows.run_folder import RunSpec
 from flows.silence import Silences
+from flows.sweep_table import print_labels, print_sweep
 from flows.withheld import Suppressors
 
 _FAILED, _BAD_USE, _INTERRUPTED = 1, 2, 130
@@ -61,6 +64,14 @@ def backtest(
     warm_up: Annotated[str, typer.Option("--warm-up", help="Judged before --from, for the state alone, such as 1d.")] = "1d",
     zone: Annotated[str, typer.Option(help="Whose nights and weekends, such as Europe/Berlin.")] = "UTC",
     controls: Annotated[Path | None, typer.Option(help="controls.ndjson of a run: its silences count.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Known incidents: CSV, or an export of PagerDuty or Statuspage.")] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="RULE.FIELD=A:B:STEP, or =A,B,C: values to try; several: all pairs.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help='With --sweep: how often it may page, such as "2 pages/week".')] = None,
+    holdout: Annotated[float, typer.Option(help="With --sweep: the newest part, which settings are not fitted on.")] = 0.3,
+    grace: Annotated[str, typer.Option(help="An alert this long after an incident's end is still about it.")] = "10m",
+    found_by: Annotated[str | None, typer.Option(help="With --sweep: page or notification [default: page].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")] = False,
 ) -> None:
     """Say what the rules would have done with a history: notifications, pages by night, time in each state, noise.
@@ -72,13 +83,18 @@ def backtest(
     """
     asked = _asked(source, (start, end), out, warm_up, zone, controls, processes)
     settings = _load(config, secrets=source == "kafka")
+    given = replace(_given(labels, tuple(sweep or ()), budget, holdout, grace, found_by), warm_up_ms=asked.warm_up_ms)
+    try:
+        beside = prepared(settings, given)
+    except ConfigError as error:
+        _bad_use(str(error))
     progress = RunProgress("backtest")
     figures: dict[str, Any] | None = None
     code = _FAILED
     with explained():
         try:
-            figures = run_backtest(settings, asked, progress)
-        except (HistoryError, ConfigError, Stopped) as error:
+            figures = run_backtest(settings, asked, progress, beside)
+        except (HistoryError, ConfigError, IncidentError, Stopped) as error:
             print(f"edgewatch: {error}", file=sys.stderr)
             code = _INTERRUPTED if isinstance(error, Stopped) else _BAD_USE
         finally:
@@ -88,7 +104,7 @@ def backtest(
     _print(figures, out, as_json=as_json)
 
 
-def run_backtest(config: Config, asked: Asked, progress: RunProgress) -> dict[str, Any]:
+def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: Labelled) -> dict[str, Any]:
     """Judge a history and write the files; gives the figures, which are backtest.json too."""
     silences = _silences(asked.controls, config)
     tried = Backtest(config, silences)
@@ -101,16 +117,17 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress) -> dict[st
         processes=asked.processes,
     )
     asked.out.mkdir(parents=True, exist_ok=True)
-    with opened(config, wish, tried.bonds, _replay, progress) as history:
+    with opened(config, wish, tried.bonds, replay_into, progress) as history:
         first, last = covered(history, asked.start, asked.end)
         check(history, config)
         start = first if asked.start is None else asked.start
         end = last if asked.end is None else asked.end
+        beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
         read = Ahead(history)
         tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
-        _write(tried, read, (start, end), statistics, asked.out)
+        _write(tried, read, (start, end), (statistics, beside), asked.out)
         judged = Judged(start=start, end=end, first=first, last=last, windows=tried.windows, pane_ms=config.window.pane_ms)
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
@@ -118,19 +135,58 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress) -> dict[st
             "warm_up": {"from": rfc3339(min(warm, start)), "to": rfc3339(start)},
             "judged_one_by_one": tried.slow_rules,
         }
+        figures |= beside.report(history, silences, lambda at: progress(0, at))
+    _recommend(beside, asked.out)
     (asked.out / "backtest.json").write_bytes(canonical(figures) + b"\n")
     return figures
 
 
-def _write(tried: Backtest, history: Windows, span: tuple[int, int], statistics: Statistics, out: Path) -> None:
+def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> bool:
+    """Replay records into a folder; False where it was told to stop."""
+    from flows.monitor import replay
+
+    spec = RunSpec(
+        mode="replay",
+        config=str(config.source),
+        source=wish.source,
+        start=wish.first,
+        end=wish.end,
+        state=str((folder / ".state").absolute()),
+        out=str(folder.absolute()),
+    )
+    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
+
+
+def _write(tried: Backtest, history: Windows, span: tuple[int, int], listeners: tuple[Statistics, Labelled], out: Path) -> None:
     """Judge, and write down what is decided as it comes."""
+    statistics, beside = listeners
     with contextlib.ExitStack() as stack:
         transitions, notifications, withheld = (stack.enter_context((out / name).open("wb")) for name in FILES)
         for decided in tried.run(history, *span):
             statistics.add(decided)
+            beside.hear(decided.notifications)
             transitions.writelines(each.line() for each in decided.transitions)
             notifications.writelines(each.line() for each in decided.notifications)
             withheld.writelines(withheld_line(each, statistics.why(each, decided)) for each in decided.withheld)
+
+
+def _recommend(beside: Labelled, out: Path) -> None:
+    """Write the configuration with the recommendation in place, for its owner alone: it may hold secrets."""
+    path = out / RECOMMENDED
+    path.unlink(missing_ok=True)
+    if beside.text:
+        path.touch(0o600)
+        path.write_text(beside.text)
+
+
+def _given(
+    labels: Path | None, axes: tuple[str, ...], budget: str | None, holdout: float, grace: str, found_by: str | None
+) -> Given:
+    try:
+        grace_ms = duration(grace)
+    except ValueError as error:
+        _bad_use(f"--grace {grace}: {error}")
+    return Given(labels=labels, axes=axes, budget=budget, holdout=holdout, grace_ms=grace_ms, found_by=found_by)
 
 
 def _asked(
@@ -187,22 +243,6 @@ def _load(path: Path, *, secrets: bool) -> Config:
     return settings
 
 
-def _replay(config: Config, wish: Wish, folder: Path, report: Report) -> bool:
-    """Replay records into a folder; False where it was told to stop."""
-    from flows.monitor import replay
-
-    spec = RunSpec(
-        mode="replay",
-        config=str(config.source),
-        source=wish.source,
-        start=wish.first,
-        end=wish.end,
-        state=str((folder / ".state").absolute()),
-        out=str(folder.absolute()),
-    )
-    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
-
-
 def _silences(controls: Path | None, config: Config) -> Silences:
     """Give the silences as they took effect; what has no stamp never did."""
     if controls is None:
@@ -218,7 +258,14 @@ def _print(figures: dict[str, Any], out: Path, *, as_json: bool) -> None:
     for each in _beside(figures):
         print(f"edgewatch: {each}", file=sys.stderr)
     show(figures, console)
-    console.print(f"{out}: backtest.json, {', '.join(FILES)}", soft_wrap=True, highlight=False)
+    if "labels" in figures:
+        console.print("\n[bold]Labelled incidents[/]")
+        print_labels(figures["labels"], console)
+    if "sweep" in figures:
+        console.print("\n[bold]Settings that were tried[/]")
+        print_sweep(figures["sweep"], console)
+    made = ["backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
+    console.print(f"{out}: {', '.join(made)}", soft_wrap=True, highlight=False)
 
 
 def _beside(figures: dict[str, Any]) -> Iterator[str]:

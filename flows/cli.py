@@ -14,6 +14,7 @@ import typer
 
 from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
+from flows.diff_cli import diff
 from flows.explain_cli import explain
 from flows.failure import explained
 from flows.ingest_cli import ingest
@@ -181,6 +182,7 @@ def generate(
     hours: Annotated[float, typer.Option(help="Hours of event time.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     records: Annotated[int | None, typer.Option(help="About how many records in all.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Files: how often the incidents come.")] = 1,
     rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
     brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
@@ -199,7 +201,7 @@ def generate(
         client = dict(given.client) if given else {}
         code = generate_to_kafka(names, client, hours=hours, seed=seed, records=records, rate=rate, batch=batch)
     else:
-        code = generate_files(Path(to), hours=hours, seed=seed, records=records)
+        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds)
     raise typer.Exit(code)
 
 
@@ -227,6 +229,7 @@ app.command()(explain)
 app.command()(top)
 app.command()(report)
 app.command()(backtest)
+app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
 

@@ -38,6 +38,8 @@ _SHOWN: dict[str, dict[str, str]] = {
         "secrets": '["env:LOGPUSH_SECRET"]',
         "topics": '{ http_requests = "logpush.http_requests" }',
         "client": '{ "linger.ms" = 5 }',
+        "hash": '["ClientIP"]',
+        "hash_key": '"env:HASH_KEY"',
     },
     "window": {"hop": '"5m"'},
     "[dataset]": {
@@ -167,6 +169,7 @@ def example_text() -> str:
         'environment = "production"            # part of every alert\'s identity\n'
         'labels = { platform = "example" }     # go on every alert\n'
         'runbooks = "https://wiki.example.com/edge/"   # what links to runbooks begin with; "": alerts name the files\n'
+        "zone_quiets_paths = false             # true: an alert on a host quiets the same on its paths\n"
     )
     return head + "".join(_table(name, kind) for name, kind in tables)
 

@@ -4,7 +4,7 @@ The records are made again by the evaluator, from a day before the incident on, 
 something happened.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -103,6 +103,16 @@ class Witness:
             out.append(max(found, key=lambda reason: reason.near))
         return sorted(out, key=lambda reason: -reason.near)
 
+    def unrung(self, labels: Labels) -> list[Reason]:
+        """Give why what was said of the incident rang nobody."""
+        out = []
+        for name, rule in self._rules.items():
+            for key, trace in self._traces[name].items():
+                if trace.state == FIRING and trace.severity:
+                    variant = rule.variant(rule.choose(labels.of(rule, key)))
+                    out.append(Reason(name, key, _unrung(variant, trace), trace.severity))
+        return sorted(out, key=lambda reason: -reason.near)
+
     def _no_rows(self, rule: Rule) -> str:
         of = f" of {self.incident.key}" if self.incident.key else ""
         span = f"{rfc3339(self.incident.start)} to {rfc3339(self._until)}"
@@ -121,12 +131,28 @@ class Witness:
 def explain_missed(
     history: History, config: MissedConfig, missed: Sequence[Incident], grace_ms: int, silences: Silences = NO_SILENCES
 ) -> dict[Incident, list[Reason]]:
-    """Judge the windows of each incident anew, and say why nothing was said; incidents near each other share a pass."""
+    """Judge the windows of each incident anew, and say why nothing was said."""
+    labels = Labels(config.environment, config.labels)
+    found = _witnessed(history, config, missed, grace_ms, silences)
+    return {witness.incident: witness.reasons(labels)[:MOST_RULES] for witness in found}
+
+
+def explain_unrung(
+    history: History, config: MissedConfig, told: Sequence[Incident], grace_ms: int, silences: Silences = NO_SILENCES
+) -> dict[Incident, list[Reason]]:
+    """Judge the windows of each incident anew that somebody was told of, and say why nobody was paged."""
+    labels = Labels(config.environment, config.labels)
+    found = _witnessed(history, config, told, grace_ms, silences)
+    return {witness.incident: witness.unrung(labels)[:MOST_RULES] for witness in found}
+
+
+def _witnessed(
+    history: History, config: MissedConfig, incidents: Sequence[Incident], grace_ms: int, silences: Silences
+) -> Iterator[Witness]:
+    """Give what was seen of each incident; those near each other share a pass."""
     metrics = {metric.name: metric for metric in config.metrics}
     rules = {rule.name: compile_rule(rule, metrics[rule.metric]) for rule in config.rules if rule.notify}
-    labels = Labels(config.environment, config.labels)
-    out: dict[Incident, list[Reason]] = {}
-    for group in _near(missed, grace_ms):
+    for group in _near(incidents, grace_ms):
         witnesses = [Witness(each, rules, grace_ms) for each in group]
         alerting = Alerting(config, config.policy, silences)
         start, end = group[0].start - WARM_MS, max(each.end for each in group) + grace_ms
@@ -134,12 +160,7 @@ def explain_missed(
             for evaluations in alerting.evaluate(window).evaluations:
                 for witness in witnesses:
                     witness.see(evaluations)
-        out |= {witness.incident: _nearest(witness.reasons(labels)) for witness in witnesses}
-    return out
-
-
-def _nearest(reasons: list[Reason]) -> list[Reason]:
-    return reasons[:MOST_RULES]
+        yield from witnesses
 
 
 def _near(incidents: Iterable[Incident], grace_ms: int) -> list[list[Incident]]:
@@ -200,6 +221,20 @@ def _words(rule: Rule, trace: _Trace) -> tuple[str, float]:
         words = f"under min_count: {trace.count} of {least} records at most" if trace.count < least else "too little was known"
         return words, 1.0
     return f"{extreme}, {_limits(rule)}{_too_few(rule, trace)}", 2.0
+
+
+def _unrung(rule: Rule, trace: _Trace) -> str:
+    """Say why an alert that was said rang nobody."""
+    worst = f"{_what(rule)} was {shown(rule, trace.worst)} at {'most' if rule.sign > 0 else 'least'}"
+    if trace.severity == CRITICAL:
+        return f"critical, and no route takes it to a pager ({worst})"
+    limit = rule.threshold(CRITICAL)
+    if limit is None:
+        return f"warning, and there is no critical limit ({worst})"
+    if trace.longest[CRITICAL]:
+        times = f"{trace.longest[CRITICAL]} window{'' if trace.longest[CRITICAL] == 1 else 's'}"
+        return f"warning: critical in {times} in a row, for.critical = {rule.options.hold.critical} ({worst})"
+    return f"warning: {worst}, critical {_side(rule)} {limit_of(rule, limit)}"
 
 
 def _what(rule: Rule) -> str:

@@ -61,6 +61,7 @@ NOUNS = {
     "transition",
     "window",
     "withhold",
+    "zone_path",
 }
 ENGINE = {"engine", "monitor", "cli"}
 OUTSIDE = {

@@ -38,7 +38,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
     assert {error.key for error in caught.value.errors} == {
         *("dashboard.listen", "dashboard.token"),
         *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
-        *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
+        'dataset "performance".dedup',
     }
 
 
@@ -100,8 +100,9 @@ channels = ["slak"]
     found = problems("colour = 1\n" + text)
     assert found == [
         (
-            "colour: unknown key; allowed: environment, labels, runbooks, input, receive, ingest, window, engine, dataset,"
-            " metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard, observe"
+            "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, window,"
+            " engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard,"
+            " observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
