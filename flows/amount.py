@@ -4,6 +4,8 @@ from functools import lru_cache
 
 from flows.rule import WHOLE, Rule
 
+_SHORT = 3  # so many characters have no thousands
+
 
 def measure_of(rule: Rule) -> tuple[str, str]:
     """Give the statistic and unit that a rule's metric is written with."""
@@ -13,6 +15,11 @@ def measure_of(rule: Rule) -> tuple[str, str]:
 @lru_cache(4096)
 def amount(value: float, statistic: str, unit: str, digits: int | None = None) -> str:
     """Write an amount: a ratio as per cent, counts whole; without `digits` as exactly as it was given."""
+    return measured(value, statistic, unit, digits)
+
+
+def measured(value: float, statistic: str, unit: str, digits: int | None) -> str:
+    """Write an amount that hardly comes twice, so that nothing is remembered of it."""
     if statistic == "ratio":
         return f"{_number(round(value * 100, 12), digits)} %"
     if statistic == "rate":
@@ -27,6 +34,8 @@ def _number(value: float, digits: int | None) -> str:
     text = f"{value:.{digits or 12}g}"
     if "e" in text or abs(value) >= 10 ** (digits or 12):
         text = f"{value:.0f}" if 1 <= abs(value) < 1e15 else text  # noqa: PLR2004 (floats are whole beyond this)
+    if len(text) <= _SHORT:
+        return text
     whole, point, rest = text.partition(".")
     grouped = f"{int(whole):,}".replace(",", " ") if whole.lstrip("-").isdigit() and whole != "-0" else whole
     return grouped + point + rest

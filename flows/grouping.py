@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from flows.notify import Told
@@ -22,7 +23,10 @@ LISTED = 10
 PAGES = 5  # so many alerts page one by one; more at one barrier are one storm
 EACH, DIGEST, STORM = MODES = ("each", "digest", "storm")  # how a channel is told of many alerts
 _SEVERAL = "several rules"
+_DECIDED = frozenset({"rule", "severity", "environment"})  # as the notification has them, whatever labels say
 _FIELDS = tuple(each.name for each in dataclasses.fields(Notification))
+_PUTS = tuple(getattr(Notification, name).__set__ for name in _FIELDS)  # of the slots
+_values_of, _put_group = attrgetter(*_FIELDS), _PUTS[_FIELDS.index("group")]
 
 
 @dataclass(slots=True)
@@ -53,6 +57,8 @@ class Grouping:
         self._environment = environment
         self._routes = every_route(routes_of(routes))
         self._modes = dict(modes)
+        self._by_taken: dict[tuple[int, ...], int | None] = {}
+        self._by_channel: dict[tuple[str, tuple[int, ...]], int] = {}
         self._bundles: dict[str, _Bundle] = {}
         self._of: dict[tuple[str, str], str] = {}  # (channel, fingerprint) -> bundle
 
@@ -90,8 +96,10 @@ class Grouping:
                 else:
                     alone[number].append(channel)
         made = [self._update(self._bundles[name], each) for name, each in sorted(news.items())]
+        worst = _worst_first(told, opened.values())
         for channel, numbers in sorted(opened.items()):
-            for unit in self._units(channel, [(told[number], number) for number in numbers]):
+            ranked = [(told[number], number) for number in sorted(numbers, key=worst.__getitem__)]
+            for unit in self._units(channel, ranked):
                 if len(unit) == 1:
                     alone[unit[0][1]].append(channel)
                 else:
@@ -120,14 +128,13 @@ class Grouping:
         speaks = told.notification.status == "firing" and told.notification.reason != "de-escalated"
         return speaks and self._modes.get(channel, EACH) != EACH and channel not in told.before
 
-    def _units(self, channel: str, opened: list[tuple[Told, int]]) -> list[list[tuple[Told, int]]]:
-        """Put alerts that open at one channel into the messages that they make, the worst first."""
-        ranked = sorted(opened, key=lambda each: rank(each[0].notification))
+    def _units(self, channel: str, ranked: list[tuple[Told, int]]) -> list[list[tuple[Told, int]]]:
+        """Put alerts that open at one channel, the worst first, into the messages that they make."""
         if self._modes[channel] == STORM:
             return [ranked] if len(ranked) > PAGES else [[each] for each in ranked]
         by_route: dict[int, dict[Any, list[tuple[Told, int]]]] = {}
         for each in ranked:
-            route = next(n for n in each[0].taken if self._routes[n].tells(channel))
+            route = self._told_by(channel, each[0].taken)
             place = self._values(route, each[0].notification) or each[1]
             by_route.setdefault(route, {}).setdefault(place, []).append(each)
         out = []
@@ -203,16 +210,30 @@ class Grouping:
         )
 
     def _place(self, told: Told) -> tuple[int, tuple[str, ...]] | None:
-        route = next((n for n in told.taken if self._routes[n].group_by), None)
+        route = self._grouped_by(told.taken)
         return None if route is None else (route, self._values(route, told.notification))
 
+    def _grouped_by(self, taken: tuple[int, ...]) -> int | None:
+        """Give the first of the routes that groups."""
+        if taken not in self._by_taken:
+            self._by_taken[taken] = next((n for n in taken if self._routes[n].group_by), None)
+        return self._by_taken[taken]
+
+    def _told_by(self, channel: str, taken: tuple[int, ...]) -> int:
+        """Give the first of the routes by which a channel hears."""
+        found = self._by_channel.get((channel, taken))
+        if found is None:
+            found = self._by_channel[channel, taken] = next(n for n in taken if self._routes[n].tells(channel))
+        return found
+
     def _values(self, route: int, notification: Notification) -> tuple[str, ...]:
-        by = self._routes[route].group_by
-        if not by:
-            return ()
-        decided = {"rule": notification.rule, "severity": notification.severity, "environment": self._environment}
-        labels = notification.labels
-        return tuple([decided[name] if name in decided else labels.get(name, "") for name in by])
+        labels, out = notification.labels, []
+        for name in self._routes[route].group_by:
+            if name in _DECIDED:
+                out.append(getattr(notification, name))
+            else:
+                out.append(labels.get(name, ""))
+        return tuple(out)
 
     def _group(self, place: tuple[int, tuple[str, ...]], at: int) -> str:
         by = dict(zip(self._routes[place[0]].group_by, place[1], strict=True))
@@ -252,9 +273,9 @@ def _of_bundle(acknowledged: Notification, bundle: _Bundle) -> Notification:
 def _stamped(notification: Notification, group: str) -> Notification:
     """Give the notification with its group; `dataclasses.replace` takes six times as long, and in a storm all are stamped."""
     out = object.__new__(Notification)
-    for name in _FIELDS:
-        object.__setattr__(out, name, getattr(notification, name))
-    object.__setattr__(out, "group", group)
+    for put, value in zip(_PUTS, _values_of(notification), strict=True):
+        put(out, value)
+    _put_group(out, group)
     return out
 
 
@@ -267,6 +288,13 @@ def _to(told: Sequence[Told], channels: Sequence[Sequence[str]]) -> list[Notific
         elif names:
             out.append(dataclasses.replace(each.notification, channels=tuple(sorted(names))))
     return out
+
+
+def _worst_first(told: Sequence[Told], opened: Iterable[Iterable[int]]) -> dict[int, int]:
+    """Give the place of each of some notifications, by its number, when the worst comes first: once for all channels."""
+    numbers = sorted({number for each in opened for number in each})
+    ranked = sorted(numbers, key=lambda number: rank(told[number].notification))
+    return {number: place for place, number in enumerate(ranked)}
 
 
 def rank(notification: Notification) -> tuple[bool, float, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flows.labels import SEVERITY_NAMES, Subject
+from flows.labels import DECIDED, Fixed, Subject, fixed_labels
 from flows.matcher import Match, Matchers, match_problems, parse_match
 
 _MOST_KNOWN = 200_000
@@ -33,6 +33,8 @@ class Sources(NamedTuple):
         return target is not None and (target in self.all or (source is None and target in self.doubles))
 
 
+_Known = dict[str, _Values | None]  # by key
+
 _UNKNOWN: _Values = ("unknown",)  # told from others by identity
 
 
@@ -54,38 +56,51 @@ class InhibitOptions:
 
 
 class Chooser:
-    """Matchers that remember which alerts they match, and the values of some labels of these."""
+    """Matchers that remember which alerts they match, and the values of some labels of these.
+
+    Most rules have no label of their own that is looked at, so what is found for a key is shared by all of them.
+    """
 
     def __init__(self, matchers: Matchers, values: Sequence[str] = ()) -> None:
         """Take what is matched, and the labels whose values are wanted."""
         self._matchers = matchers
         self._values = tuple(values)
         self._wanted = frozenset(values)
-        self._known: dict[Subject, _Values | None] = {}
-        self._decided = Matchers(tuple(each for each in matchers.all if each.name in ("rule", "severity")))
-        self._possible: dict[tuple[str, int], bool] = {}
+        self._decided, self._rest = matchers.parted(DECIDED)
+        self._known: dict[tuple[str, int], _Known | None] = {}  # by rule and severity; None where none can match
+        self._shared: dict[Fixed, _Known] = {}
+        self._size = 0
 
     def choose(self, subject: Subject, labels_of: LabelsOf) -> _Values | None:
         """Give the values of an alert that matches and has all the labels, else None."""
-        decided = subject.rule, subject.severity
-        possible = self._possible.get(decided)
-        if possible is None:
-            possible = self._possible[decided] = self._may_match(*decided)
-        if not possible:
+        try:
+            known = self._known[subject.rule, subject.severity]
+        except KeyError:
+            known = self._known[subject.rule, subject.severity] = self._begin(subject, labels_of)
+        if known is None:
             return None
-        found = self._known.get(subject, _UNKNOWN)
-        if found is not _UNKNOWN:
-            return found
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
+        found = known.get(subject.key, _UNKNOWN)
+        return self._find(known, subject, labels_of) if found is _UNKNOWN else found
+
+    def _find(self, known: _Known, subject: Subject, labels_of: LabelsOf) -> _Values | None:
+        if self._size >= _MOST_KNOWN:
+            self._size = 0
+            for each in self._shared.values():
+                each.clear()
+        self._size += 1
         labels = labels_of(subject)
         chosen = self._matchers.matches(labels) and self._wanted <= labels.keys()
-        found = self._known[subject] = tuple([labels[name] for name in self._values]) if chosen else None
+        found = known[subject.key] = tuple([labels[name] for name in self._values]) if chosen else None
         return found
 
-    def _may_match(self, rule: str, severity: int) -> bool:
-        """Tell by what decides before any label is made: most alerts are of another rule or severity."""
-        return not severity or self._decided.matches({"rule": rule, "severity": SEVERITY_NAMES[severity]})
+    def _begin(self, subject: Subject, labels_of: LabelsOf) -> _Known | None:
+        """Decide by rule and severity what they decide: most alerts are of others; the rest depends on fixed labels and key."""
+        fixed = labels_of(subject._replace(key="{}"))
+        if not subject.severity:  # a label of that name may then come from anywhere
+            return self._shared.setdefault(fixed_labels(fixed, self._matchers.names() | self._wanted), {})
+        if not self._decided.matches(fixed):
+            return None
+        return self._shared.setdefault(fixed_labels(fixed, self._rest.names() | self._wanted), {})
 
 
 class Inhibit:

@@ -3,7 +3,7 @@
 Of one name, the later of these counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -11,6 +11,9 @@ import orjson
 from flows.rule import Rule
 
 SEVERITY_NAMES = ("", "warning", "critical")
+DECIDED = frozenset({"rule", "severity"})  # labels that no key can change, where an alert has a severity
+
+Fixed = tuple[tuple[str, str], ...]  # labels by name
 
 
 class Subject(NamedTuple):
@@ -19,6 +22,11 @@ class Subject(NamedTuple):
     rule: str
     key: str
     severity: int
+
+
+def fixed_labels(labels: Mapping[str, str], names: Iterable[str]) -> Fixed:
+    """Give those labels of these names that there are, in order, to know them by."""
+    return tuple([(name, labels[name]) for name in sorted(names) if name in labels])
 
 
 class Labels:

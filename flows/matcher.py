@@ -58,6 +58,11 @@ class Matchers:
         """Give the labels that are looked at."""
         return frozenset(matcher.name for matcher in self.all)
 
+    def parted(self, names: frozenset[str]) -> tuple["Matchers", "Matchers"]:
+        """Give the conditions on some labels, and those on all others."""
+        chosen = tuple(matcher for matcher in self.all if matcher.name in names)
+        return Matchers(chosen), Matchers(tuple(matcher for matcher in self.all if matcher not in chosen))
+
     def equal(self, name: str) -> str | None:
         """Give the one value that a label must have, or None where more than one may do."""
         return next((m.value for m in self.all if m.name == name and m.operator == "="), None)

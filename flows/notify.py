@@ -5,10 +5,10 @@ A de-escalation and a resolve go to all that heard of the episode, also when the
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from flows.dashboard import alert_link
@@ -25,9 +25,11 @@ from sinks.notification import Notification
 ENDED = ("resolved", "forgotten")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saying:
-    """What is known when something is said of one alert; `number` counts the episode's notifications from 0."""
+class Saying(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known when something is said of one alert; `number` counts the episode's notifications from 0.
+
+    One is made for each alert of a storm: a struct takes a fifth of the time that a dataclass takes.
+    """
 
     rule: Rule
     window_start: int
@@ -46,7 +48,7 @@ class Saying:
     breaches: int
     exemplars: tuple[Exemplar, ...]
     limit: float | None = None  # the threshold shown
-    facts: Mapping[str, Any] = field(default_factory=dict)  # what the rule's kind says besides
+    facts: Mapping[str, Any] = msgspec.field(default_factory=dict)  # what the rule's kind says besides
     second: frozenset[str] | None = None  # those who hear by a second route alone
 
 
@@ -124,7 +126,7 @@ class Notifier:
             "exemplars": [_evidence(each) for each in saying.exemplars],
             # Null says that contribution was not worked out; an empty list says that nothing stands out.
             "contribution": contribution,
-            "window": {"start": rfc3339(saying.window_start), "end": rfc3339(saying.at)},
+            "window": _window(saying.window_start, saying.at),
             "n": saying.count,
             "rule_version": shown.versions.get(name),
         }
@@ -149,6 +151,12 @@ def _hearing(reason: str, before: frozenset[str], channels: frozenset[str]) -> t
     """Give who had heard of the episode, and who has."""
     before = frozenset() if reason in ("first", "reopened") else before
     return before, before if reason in ENDED else before | channels
+
+
+@lru_cache(16)
+def _window(start: int, end: int) -> dict[str, str]:
+    """Write a window; all alerts of a barrier share it."""
+    return {"start": rfc3339(start), "end": rfc3339(end)}
 
 
 @lru_cache(1024)

@@ -7,7 +7,7 @@ routes: then those that fit inside of it take the alert in its place, and have o
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from flows.labels import SEVERITY_NAMES, Labels, Subject
+from flows.labels import DECIDED, SEVERITY_NAMES, Fixed, Labels, fixed_labels
 from flows.matcher import Match, Matchers, match_problems, parse_match
 from flows.rule import CRITICAL, WARNING, Rule
 
@@ -121,8 +121,26 @@ def taken_by(routes: Iterable[Route], labels: Mapping[str, str], severity: str) 
     return out
 
 
+def remaining(routes: Iterable[Route], labels: Mapping[str, str], severity: str) -> tuple[Route, ...]:
+    """Give what is left to choose among for a rule and severity: the routes that they leave, without the matchers on them."""
+    out = []
+    for route in routes:
+        decided, rest = route.matchers.parted(DECIDED)
+        if severity in route.severity and decided.matches(labels):
+            out.append(replace(route, matchers=rest, inner=remaining(route.inner, labels, severity)))
+    return tuple(out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """What is left to choose among, and what was chosen by key."""
+
+    tree: tuple[Route, ...]
+    known: dict[str, tuple[int, ...]]
+
+
 class Routes:
-    """Chooses among routes; where labels decide, a choice is made once for each alert and severity."""
+    """Chooses among routes; a choice is made once for a key and all rules and severities that leave the same to choose."""
 
     def __init__(self, routes: Sequence[RouteOptions], labels: Labels) -> None:
         """Make the routes ready."""
@@ -130,23 +148,37 @@ class Routes:
         self._every = every_route(self._tree)
         self._labels = labels
         self.has_second = any(route.second for route in self._every)
-        self._plain = not any(route.matchers.all for route in self._every)
-        self._known: dict[Subject | int, tuple[int, ...]] = {}
+        names = frozenset(name for route in self._every for name in route.matchers.names())
+        self._plain, self._looked_at = not names, names - DECIDED
+        self._known: dict[tuple[str, int], _Choices] = {}  # by rule and severity
+        self._shared: dict[tuple[tuple[Route, ...], Fixed], _Choices] = {}
+        self._size = 0
         self._channels: dict[tuple[int, ...], frozenset[str]] = {}
-        if self._plain:
-            self._known = {code: self._choose({}, code) for code in (WARNING, CRITICAL)}
+        self._without = {code: self._choose(self._tree, {}, code) for code in (WARNING, CRITICAL)} if self._plain else {}
 
     def taken(self, rule: Rule, key: str, severity: int) -> tuple[int, ...]:
         """Give the numbers of the routes that take an alert, in their order."""
         if self._plain:
-            return self._known[severity]
-        subject = Subject(rule.options.name, key, severity)
-        found = self._known.get(subject)
+            return self._without[severity]
+        name = rule.options.name
+        choices = self._known.get((name, severity))
+        if choices is None:
+            choices = self._known[name, severity] = self._begin(rule, severity)
+        found = choices.known.get(key)
         if found is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            found = self._known[subject] = self._choose(self._labels.of_subject(rule, subject), severity)
+            if self._size >= _MOST_KNOWN:
+                self._size = 0
+                for each in self._shared.values():
+                    each.known.clear()
+            self._size += 1
+            labels = self._labels.of(rule, key, severity)
+            found = choices.known[key] = self._choose(choices.tree, labels, severity)
         return found
+
+    def _begin(self, rule: Rule, severity: int) -> _Choices:
+        fixed = self._labels.of(rule, "{}", severity)
+        left = remaining(self._tree, fixed, SEVERITY_NAMES[severity]), fixed_labels(fixed, self._looked_at)
+        return self._shared.setdefault(left, _Choices(left[0], {}))
 
     def channels(self, taken: tuple[int, ...]) -> frozenset[str]:
         """Give the channels of routes."""
@@ -160,5 +192,6 @@ class Routes:
         chosen = [route.second for route in map(self._every.__getitem__, taken) if route.second]
         return frozenset(name for after, names in chosen if lasted >= after for name in names)
 
-    def _choose(self, labels: Mapping[str, str], severity: int) -> tuple[int, ...]:
-        return tuple(route.number for route in taken_by(self._tree, labels, SEVERITY_NAMES[severity]))
+    @staticmethod
+    def _choose(tree: Iterable[Route], labels: Mapping[str, str], severity: int) -> tuple[int, ...]:
+        return tuple(route.number for route in taken_by(tree, labels, SEVERITY_NAMES[severity]))

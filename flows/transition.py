@@ -1,16 +1,15 @@
 """Transition: one change of state or severity of one alert, and the identity of an alert."""
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import orjson
 
 from flows.output import canonical, rfc3339
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True):
     """One change of state or severity of one alert; `key` is canonical JSON."""
 
     at: int

@@ -6,7 +6,7 @@ A title says what is wrong, where, how bad, and against which limit; a text what
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flows.amount import amount
+from flows.amount import amount, measured
 from flows.kind_words import (
     clear_words,
     evidence_words,
@@ -172,14 +172,21 @@ def _measured(saying: "Saying", value: float | None) -> str:
     """Write a measured value with as many digits as it takes to tell it from the limits."""
     if value is None:
         return "no data"
-    shown = shown_as(saying.rule)
-    limits = [saying.rule.threshold(severity) for severity in (WARNING, CRITICAL)]
-    others = [amount(limit, *shown) for limit in limits if limit is not None and limit != value]
+    statistic, unit = shown_as(saying.rule)
+    limits = saying.rule.options.thresholds
+    written = _written(limits.warning, limits.critical, statistic, unit)
+    others = [text for limit, text in written if limit != value]
     for digits in _DIGITS:
-        text = amount(value, *shown, digits)
+        text = measured(value, statistic, unit, digits)
         if text not in others:
             break
     return text
+
+
+@lru_cache(1024)
+def _written(warning: float | None, critical: float | None, statistic: str, unit: str) -> list[tuple[float, str]]:
+    """Give limits with how they are written."""
+    return [(limit, amount(limit, statistic, unit)) for limit in (warning, critical) if limit is not None]
 
 
 def _amount(saying: "Saying", value: float) -> str:

@@ -1,6 +1,7 @@
 """Routes inside of routes: who takes an alert, what is inherited, and what `edgewatch route test` shows of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ from hypothesis import strategies as st
 from flows.alert import Alerting
 from flows.checks import describe
 from flows.config import ConfigErrors, loads
+from flows.inhibit import Chooser
+from flows.labels import Labels, Subject
+from flows.matcher import parse_match
+from flows.metric import MetricOptions
 from flows.policy import PolicyOptions
-from flows.route import RouteOptions, every_route, routes_of, taken_by
+from flows.route import RouteOptions, Routes, every_route, routes_of, taken_by
+from flows.rule import RuleOptions, Thresholds, compile_rule
 from tests.flows.history import Settings, result_of, rule
 from tests.runs import edgewatch
 
@@ -204,3 +210,40 @@ def test_the_command_says_where_nobody_would_hear(config):
 def test_the_command_refuses_what_cannot_be_meant(config, label, words):
     done = edgewatch("route", "test", "-c", config, label)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+
+
+ANY_SIGN = st.sampled_from(["", "!=", "=~", "!~"])
+WORDS = st.sampled_from(["a", "b", "rule", "critical"])
+MATCHES = st.dictionaries(st.sampled_from(["rule", "severity", "team", "host"]), st.builds("{}{}".format, ANY_SIGN, WORDS))
+OPTIONS = st.builds(
+    RouteOptions,
+    match=MATCHES,
+    severity=st.sampled_from([("warning",), ("critical",), ("warning", "critical")]),
+    channels=st.just(("chat",)),
+    continue_=st.booleans(),
+)
+FLAT = st.lists(st.builds(replace, OPTIONS, route=st.lists(OPTIONS, max_size=2).map(tuple)), max_size=4)
+ALERTS = st.lists(st.tuples(st.integers(0, 3), WORDS, st.integers(1, 2)), min_size=1, max_size=12)
+
+
+def compiled(name, labels):
+    metric = MetricOptions(name="m", kind="count", dataset="d", group_by=("host",))
+    return compile_rule(
+        RuleOptions(name=name, metric="m", statistic="count", above=Thresholds(warning=1.0), labels=labels), metric
+    )
+
+
+@given(FLAT, ALERTS)
+def test_what_is_remembered_of_routes_and_matchers_is_what_all_labels_would_give(options, alerts):
+    labels, routes = Labels("e", {"team": "a"}), Routes(options, Labels("e", {"team": "a"}))
+    chooser = Chooser(parse_match(options[0].match if options else {}), ("host",))
+    own = {"team": "b", "host": "c"}
+    rules = [compiled(name, more) for name, more in (("a", {}), ("b", own), ("rule", {}), ("critical", own))]
+    for number, host, severity in alerts:
+        chosen, key = rules[number], json.dumps({"host": host} if host != "b" else {})
+        seen = labels.of(chosen, key, severity)
+        want = tuple(each.number for each in taken_by(routes_of(options), seen, seen["severity"]))
+        assert routes.taken(chosen, key, severity) == want
+        matched = parse_match(options[0].match if options else {}).matches(seen) and "host" in seen
+        subject = Subject(chosen.options.name, key, severity)
+        assert chooser.choose(subject, lambda s, r=chosen: labels.of_subject(r, s)) == ((seen["host"],) if matched else None)
