@@ -91,6 +91,7 @@ BUILT_IN_DATASETS = {
             doubles=("count",),
             indexes=("user_id", "environment"),
         ),
+        *(DatasetOptions(name=kind, kind=kind) for kind in ("workers_trace_events", "app_logs", "health", "runtime_stats")),
     )
 }
 

@@ -194,6 +194,7 @@ def measures(lines: list[dict[str, Any]]) -> tuple[float, float, float]:
     return errors, slowest, sum(served) / (sum(served) + sum(asked))
 
 
+@pytest.mark.slow
 def test_incidents_are_critical_and_everything_else_is_healthy(day: Path) -> None:
     lines = all_records(day, "http_requests")
     found = labels(day)
