@@ -274,7 +274,7 @@ def _print(figures: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if "sweep" in figures:
         console.print("\n[bold]Settings that were tried[/]")
         print_sweep(figures["sweep"], console)
-    made = ["backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
+    made = [PAGE, "backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
     console.print(f"{out}: {', '.join(made)}", soft_wrap=True, highlight=False)
 
 
