@@ -6,7 +6,7 @@ import sys
 import time
 import zoneinfo
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,14 +14,15 @@ import orjson
 import typer
 from rich.console import Console
 
-from flows.backtest import Backtest
+from flows.ahead import Ahead
+from flows.backtest import Backtest, Windows
 from flows.backtest_page import PAGE, write_page
 from flows.backtest_statistics import Judged, Statistics, withheld_line
 from flows.backtest_words import show
 from flows.config import Config, ConfigErrors, load
 from flows.controls import Controls
 from flows.failure import explained
-from flows.history import History, HistoryError
+from flows.history import HistoryError
 from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened
 from flows.incidents import IncidentError
 from flows.labelled import RECOMMENDED, Given, Labelled, prepared
@@ -85,7 +86,7 @@ def backtest(
     """
     asked = _asked(source, (start, end), out, warm_up, zone, controls, processes)
     settings = _load(config, secrets=source == "kafka")
-    given = _given(labels, tuple(sweep or ()), budget, holdout, grace, found_by)
+    given = replace(_given(labels, tuple(sweep or ()), budget, holdout, grace, found_by), warm_up_ms=asked.warm_up_ms)
     try:
         beside = prepared(settings, given)
     except ConfigError as error:
@@ -126,10 +127,11 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
-        tried.warm(history, warm, start)
+        read = Ahead(history)
+        tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
         timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)
-        _write(tried, history, (start, end), (statistics, beside, timelines), asked.out)
+        _write(tried, read, (start, end), (statistics, beside, timelines), asked.out)
         judged = Judged(start=start, end=end, first=first, last=last, windows=tried.windows, pane_ms=config.window.pane_ms)
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
@@ -162,7 +164,7 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
 
 def _write(
     tried: Backtest,
-    history: History,
+    history: Windows,
     span: tuple[int, int],
     listeners: tuple[Statistics, Labelled, Timelines],
     out: Path,

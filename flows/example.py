@@ -38,6 +38,8 @@ _SHOWN: dict[str, dict[str, str]] = {
         "secrets": '["env:LOGPUSH_SECRET"]',
         "topics": '{ http_requests = "logpush.http_requests" }',
         "client": '{ "linger.ms" = 5 }',
+        "hash": '["ClientIP"]',
+        "hash_key": '"env:HASH_KEY"',
     },
     "window": {"hop": '"5m"'},
     "[dataset]": {

@@ -8,7 +8,7 @@ from typing import Any
 from flows.config import Config
 from flows.history import History
 from flows.incidents import Incident, check_rules, labelled
-from flows.missed import explain_missed
+from flows.missed import explain_missed, explain_unrung
 from flows.options import ConfigError
 from flows.paging import Pages
 from flows.policy import NO_SILENCES
@@ -33,6 +33,7 @@ class Given:
     budget: str | None = None
     holdout: float = 0.3
     grace_ms: int = 600_000
+    warm_up_ms: int = 86_400_000
     found_by: str | None = None
 
     @property
@@ -72,11 +73,12 @@ class Labelled:
         out: dict[str, Any] = {}
         if self.given.labels is not None:
             scores = scores_of(self.incidents, self.heard, outside=self.outside, grace_ms=self.given.grace_ms)
-            missed = scores.told.missed[:MOST_EXPLAINED]
+            missed, unrung = scores.told.missed[:MOST_EXPLAINED], scores.told_alone()[:MOST_EXPLAINED]
             reasons = explain_missed(history, self.config, missed, self.given.grace_ms, silences)
-            out["labels"] = scores.with_reasons(reasons).as_dict()
+            alone = explain_unrung(history, self.config, unrung, self.given.grace_ms, silences)
+            out["labels"] = scores.with_reasons(reasons, alone).as_dict()
         if self.plan is not None:
-            span = range_of(*self.span, history.length_ms, self.asked)
+            span = range_of(*self.span, history.length_ms, self.asked, self.given.warm_up_ms)
             source = self.config.source.read_text()
             found = sweep(
                 Question(self.config, source, self.plan, self.asked, span, self.incidents), history, silences, progress

@@ -57,10 +57,10 @@ def plan_of(config: Config, asked: Asked) -> Plan:
     return Plan(parse_axes(asked.axes, rules), rules, {metric.name: metric for metric in config.metrics})
 
 
-def range_of(start: int, end: int, length_ms: int, asked: Asked) -> Range:
+def range_of(start: int, end: int, length_ms: int, asked: Asked, warm_up_ms: int = 0) -> Range:
     """Cut a range in two at a window's end."""
     cut = start + int((end - start) * (1 - asked.holdout)) // length_ms * length_ms if asked.holdout else end
-    return Range(start=start, end=end, cut=max(cut, start + length_ms), grace_ms=asked.grace_ms)
+    return Range(warm=start - warm_up_ms, start=start, end=end, cut=max(cut, start + length_ms), grace_ms=asked.grace_ms)
 
 
 @dataclass(frozen=True, slots=True)

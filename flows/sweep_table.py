@@ -141,5 +141,5 @@ def _why(row: Dict) -> list[str]:
     if row["found_by"]:
         first = row["found_by"][0]
         more = f" and {len(row['found_by']) - 1} more" if len(row["found_by"]) > 1 else ""
-        return [f"{first['rule']} ({first['severity']}){more}"]
+        return [f"{first['rule']} ({first['severity']}){more}", *(each["words"] for each in row["why_not_paged"][:1])]
     return [f"{each['rule']}: {each['words']}" for each in row["why_not"]] or ["-"]
