@@ -14,13 +14,14 @@ import orjson
 import typer
 from rich.console import Console
 
-from flows.backtest import Backtest
+from flows.ahead import Ahead
+from flows.backtest import Backtest, Windows
 from flows.backtest_statistics import Judged, Statistics, withheld_line
 from flows.backtest_words import show
 from flows.config import Config, ConfigErrors, load
 from flows.controls import Controls
 from flows.failure import explained
-from flows.history import History, HistoryError
+from flows.history import HistoryError
 from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened
 from flows.incidents import IncidentError
 from flows.labelled import RECOMMENDED, Given, Labelled, prepared
@@ -123,9 +124,10 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
-        tried.warm(history, warm, start)
+        read = Ahead(history)
+        tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
-        _write(tried, history, (start, end), (statistics, beside), asked.out)
+        _write(tried, read, (start, end), (statistics, beside), asked.out)
         judged = Judged(start=start, end=end, first=first, last=last, windows=tried.windows, pane_ms=config.window.pane_ms)
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
@@ -155,7 +157,7 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
     return replay(config, spec, folder, processes=wish.processes, report=report) is not None
 
 
-def _write(tried: Backtest, history: History, span: tuple[int, int], listeners: tuple[Statistics, Labelled], out: Path) -> None:
+def _write(tried: Backtest, history: Windows, span: tuple[int, int], listeners: tuple[Statistics, Labelled], out: Path) -> None:
     """Judge, and write down what is decided as it comes."""
     statistics, beside = listeners
     with contextlib.ExitStack() as stack:
