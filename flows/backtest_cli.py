@@ -16,6 +16,7 @@ from rich.console import Console
 
 from flows.ahead import Ahead
 from flows.backtest import Backtest, Windows
+from flows.backtest_page import PAGE, write_page
 from flows.backtest_statistics import Judged, Statistics, withheld_line
 from flows.backtest_words import show
 from flows.config import Config, ConfigErrors, load
@@ -30,9 +31,11 @@ from flows.observe import RunProgress, set_up_logging
 from flows.options import ConfigError
 from flows.output import canonical, rfc3339
 from flows.policy import NO_SILENCES
+from flows.report_source import Range
 from flows.run_folder import RunSpec
 from flows.silence import Silences
 from flows.sweep_table import print_labels, print_sweep
+from flows.timeline import Timelines
 from flows.withheld import Suppressors
 
 _FAILED, _BAD_USE, _INTERRUPTED = 1, 2, 130
@@ -127,7 +130,8 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         read = Ahead(history)
         tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
-        _write(tried, read, (start, end), (statistics, beside), asked.out)
+        timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)
+        _write(tried, read, (start, end), (statistics, beside, timelines), asked.out)
         judged = Judged(start=start, end=end, first=first, last=last, windows=tried.windows, pane_ms=config.window.pane_ms)
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
@@ -136,6 +140,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
             "judged_one_by_one": tried.slow_rules,
         }
         figures |= beside.report(history, silences, lambda at: progress(0, at))
+        write_page(asked.out / PAGE, timelines, history, figures, asked.zone)
     _recommend(beside, asked.out)
     (asked.out / "backtest.json").write_bytes(canonical(figures) + b"\n")
     return figures
@@ -157,14 +162,21 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
     return replay(config, spec, folder, processes=wish.processes, report=report) is not None
 
 
-def _write(tried: Backtest, history: Windows, span: tuple[int, int], listeners: tuple[Statistics, Labelled], out: Path) -> None:
+def _write(
+    tried: Backtest,
+    history: Windows,
+    span: tuple[int, int],
+    listeners: tuple[Statistics, Labelled, Timelines],
+    out: Path,
+) -> None:
     """Judge, and write down what is decided as it comes."""
-    statistics, beside = listeners
+    statistics, beside, timelines = listeners
     with contextlib.ExitStack() as stack:
         transitions, notifications, withheld = (stack.enter_context((out / name).open("wb")) for name in FILES)
         for decided in tried.run(history, *span):
             statistics.add(decided)
             beside.hear(decided.notifications)
+            timelines.add(decided)
             transitions.writelines(each.line() for each in decided.transitions)
             notifications.writelines(each.line() for each in decided.notifications)
             withheld.writelines(withheld_line(each, statistics.why(each, decided)) for each in decided.withheld)
@@ -264,7 +276,7 @@ def _print(figures: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if "sweep" in figures:
         console.print("\n[bold]Settings that were tried[/]")
         print_sweep(figures["sweep"], console)
-    made = ["backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
+    made = [PAGE, "backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
     console.print(f"{out}: {', '.join(made)}", soft_wrap=True, highlight=False)
 
 
