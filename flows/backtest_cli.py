@@ -14,13 +14,15 @@ import orjson
 import typer
 from rich.console import Console
 
-from flows.backtest import Backtest
+from flows.ahead import Ahead
+from flows.backtest import Backtest, Windows
+from flows.backtest_page import PAGE, write_page
 from flows.backtest_statistics import Judged, Statistics, withheld_line
 from flows.backtest_words import show
 from flows.config import Config, ConfigErrors, load
 from flows.controls import Controls
 from flows.failure import explained
-from flows.history import History, HistoryError
+from flows.history import HistoryError
 from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened
 from flows.incidents import IncidentError
 from flows.labelled import RECOMMENDED, Given, Labelled, prepared
@@ -29,9 +31,11 @@ from flows.observe import RunProgress, set_up_logging
 from flows.options import ConfigError
 from flows.output import canonical, rfc3339
 from flows.policy import NO_SILENCES
+from flows.report_source import Range
 from flows.run_folder import RunSpec
 from flows.silence import Silences
 from flows.sweep_table import print_labels, print_sweep
+from flows.timeline import Timelines
 from flows.withheld import Suppressors
 
 _FAILED, _BAD_USE, _INTERRUPTED = 1, 2, 130
@@ -123,9 +127,11 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
-        tried.warm(history, warm, start)
+        read = Ahead(history)
+        tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
-        _write(tried, history, (start, end), (statistics, beside), asked.out)
+        timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)
+        _write(tried, read, (start, end), (statistics, beside, timelines), asked.out)
         judged = Judged(start=start, end=end, first=first, last=last, windows=tried.windows, pane_ms=config.window.pane_ms)
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
@@ -134,6 +140,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
             "judged_one_by_one": tried.slow_rules,
         }
         figures |= beside.report(history, silences, lambda at: progress(0, at))
+        write_page(asked.out / PAGE, timelines, history, figures, asked.zone)
     _recommend(beside, asked.out)
     (asked.out / "backtest.json").write_bytes(canonical(figures) + b"\n")
     return figures
@@ -155,14 +162,21 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
     return replay(config, spec, folder, processes=wish.processes, report=report) is not None
 
 
-def _write(tried: Backtest, history: History, span: tuple[int, int], listeners: tuple[Statistics, Labelled], out: Path) -> None:
+def _write(
+    tried: Backtest,
+    history: Windows,
+    span: tuple[int, int],
+    listeners: tuple[Statistics, Labelled, Timelines],
+    out: Path,
+) -> None:
     """Judge, and write down what is decided as it comes."""
-    statistics, beside = listeners
+    statistics, beside, timelines = listeners
     with contextlib.ExitStack() as stack:
         transitions, notifications, withheld = (stack.enter_context((out / name).open("wb")) for name in FILES)
         for decided in tried.run(history, *span):
             statistics.add(decided)
             beside.hear(decided.notifications)
+            timelines.add(decided)
             transitions.writelines(each.line() for each in decided.transitions)
             notifications.writelines(each.line() for each in decided.notifications)
             withheld.writelines(withheld_line(each, statistics.why(each, decided)) for each in decided.withheld)
@@ -262,7 +276,7 @@ def _print(figures: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if "sweep" in figures:
         console.print("\n[bold]Settings that were tried[/]")
         print_sweep(figures["sweep"], console)
-    made = ["backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
+    made = [PAGE, "backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
     console.print(f"{out}: {', '.join(made)}", soft_wrap=True, highlight=False)
 
 

@@ -1,12 +1,13 @@
 """Stored windows: the table `window_metrics` as a store of a history: live rows, or those of a run.
 
-Read as columns: ClickHouse collects the rows of each key into arrays (RowBinary), so a row costs bytes, not an object. Of a
-row that was inserted again, the last version counts, as FINAL has it: versions are read along and compared here, which costs
-less than having the server merge.
+Read as RowBinary of fixed width, a hash in place of each key, so a row costs bytes, not an object. Of a row that was inserted
+again the last version counts, as FINAL has it: where two rows come for one place they are read again with their versions and
+compared here, which costs less than having the server merge all of them.
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +21,18 @@ from flows.output import canonical
 from sinks.clickhouse import ClickHouse
 
 _TABLE = "window_metrics"
+_LATEST = 2**32 - 1  # seconds that a DateTime can hold
+_SPARSE = 8  # places a row, up to which all of them are laid out
+_HASH = "cityHash64(key)"
+# What is selected, and as what it comes.
+_VALUE = {
+    "hash": (_HASH, "<u8"),
+    "start": ("toUInt32(window_start)", "<u4"),
+    "value": ("value", "<f8"),
+    "sketch": ("toUInt8(method = 'sketch')", "u1"),
+}
+_WHOLE = _VALUE | {"count": ("count", "<u8")}
+_VERSION = {"version": ("version", "<u8")}
 
 
 class StoredWindows:
@@ -30,6 +43,7 @@ class StoredWindows:
         self._client = client
         self._names = sorted(metric.name for metric in metrics)
         self._run = run
+        self._keys: dict[str, dict[int, str]] = {}
         self.name = f"ClickHouse at {url} ({f'run {run}' if run else 'live rows'})"
 
     @cached_property
@@ -80,125 +94,126 @@ class StoredWindows:
 
     def keys(self, metric: str) -> list[str]:
         """Give the keys of a metric, sorted."""
-        rows = self._client.query(
-            f"SELECT DISTINCT key FROM {_TABLE} WHERE {self._where([metric])}"  # noqa: S608 (quoted)
-            f" AND statistic = {quoted(next(iter(self._found[metric])))}"
-        )
-        return sorted(canonical(row["key"]).decode() for row in rows)
+        self._learn(metric, f"{self._where([metric])} AND statistic = {quoted(next(iter(self._found[metric])))}")
+        return sorted(set(self._keys[metric].values()))
 
     def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
         """Give the rows of windows that start in [start, end) ms."""
+        low, high = (min(max(-(-at // 1000), 0), _LATEST) for at in (start, end))
+        times = f"window_start >= toDateTime({low}, 'UTC') AND window_start < toDateTime({high}, 'UTC')"
         chosen = list(statistics) or [next(iter(self._found[metric]))]
-        times = (
-            f"window_start >= toDateTime({-(-start // 1000)}, 'UTC') AND window_start < toDateTime({-(-end // 1000)}, 'UTC')"
-        )
-        parts = {}
-        for statistic in chosen:
-            data = self._client.binary(
-                "SELECT toJSONString(key), groupArray(toUInt32(window_start)), groupArray(version), groupArray(value),"  # noqa: S608
-                f" groupArray(count), groupArray(toUInt8(method = 'sketch')) FROM {_TABLE}"
-                f" WHERE {self._where([metric])} AND statistic = {quoted(statistic)} AND {times} GROUP BY key"
-            )
-            parts[statistic] = _Part.of(data)
-        return _joined(parts, statistics)
+        wheres = {name: f"{self._where([metric])} AND statistic = {quoted(name)} AND {times}" for name in chosen}
+        found = {name: self._selected(where, _WHOLE if name == chosen[0] else _VALUE) for name, where in wheres.items()}
+        grid = self._grid(metric, found, wheres)
+        places, kept = {}, {}
+        for name, rows in found.items():
+            places[name], kept[name] = grid.placed(rows)
+            if len(kept[name]) < len(rows):  # some were inserted again: the last version counts, here the last row
+                again = self._selected(wheres[name], (_WHOLE if name == chosen[0] else _VALUE) | _VERSION)
+                found[name] = again[np.argsort(again["version"], kind="stable")]
+                grid = self._grid(metric, found, wheres)
+                places[name], kept[name] = grid.placed(found[name])
+        return grid.rows(found, places, kept, statistics)
+
+    def _selected(self, where: str, columns: Mapping[str, tuple[str, str]]) -> NDArray[np.void]:
+        wanted = ", ".join(f"{expression} AS `_{name}`" for name, (expression, _) in columns.items())
+        data = self._client.binary(f"SELECT {wanted} FROM {_TABLE} WHERE {where}")  # noqa: S608 (quoted)
+        return np.frombuffer(data, np.dtype([(name, kind) for name, (_, kind) in columns.items()]))
+
+    def _grid(self, metric: str, found: Mapping[str, NDArray[np.void]], wheres: Mapping[str, str]) -> "_Grid":
+        """Lay out rows by keys and windows; keys not met before are asked for."""
+        for name, rows in found.items():
+            if not _all_in(rows["hash"], np.array(sorted(self._keys.get(metric, ())), np.uint64)):
+                self._learn(metric, wheres[name])
+        known = self._keys.get(metric, {})
+        hashes = sorted(known)
+        names = sorted(set(known.values()))
+        place = {name: number for number, name in enumerate(names)}
+        codes = np.array([place[known[each]] for each in hashes], np.int64)
+        starts = [rows["start"] for rows in found.values() if len(rows)]
+        first = min((int(each.min()) for each in starts), default=0)
+        last = max((int(each.max()) for each in starts), default=0)
+        return _Grid(names, np.array(hashes, np.uint64), codes, first, last - first + 1)
+
+    def _learn(self, metric: str, where: str) -> None:
+        """Make the keys of some rows known by their hashes; a key that was written in two orders has two."""
+        inner = f"SELECT {_HASH} AS hash, any(key) AS one FROM {_TABLE} WHERE {where} GROUP BY hash"  # noqa: S608 (quoted)
+        rows = self._client.query(f"SELECT toString(hash) AS hash, toJSONString(one) AS text FROM ({inner})")  # noqa: S608
+        known = self._keys.setdefault(metric, {})
+        known |= {int(row["hash"]): canonical(orjson.loads(row["text"])).decode() for row in rows}
 
     def _where(self, metrics: Sequence[str]) -> str:
         names = ", ".join(map(quoted, metrics))
         return f"run = {quoted(self._run)} AND metric IN ({names})" if metrics else "0"
 
 
-class _Part:
-    """The rows of one statistic, one a window and key, by key and time: columns (n,) and the keys of `codes`."""
+def _all_in(found: NDArray[np.uint64], known: NDArray[np.uint64]) -> bool:
+    """Tell whether all of `found` are among sorted ones."""
+    if not len(known):
+        return not len(found)
+    return bool((known[np.minimum(np.searchsorted(known, found), len(known) - 1)] == found).all())
 
-    def __init__(self, keys: list[str], columns: list[NDArray[np.int64]], values: NDArray[np.float64]) -> None:
-        self.keys = keys
-        self.codes, self.starts, self.counts, self.sketch = columns
-        self.values = values
 
-    @classmethod
-    def of(cls, data: bytes) -> "_Part":
-        """Read RowBinary: a key as JSON, and arrays of starts (s), versions, values, counts and sketch."""
-        found = sorted(_groups(data), key=lambda each: each[0])
-        keys = [key for key, _ in found]
-        sizes = [len(columns[0]) for _, columns in found]
-        codes = np.repeat(np.arange(len(keys)), sizes)
-        starts, versions, values, counts, sketch = (
-            np.concatenate([np.zeros(0, kind), *(columns[n] for _, columns in found)])
-            for n, kind in enumerate(("<u4", "<u8", "<f8", "<u8", "u1"))
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Places of rows: key x second, from the first start on; `codes` are those of the sorted `hashes` in `names`."""
+
+    names: list[str]
+    hashes: NDArray[np.uint64]
+    codes: NDArray[np.int64]
+    first: int
+    width: int
+
+    def placed(self, rows: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the places of rows, sorted, and which row is at each; of several at one the last."""
+        if not len(rows):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        codes = self.codes[np.searchsorted(self.hashes, rows["hash"])]
+        offsets = rows["start"].astype(np.int64) - self.first
+        unit = int(np.gcd.reduce(offsets[: 1 << 12]))
+        unit = unit if unit and not (offsets % unit).any() else 1
+        width = self.width // unit + 1
+        flat = codes * width + offsets // unit
+        if len(self.names) * width <= _SPARSE * len(flat):
+            at = np.full(len(self.names) * width, -1, np.int64)
+            at[flat] = np.arange(len(flat))
+            found = np.flatnonzero(at >= 0)
+            kept = at[found]
+        else:
+            order = np.argsort(flat, kind="stable")
+            last = np.ones(len(order), np.bool_)
+            last[:-1] = flat[order[1:]] != flat[order[:-1]]
+            kept = order[last]
+            found = flat[kept]
+        codes, offsets = np.divmod(found, width)
+        return codes * self.width + offsets * unit, kept
+
+    def rows(
+        self,
+        found: Mapping[str, NDArray[np.void]],
+        places: Mapping[str, NDArray[np.int64]],
+        kept: Mapping[str, NDArray[np.int64]],
+        statistics: Sequence[str],
+    ) -> Rows:
+        """Put statistics side by side; a row counts where all of them are there."""
+        head = next(iter(places))
+        shared = places[head]
+        if not all(np.array_equal(shared, each) for each in places.values()):
+            shared = functools.reduce(np.intersect1d, places.values())
+        chosen = {
+            name: kept[name] if len(each) == len(shared) else kept[name][np.searchsorted(each, shared)]
+            for name, each in places.items()
+        }
+        codes, offsets = np.divmod(shared, self.width)
+        used = np.flatnonzero(np.bincount(codes, minlength=len(self.names)))
+        local = np.zeros(len(self.names), np.int32)
+        local[used] = np.arange(len(used))
+        first = found[head][chosen[head]]
+        return Rows(
+            [self.names[place] for place in used.tolist()],
+            (self.first + offsets) * 1000,
+            local[codes],
+            first["count"].astype(np.int64),
+            {name: found[name]["value"][chosen[name]].astype(np.float64) for name in statistics},
+            functools.reduce(np.logical_or, (found[name]["sketch"][chosen[name]] > 0 for name in places)),
         )
-        order = np.lexsort((versions, starts, codes))
-        last = np.ones(len(order), np.bool_)
-        sorted_codes, sorted_starts = codes[order], starts[order]
-        last[:-1] = (sorted_codes[1:] != sorted_codes[:-1]) | (sorted_starts[1:] != sorted_starts[:-1])
-        kept = order[last]
-        columns = [
-            codes[kept],
-            starts[kept].astype(np.int64) * 1000,
-            counts[kept].astype(np.int64),
-            sketch[kept].astype(np.int64),
-        ]
-        return cls(keys, columns, values[kept].astype(np.float64))
-
-
-def _groups(data: bytes) -> Iterator[tuple[str, list[NDArray[np.generic]]]]:
-    """Give each key with its arrays."""
-    place = 0
-    while place < len(data):
-        size, place = _varint(data, place)
-        key = canonical(orjson.loads(data[place : place + size])).decode()
-        place += size
-        columns: list[NDArray[np.generic]] = []
-        for kind in ("<u4", "<u8", "<f8", "<u8", "u1"):
-            size, place = _varint(data, place)
-            columns.append(np.frombuffer(data, kind, size, place))
-            place += size * np.dtype(kind).itemsize
-        yield key, columns
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """Read an unsigned LEB128 number; gives it and the place behind it."""
-    number = shift = 0
-    while True:
-        byte = data[place]
-        place += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004
-            return number, place
-        shift += 7
-
-
-def _joined(parts: Mapping[str, _Part], statistics: Sequence[str]) -> Rows:
-    """Put statistics of the same rows side by side; a row counts where all of them are there."""
-    first = next(iter(parts.values()))
-    aligned = all(
-        each.keys == first.keys and np.array_equal(each.codes, first.codes) and np.array_equal(each.starts, first.starts)
-        for each in parts.values()
-    )
-    places = {name: np.arange(len(first.starts)) for name in parts} if aligned else _shared(parts)
-    here = places[next(iter(parts))]
-    sketch = np.zeros(len(here), np.bool_)
-    for name, part in parts.items():
-        sketch |= part.sketch[places[name]] > 0
-    return Rows(
-        first.keys,
-        first.starts[here],
-        first.codes[here].astype(np.int32),
-        first.counts[here],
-        {name: parts[name].values[places[name]] for name in statistics},
-        sketch,
-    )
-
-
-def _shared(parts: Mapping[str, _Part]) -> dict[str, NDArray[np.int64]]:
-    """Give where the rows stand that all statistics have, in the order of the first."""
-    names = {key: number for number, key in enumerate(sorted({key for part in parts.values() for key in part.keys}))}
-    places: dict[str, NDArray[np.int64]] = {}
-    marks = {}
-    for name, part in parts.items():
-        codes = np.array([names[key] for key in part.keys], np.int64)[part.codes]
-        marks[name] = np.stack([codes, part.starts], axis=1).view("i8,i8").ravel()
-    both = functools.reduce(np.intersect1d, marks.values())
-    for name, mark in marks.items():
-        order = np.argsort(mark)
-        places[name] = order[np.searchsorted(mark, both, sorter=order)]
-    return places

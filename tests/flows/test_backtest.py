@@ -173,9 +173,10 @@ def cases(draw):
     if draw(st.integers(0, 3)) == 0:
         every[0] = replace(every[0], no_data=NoData(alert=True, after=2))
     slos = (SLO,) if draw(st.integers(0, 3)) == 0 else ()
+    quiet = draw(st.booleans())
     policy = PolicyOptions(
-        inhibits=tuple(draw(st.lists(st.sampled_from(INHIBITS), max_size=2))),
-        mutes=tuple(draw(st.lists(st.sampled_from(MUTES), max_size=1))),
+        inhibits=() if quiet else tuple(draw(st.lists(st.sampled_from(INHIBITS), max_size=2))),
+        mutes=() if quiet else tuple(draw(st.lists(st.sampled_from(MUTES), max_size=1))),
         modes={"pager": "storm", "chat": "digest"},
         pagers=frozenset({"pager"}),
     )
