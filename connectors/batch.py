@@ -136,6 +136,7 @@ class Mark:
     dead: int
     first_event: int | None
     last_event: int | None
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,9 @@ class RunProgress:
             return
         rate = (records - self._first) / (now - self._start)
         reached = "" if event_ms is None else f", at {rfc3339(event_ms // 1000 * 1000)}"
-        text = f"{self._title}: {records:,} {self._unit}{reached}, {rate:,.0f} {self._unit}/s"
+        speed = f"{records:,} {self._unit}{reached}, {rate:,.0f} {self._unit}/s"
+        # What judges windows that are there reads no records.
+        text = f"{self._title}: {speed if records or event_ms is None else reached.removeprefix(', ')}"
         if not self._console.is_terminal:
             sys.stderr.write(text + "\n")
             self._next = now + _EVERY_S
