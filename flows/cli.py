@@ -24,6 +24,7 @@ from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
+from flows.verify_cli import verify
 
 app = typer.Typer(
     name="edgewatch",
@@ -221,6 +222,7 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(replay)
+app.command()(verify)
 app.command()(explain)
 app.command()(report)
 app.command()(receive)

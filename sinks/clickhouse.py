@@ -102,6 +102,10 @@ class ClickHouse:
         answer = self._ask(f"{sql.strip().rstrip(';')} FORMAT JSONEachRow", {"database": self._options.database})
         return [orjson.loads(line) for line in answer.body.splitlines()]
 
+    def execute(self, statement: str) -> None:
+        """Run a statement that gives no rows, in the database; a mutation is waited for."""
+        self._ask(statement, {"database": self._options.database, "mutations_sync": "1"})
+
     def _name(self, table: str) -> str:
         return f"{self._options.database}.{table}"
 

@@ -174,7 +174,7 @@ class Live:
 
 def stored(spool):
     """Give the canonical lines of what a live run wrote for its tables, by kind: each only once, however often it came."""
-    out = {kind: set() for kind in TIMES}
+    out: dict[str, set[bytes]] = {kind: set() for kind in TIMES}
     with contextlib.closing(sqlite3.connect(spool)) as database:
         found = database.execute("SELECT id, payload FROM items WHERE destination = 'clickhouse' AND payload NOT NULL")
         for name, payload in found:
