@@ -227,6 +227,7 @@ class _Part:
         self.progress.next_offset += self.progress.records - before
         last = self._reading.last_end
         if last is not None and self.progress.watermark(self.timing) >= last:
+            self.progress.rest = self.progress.watermark(self.timing)
             self.close()  # the next read says that it is done: what its watermark closes is closed before
         return batch
 

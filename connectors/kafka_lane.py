@@ -410,6 +410,7 @@ class KafkaLane:
         self._apply(part, part.progress.next_offset)
         last = self._reading.last_end
         if known or (last is not None and part.watermark() >= last):
+            part.progress.rest = part.watermark()
             self._ending.append(part)
         else:
             self._done(part)

@@ -42,6 +42,7 @@ class Progress:
     dead: int = 0
     first_event: int | None = None
     last_event: int | None = None
+    rest: int | None = None  # the watermark of its end, where recorded advances had moved it
 
     @property
     def name(self) -> str:
@@ -64,6 +65,7 @@ class Progress:
             self.dead,
             self.first_event,
             self.last_event,
+            self.rest,
         )
 
     def admit(self, times: NDArray[np.int64], timing: Timing) -> NDArray[np.bool_]:
