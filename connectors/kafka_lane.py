@@ -429,6 +429,12 @@ class KafkaLane:
             except KafkaException:
                 return
 
+    def place(self) -> tuple[int, int]:
+        """Give how many offsets were read, and how many there are; (0, 0) where there is no end."""
+        parts = [(part, part.planned.end - part.planned.start) for part in self._parts.values() if part.planned.end is not None]
+        done = sum(size if part.progress.done else part.progress.next_offset - part.planned.start for part, size in parts)
+        return done, sum(size for _, size in parts)
+
     def snapshot(self) -> bytes:
         """Give the state to resume from."""
         return msgspec.json.encode({part.progress.name: part.progress.to_state() for part in self._parts.values()})

@@ -38,23 +38,28 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def supervise(spec: Path, processes: int, tick: Callable[[], None]) -> None:
-    """Run `python -m flows.worker spec K ...` for every K until all end; raises ProcessDied.
+def supervise(spec: Path, processes: int, tick: Callable[[], None]) -> bool:
+    """Run `python -m flows.worker spec K ...` for every K until all end; False where they were told to stop.
 
-    SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is interrupted.
+    Raises ProcessDied. SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is interrupted.
     """
     addresses = free_addresses(processes)
     command = [sys.executable, "-m", "flows.worker", str(spec)]
-    children = [subprocess.Popen([*command, str(number), *addresses]) for number in range(processes)]
-    before = signal.signal(signal.SIGTERM, lambda *_: _signal_all(children, signal.SIGTERM))
+    # In a group of their own: a terminal's Ctrl-C is for this process alone, which tells them all.
+    children = [subprocess.Popen([*command, str(number), *addresses], process_group=0) for number in range(processes)]
+    told: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        told.append(number)
+        _signal_all(children, signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         _watch(children, tick)
-    except KeyboardInterrupt:
-        _signal_all(children, signal.SIGTERM)
-        _wait(children)
-        raise
+        return not told
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         _signal_all(children, signal.SIGKILL)
         _wait(children)
 

@@ -14,11 +14,13 @@ import orjson
 import pytest
 
 from flows.firing import closed_of
-from flows.output import canonical
+from flows.output import canonical, rfc3339
+from sinks.clickhouse import ClickHouse, ClickHouseOptions
+from sinks.embedded import Embedded
 from sinks.rows import Rows
 from tests.kafka import topics
 from tests.kafka.topics import Sent
-from tests.runs import checked, start, wait_until
+from tests.runs import checked, edgewatch, start, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -247,6 +249,48 @@ def test_a_replay_with_what_was_recorded_gives_the_bytes_of_the_live_run(lived, 
     checked("replay", "-c", config, "--out", out)
     lines = (out / "evaluations.ndjson").read_bytes().splitlines()
     assert {line for line in lines if _ms(line, "window_end") <= last} != live["evaluations"]
+
+
+def test_verify_finds_production_rows_equal_and_says_what_differs_and_why(brokers, topic, tmp_path):
+    pytest.importorskip("chdb", reason="missing service: chdb (pip install 'edgewatch[embedded]')")
+    names = topic(2), topic(1)
+    state, log, config = tmp_path / "state", tmp_path / "log", tmp_path / "monitor.toml"
+    with Embedded(tmp_path / "clickhouse") as server:
+        text = CONFIG.format(brokers=brokers, requests=names[0], points=names[1], directory=state)
+        config.write_text(text.replace("http://127.0.0.1:9", server.url))
+        client = ClickHouse(ClickHouseOptions(url=server.url))
+        with Feed(brokers, *names) as feed:
+            live = Live(config, state, log)
+            live.further(2)
+            first = min(live.closed().values())
+            feed.status = 503
+            live.further(3)
+            live.end(signal.SIGKILL)
+            live.start()
+            live.further(2)
+            feed.status = 200
+            live.further(3)
+        last = min(live.closed().values())
+        judged = f"SELECT count() AS n FROM evaluations WHERE window_end = toDateTime({last // 1000}, 'UTC') AND rule = "
+        for rule in ("high_error_rate", "no_points"):
+            query = f"{judged}'{rule}'"
+            wait_until(lambda query=query: int(client.query(query)[0]["n"]) > 0, what=f"the rows of {rule}")
+        assert live.end(signal.SIGTERM) == 0, log.read_text()
+        ranged = ["verify", "-c", config, "--from", rfc3339(first), "--to", rfc3339(last)]
+        report = json.loads(checked(*ranged, "--json").stdout)
+        assert (report["equal"], report["first"], report["reasons"]) == (True, [], [])
+        assert report["tables"]["evaluations"]["rows"] > 10
+        client.execute(
+            "INSERT INTO evaluations (window_end, rule, key, metric, statistic, value, count, level, state_before, state_after,"
+            " config_version) SELECT window_end, rule, key, metric, statistic, 0.125, count, level, state_before, state_after,"
+            f" 'other' FROM evaluations FINAL WHERE rule = 'no_points' AND window_end = toDateTime({last // 1000}, 'UTC')"
+        )
+        done = edgewatch(*ranged)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "evaluations: " in done.stdout
+        assert "1 differ" in done.stdout
+        assert "no_points {}: value 0.125 stored" in done.stdout
+        assert "possible reason: stored with configuration other; replayed with " in done.stdout
 
 
 def _ms(line, column):
