@@ -3,6 +3,8 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
+# What needs no broker runs in a process for each processor, the rest one after the other. PARALLEL= for one process.
+PARALLEL ?= -n auto --dist loadgroup
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,10 +30,11 @@ demo: $(VENV)/.demo
 
 test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(COMPILER)
 test: java $(JARS)/.fetched lint types
-	@$(BIN)/pytest $(ARGS)
+	@bad=0; $(BIN)/pytest $(PARALLEL) -m "not kafka" $(ARGS) $(NONE_IS_FINE) || bad=1; \
+		$(BIN)/pytest -m kafka $(ARGS) $(NONE_IS_FINE) || bad=1; exit $$bad
 
 check: lint types
-	@$(BIN)/pytest -q -m "not kafka and not slow" $(ARGS)
+	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet . | head -40; \
@@ -49,6 +52,9 @@ clean:
 	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 comma := ,
+
+# Tests that ARGS chooses may all be of one kind; without ARGS there are always some of both.
+NONE_IS_FINE = $(if $(ARGS),|| test $$? = 5)
 
 ALERTMANAGER = $(if $(shell command -v prometheus-alertmanager || command -v alertmanager),$(comma)alertmanager)
 BROWSER = $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),$(comma)browser)

@@ -3,13 +3,17 @@
 A dataset is data, not code: the decoder is built from it and from the fields that the configuration uses.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from connectors import data_points, http_requests
+from connectors import app_logs, data_points, health, http_requests, runtime_stats, workers_trace_events
+from connectors.record_path import Place, RecordPath, RecordShape
 
 FieldKind = Literal["number", "string", "flag"]
+
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class DecodeError(Exception):
@@ -18,16 +22,23 @@ class DecodeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetOptions:
-    """One `[[dataset]]` table: a name for records of one kind, with the names of their positions."""
+    """One `[[dataset]]` table: a name for records of one kind, and where their values stand."""
 
-    NOT_YET = ("dedup", "rename")
+    NOT_YET = ("dedup",)
 
     name: str = field(metadata={"help": "the name that topics and metrics use"})
-    kind: str = field(metadata={"help": "http_requests or data_points"})
+    kind: str = field(metadata={"help": "what the records are: http_requests, data_points, json, app_logs, ..."})
     blobs: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's blobs, by position"})
     doubles: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's doubles, by position"})
     indexes: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's indexes, by position"})
     event_time: tuple[str, ...] = field(default=(), metadata={"help": "time fields, tried in order"})
+    numbers: dict[str, str] = field(default_factory=dict, metadata={"help": "json: column = path of a number"})
+    strings: dict[str, str] = field(default_factory=dict, metadata={"help": "json: column = path of a string"})
+    flags: dict[str, str] = field(default_factory=dict, metadata={"help": "json: column = path of true or false"})
+    identity: str = field(default="", metadata={"help": "json: the column that names a record to a person"})
+    paths: tuple[str, ...] = field(default=(), metadata={"help": "json: columns that hold URL paths; their ids are one"})
+    csv: tuple[str, ...] = field(default=(), metadata={"help": "json: records are lines of CSV with these columns instead"})
+    rename: dict[str, str] = field(default_factory=dict, metadata={"help": "key or path in the record = the field it is"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
@@ -42,6 +53,65 @@ class DatasetOptions:
         for name, limit in (("blobs", 20), ("doubles", 20)):
             if len(getattr(self, name)) > limit:
                 yield name, f"a data point has {limit} {name} at most"
+        yield from self._wrong_columns()
+        yield from self._wrong_renames()
+
+    def columns(self) -> dict[str, tuple[FieldKind, str]]:
+        """Give the columns of a json dataset: name -> kind and path."""
+        kinds: tuple[tuple[FieldKind, Mapping[str, str]], ...] = (
+            ("number", self.numbers),
+            ("string", self.strings),
+            ("flag", self.flags),
+        )
+        return {name: (kind, path) for kind, given in kinds for name, path in given.items()}
+
+    def _wrong_columns(self) -> Iterable[tuple[str, str]]:
+        if self.kind != "json":
+            for key in ("numbers", "strings", "flags", "identity", "paths", "csv"):
+                if getattr(self, key):
+                    yield key, "only json datasets name their columns"
+            return
+        if not self.event_time:
+            yield "event_time", "is missing; where the time of a record stands, such as timestamp or meta.time"
+        yield from self._wrong_names()
+        for path in (*self.event_time, *(path for _, path in self.columns().values())):
+            yield from self._wrong_path("event_time" if path in self.event_time else "numbers", path)
+
+    def _wrong_names(self) -> Iterable[tuple[str, str]]:
+        columns = self.columns()
+        if len(columns) < len(self.numbers) + len(self.strings) + len(self.flags):
+            yield "numbers", "a column has one kind only: number, string or flag"
+        for name in sorted(columns):
+            if not _COLUMN.fullmatch(name):
+                yield "numbers", f"{name!r} is no name of a column: letters, digits and _"
+        for key, names in (("identity", (self.identity,) if self.identity else ()), ("paths", self.paths)):
+            for name in names:
+                if name not in self.strings:
+                    yield key, f"{name!r} is none of the strings"
+
+    def _wrong_path(self, key: str, path: str) -> Iterable[tuple[str, str]]:
+        if not self.csv:
+            yield from _path_problem(key, path)
+        elif path not in self.csv:
+            yield "csv", f"there is no column {path!r}"
+
+    def _wrong_renames(self) -> Iterable[tuple[str, str]]:
+        if self.rename and self.kind in ("json", "data_points"):
+            yield "rename", f"{self.kind} has no names of its own to rename: name the columns"
+            return
+        for key, name in self.rename.items():
+            known = {*DATASETS[self.kind](replace(self, rename={})).fields, *DATASETS[self.kind](self).event_time}
+            if name not in known:
+                yield "rename", f"{key!r}: {self.kind} has no field {name!r}"
+            if self.kind in _NESTED:
+                yield from _path_problem("rename", key)
+
+
+def _path_problem(key: str, path: str) -> Iterable[tuple[str, str]]:
+    try:
+        RecordPath.parse(path)
+    except ValueError as error:
+        yield key, str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +136,8 @@ class Dataset:
     folded: frozenset[str] = frozenset()  # strings whose case carries nothing
     paths: frozenset[str] = frozenset()  # strings that are templated before they may be a group key
     dimensions: Mapping[str, Field] = field(default_factory=dict)  # what bad records are told apart by, by name
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)  # key -> where it stands, if not at the key
+    csv: tuple[str, ...] = ()  # the columns, where records are lines of CSV
 
     @property
     def kinds(self) -> dict[str, FieldKind]:
@@ -78,14 +150,20 @@ def build_dataset(options: DatasetOptions) -> Dataset:
     return DATASETS[options.kind](options)
 
 
+def _renamed(options: DatasetOptions, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the keys of a field, those that it was renamed to first."""
+    return (*(key for key, name in options.rename.items() if name in keys), *keys)
+
+
 def _http_requests(options: DatasetOptions) -> Dataset:
     fields = {name: Field(kind, (name,)) for name, kind in http_requests.FIELDS.items()}
     fields |= {name: Field("string", keys) for name, keys in http_requests.ALTERNATIVES.items()}
-    dimensions = {name: Field(fields[keys[0]].kind, keys) for name, keys in http_requests.DIMENSIONS.items()}
+    fields = {name: Field(column.kind, _renamed(options, column.keys)) for name, column in fields.items()}
+    dimensions = {name: Field(fields[keys[0]].kind, _renamed(options, keys)) for name, keys in http_requests.DIMENSIONS.items()}
     return Dataset(
         name=options.name,
         kind=options.kind,
-        event_time=options.event_time or http_requests.EVENT_TIME,
+        event_time=options.event_time or _renamed(options, http_requests.EVENT_TIME),
         fields=fields,
         predicates=http_requests.PREDICATES,
         identity=http_requests.IDENTITY,
@@ -113,4 +191,62 @@ def _data_points(options: DatasetOptions) -> Dataset:
     )
 
 
-DATASETS = {"http_requests": _http_requests, "data_points": _data_points}
+def _nested(options: DatasetOptions) -> Dataset:
+    shape = _NESTED[options.kind]
+    places: dict[str, tuple[Place, ...]] = {}
+    times = {name: Place.at(name) for name in options.event_time} or shape.event_time
+    for name, place in (*((n, p) for n, (_, p) in shape.fields.items()), *times.items()):
+        given = tuple(Place((RecordPath.parse(key),), place.made) for key, known in options.rename.items() if known == name)
+        places[name] = (*given, place, *((shape.fallbacks[name],) if name in shape.fallbacks else ()))
+    fields = {name: Field(kind, (name,)) for name, (kind, _) in shape.fields.items()}
+    return Dataset(
+        name=options.name,
+        kind=options.kind,
+        event_time=tuple(times),
+        fields=fields,
+        predicates=shape.predicates,
+        identity=shape.identity,
+        folded=shape.folded,
+        paths=shape.paths,
+        dimensions={name: fields[name] for name in shape.dimensions},
+        places=places,
+    )
+
+
+def _json(options: DatasetOptions) -> Dataset:
+    """Make a dataset of columns that the configuration names; where all are plain keys it is read as fast as any other."""
+    columns = options.columns()
+    all_paths = (
+        {path: RecordPath.parse(path) for path in (*(p for _, p in columns.values()), *options.event_time)}
+        if not options.csv
+        else {}
+    )
+    flat = all(path.is_key for path in all_paths.values())
+    fields = {name: Field(kind, (path,)) for name, (kind, path) in columns.items()}
+    return Dataset(
+        name=options.name,
+        kind=options.kind,
+        event_time=options.event_time,
+        fields=fields,
+        predicates={},
+        identity=options.identity or None,
+        paths=frozenset(options.paths),
+        dimensions={name: column for name, column in fields.items() if column.kind == "string" and name != options.identity},
+        places={} if flat else {text: (Place((path,)),) for text, path in all_paths.items()},
+        csv=options.csv,
+    )
+
+
+_NESTED: dict[str, RecordShape] = {
+    "workers_trace_events": workers_trace_events.SHAPE,
+    "app_logs": app_logs.SHAPE,
+    "health": health.SHAPE,
+    "runtime_stats": runtime_stats.SHAPE,
+}
+
+DATASETS: dict[str, Callable[[DatasetOptions], Dataset]] = {
+    "http_requests": _http_requests,
+    "data_points": _data_points,
+    "json": _json,
+    **dict.fromkeys(_NESTED, _nested),
+}

@@ -4,7 +4,7 @@ import csv
 import datetime
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,12 @@ class Incident:
     rule: str
     key: str  # canonical JSON of the group key
     host: int  # rank of the host it happens on
+    round: int = 0  # which of several of its name, from 1; 0: the only one
+
+    @property
+    def label(self) -> str:
+        """Give the name that tells it from others."""
+        return f"{self.name} {self.round}" if self.round else self.name
 
 
 def plan_incidents(seed: int, *, start_ms: int, span_ms: int, hosts: Sequence[str]) -> tuple[Incident, ...]:
@@ -59,6 +65,16 @@ def plan_incidents(seed: int, *, start_ms: int, span_ms: int, hosts: Sequence[st
     return tuple(placed)
 
 
+def plan_rounds(seed: int, rounds: int, *, start_ms: int, span_ms: int, hosts: Sequence[str]) -> tuple[Incident, ...]:
+    """Place three incidents in each of so many equal parts of the span, each part by a seed of its own."""
+    part = span_ms // rounds
+    out: list[Incident] = []
+    for number in range(rounds):
+        placed = plan_incidents(seed + 1000 * number, start_ms=start_ms + number * part, span_ms=part, hosts=hosts)
+        out += [replace(each, round=number + 1) if rounds > 1 else each for each in placed]
+    return tuple(out)
+
+
 def label_lines(incidents: Iterable[Incident]) -> str:
     """Give the label file: CSV with a header, times in RFC 3339, the key as canonical JSON."""
     out = io.StringIO(newline="")
@@ -66,7 +82,7 @@ def label_lines(incidents: Iterable[Incident]) -> str:
     writer.writerow(_COLUMNS)
     for incident in incidents:
         times = (_rfc3339(incident.start_ms), _rfc3339(incident.end_ms))
-        writer.writerow((*times, incident.name, incident.rule, incident.key))
+        writer.writerow((*times, incident.label, incident.rule, incident.key))
     return out.getvalue()
 
 

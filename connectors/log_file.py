@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import zstandard
 from isal import isal_zlib
 
-ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl")
+ENDINGS = (".ndjson", ".json", ".log", ".gz", ".zst", ".jsonl", ".csv")
 _BROKEN: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stubs say that it is an instance
 UNREADABLE = (OSError, EOFError, _BROKEN, zstandard.ZstdError)  # what reading a torn or broken file raises
 

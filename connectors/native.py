@@ -54,10 +54,10 @@ class NativeReader:
 
     @staticmethod
     def of(dataset: Dataset, columns: Mapping[str, Field]) -> "NativeReader | None":
-        """Make the reader; None where it is not built, or one key means two things."""
+        """Make the reader; None where it is not built, one key means two things, or values stand deeper."""
         places = {(key, column.position is None) for column in columns.values() for key in column.keys}
         keys = {key for key, _ in places}
-        clear = len(keys) == len(places) and not keys & set(dataset.event_time)
+        clear = not dataset.places and not dataset.csv and len(keys) == len(places) and not keys & set(dataset.event_time)
         return NativeReader(dataset, columns) if clear and available() else None
 
     def __init__(self, dataset: Dataset, columns: Mapping[str, Field]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from connectors.record_path import RecordPath
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name (RFC 9110, 5.6.2)
 _SHORTEST_SECRET = 16
 _SECOND_MS = 1000
@@ -32,6 +34,9 @@ class ReceiveOptions:
         default="edgewatch.dead_letters",
         metadata={"help": "topic of lines that are no records; empty: they go on to the dataset's topic"},
     )
+    drop: tuple[str, ...] = field(default=(), metadata={"help": "fields (or paths) that are personal: they do not come in"})
+    hash_: tuple[str, ...] = field(default=(), metadata={"help": "fields (or paths) of which a keyed hash comes in"})
+    hash_key: str = field(default="", repr=False, metadata={"secret": True, "help": "the key of these hashes"})
     message_bytes: int = field(default=256_000, metadata={"help": "bytes of lines in one Kafka message, about"})
     max_body: int = field(default=268_435_456, metadata={"help": "bytes of an upload as it comes"})
     max_inflated: int = field(default=1_073_741_824, metadata={"help": "bytes of an upload when inflated"})
@@ -76,6 +81,20 @@ class ReceiveOptions:
             yield "listen", f"{self.listen} can be reached from other machines: give [receive].secrets"
         yield from self._wrong_secrets()
         yield from self._wrong_sizes()
+        yield from self._wrong_paths()
+
+    def _wrong_paths(self) -> Iterable[tuple[str, str]]:
+        for key, paths in (("drop", self.drop), ("hash", self.hash_)):
+            for path in paths:
+                try:
+                    steps = RecordPath.parse(path).steps
+                except ValueError as error:
+                    yield key, str(error)
+                else:
+                    if any(isinstance(step, int) and step < 0 for step in steps):
+                        yield key, f"{path!r}: a number of elements is nothing personal"
+        if self.hash_ and len(self.hash_key) < _SHORTEST_SECRET:
+            yield "hash_key", f"hash needs a key of at least {_SHORTEST_SECRET} characters"
 
     def _wrong_secrets(self) -> Iterable[tuple[str, str]]:
         if not _TOKEN.fullmatch(self.header):

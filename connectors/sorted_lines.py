@@ -13,10 +13,12 @@ from connectors.decoded import EXCERPT
 from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST
 from connectors.payload import rows
+from connectors.personal import Cleaner
 from connectors.progress import NO_LIMIT, time_reason
 from connectors.upload import LONGEST_LINE
 
 _LONGEST_KEY = 64  # bytes
+_WITHHELD = b"(withheld: it may hold personal data)"  # no JSON, so the flow refuses it where it goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,12 @@ class SortedLines:
 class LineSorter:
     """Sorts the lines of one dataset."""
 
-    def __init__(self, dataset: Dataset, *, keep_bad: bool) -> None:
-        """Take the dataset; with `keep_bad` bad lines stay among the records, for the flow to refuse."""
+    def __init__(self, dataset: Dataset, *, keep_bad: bool, cleaner: Cleaner | None = None) -> None:
+        """Take the dataset; with `keep_bad` bad lines stay among the records, for the flow to refuse.
+
+        A `cleaner` takes what is personal out of records. A bad line cannot be cleaned, so nothing of it is shown or kept.
+        """
+        self._cleaner = cleaner
         self._decoder = Decoder(dataset, frozenset())
         self._keep_bad = keep_bad
 
@@ -52,7 +58,7 @@ class LineSorter:
         if not block.strip():
             return SortedLines(b"", b"", 0, 0, ())
         if len(block) > LONGEST_LINE:
-            start = block[:EXCERPT]
+            start = _WITHHELD if self._cleaner else block[:EXCERPT]
             if self._keep_bad:
                 return SortedLines(start, b"", 1, 1, ())
             return SortedLines(b"", b"", 0, 1, (BadLine(before, f"a line longer than {LONGEST_LINE} bytes", start),))
@@ -62,10 +68,32 @@ class LineSorter:
             reason = time_reason(int(decoded.times[place]), NO_LIMIT, self._decoder)
             bad[int(decoded.index[place])] = (reason, decoded.source(place)[:EXCERPT])
         lines = len(decoded.times) + len(decoded.refusals)
+        if self._cleaner is not None:
+            return self._cleaned(self._cleaner, rows(block), bad, before)
         name = next((each for each in decoded.identity[:1] if each), None)
-        key = name.encode()[:_LONGEST_KEY] if name else hashlib.blake2b(block, digest_size=8).hexdigest().encode()
+        key = name.encode()[:_LONGEST_KEY] if name else _digest(block)
         if bad and not self._keep_bad:
             kept = [row for index, row in enumerate(rows(block)) if index not in bad]
             letters = tuple(BadLine(before + index, *bad[index]) for index in sorted(bad))
             return SortedLines(b"\n".join(kept), key, len(kept), lines, letters)
         return SortedLines(block, key, lines, lines, ())
+
+    def _cleaned(self, cleaner: Cleaner, lines: list[bytes], bad: dict[int, tuple[str, bytes]], before: int) -> SortedLines:
+        """Clean a block line by line; its key is made of what is left, as an identity may be personal."""
+        kept: list[bytes] = []
+        letters: list[BadLine] = []
+        for index, line in enumerate(lines):
+            reason = bad[index][0] if index in bad else ""
+            row = None if reason else cleaner.clean(line)
+            if row is not None:
+                kept.append(row)
+            elif self._keep_bad:
+                kept.append(_WITHHELD)
+            else:
+                letters.append(BadLine(before + index, reason or "it cannot be read to take out what is personal", _WITHHELD))
+        value = b"\n".join(kept)
+        return SortedLines(value, _digest(value), len(kept), len(lines), tuple(letters))
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=8).hexdigest().encode()

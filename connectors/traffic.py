@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.incident import Incident, label_lines, plan_incidents
+from connectors.incident import Incident, label_lines, plan_rounds
 from connectors.scenario import Scenario, build_scenario
 from connectors.visit import Stretch, Visits, draw_visits
 from connectors.visit_lines import (
@@ -56,6 +56,7 @@ class TrafficOptions:
     hosts: int = field(default=6, metadata={"help": "hosts, the busiest first"})
     start_ms: int = field(default=START_MS, metadata={"help": "start of the span, ms since the epoch, UTC"})
     incidents: bool = field(default=True, metadata={"help": "place three labelled incidents"})
+    rounds: int = field(default=1, metadata={"help": "how often the incidents come, evenly over the span"})
     rhythm: bool = field(default=True, metadata={"help": "more traffic in the afternoon (UTC) than at night"})
 
     def __post_init__(self) -> None:
@@ -65,6 +66,9 @@ class TrafficOptions:
             raise ValueError(message)
         if self.hosts < 1:
             message = f"hosts must be at least 1, not {self.hosts}"
+            raise ValueError(message)
+        if self.rounds < 1:
+            message = f"rounds must be at least 1, not {self.rounds}"
             raise ValueError(message)
         for name in ("hours", "records_per_second"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
@@ -99,8 +103,8 @@ class Traffic:
         self.scenario: Scenario = build_scenario(options.seed, hosts=options.hosts, clients=clients)
         self.incidents: tuple[Incident, ...] = ()
         if options.incidents:
-            self.incidents = plan_incidents(
-                options.seed, start_ms=options.start_ms, span_ms=self.span_ms, hosts=self.scenario.hosts
+            self.incidents = plan_rounds(
+                options.seed, options.rounds, start_ms=options.start_ms, span_ms=self.span_ms, hosts=self.scenario.hosts
             )
 
     def minutes(self) -> Iterator[MinuteOfTraffic]:

@@ -25,6 +25,7 @@ from connectors.dataset import Dataset, DecodeError, Field, FieldKind
 from connectors.decoded import EXCERPT, Decoded, Refusal, folded
 from connectors.event_time import event_times
 from connectors.payload import Sources, inflate, rows
+from connectors.reshape import CsvReader, ObjectReader, Reshaper
 
 _INT64 = 2**63
 _LONGEST_INT64 = 20  # characters, with the sign
@@ -98,13 +99,21 @@ class TypedReader:
             rename=dict(zip(slots, self._keys, strict=True)),
             gc=False,
         )
-        self._json = msgspec.json.Decoder(self._struct)
+        self._json: Any = msgspec.json.Decoder(self._struct)
+        self._reshaper = Reshaper({key: dataset.places[key] for key in self._keys}) if dataset.places else None
+        if self._reshaper is not None:
+            self._json = ObjectReader(self._from_object)
+        flags = frozenset(key for key, kind in self._kinds.items() if kind == "flag")
+        self._csv = CsvReader(dataset.csv, flags, self._from_object) if dataset.csv else None
+        if self._csv is not None:
+            self._json = self._csv
 
     def decode(self, payloads: Sequence[bytes | None], *, lines: bool) -> Decoded:
         """Read all payloads; with `lines` each one is a part of an NDJSON file, otherwise a message (read whole first)."""
         # In a file a newline ends a record, so what spans lines must not be read in one call there.
         read = (None if lines else self._read_single(payloads)) or self._read_each(payloads, lines=lines)
-        return self.to_columns(read, sources_of(payloads, lines=lines))
+        split = _split if self._csv is None else _never_whole
+        return self.to_columns(read, Sources(payloads, lines=lines, split=split))
 
     def new(self) -> "Read":
         """Give an empty reading, for `read_payload` and `read_row`."""
@@ -137,8 +146,11 @@ class TypedReader:
     def _record(self, row: bytes) -> msgspec.Struct | str:
         """Give the record of a line, or the reason why it is none."""
         try:
-            return self._json.decode(row)
-        except _UNREADABLE:
+            record: msgspec.Struct = self._json.decode(row)
+            return record
+        except _UNREADABLE as error:
+            if self._csv is not None:
+                return str(error)
             value = _lenient_json(row)
         return self._from_object(value) if isinstance(value, dict) else _line_reason(value)
 
@@ -211,6 +223,8 @@ class TypedReader:
 
     def _read_message(self, read: Read, number: int, payload: bytes) -> bool:
         """Read a message that is one JSON value, or one line; False where its lines are to be read."""
+        if self._csv is not None:
+            return False
         try:
             record = self._json.decode(payload)
         except _UNREADABLE:
@@ -250,6 +264,8 @@ class TypedReader:
 
     def _from_object(self, value: dict[str, Any]) -> msgspec.Struct:
         """Take the values in use from a parsed object; a value of the wrong type is None."""
+        if self._reshaper is not None:
+            value = self._reshaper.flat(value)
         return self._struct(*(self._take(key, value.get(key)) for key in self._keys))
 
     def _take(self, key: str, value: Any) -> Any:
@@ -328,6 +344,10 @@ class TypedReader:
 def sources_of(payloads: Sequence[bytes | None], *, lines: bool) -> Sources:
     """Give the bytes of the records of payloads."""
     return Sources(payloads, lines=lines, split=_split)
+
+
+def _never_whole(_payload: bytes) -> None:
+    """Say that a payload is to be read line by line, as CSV is."""
 
 
 def _split(payload: bytes) -> list[bytes] | None:

@@ -16,11 +16,13 @@ from flows.alert import AlertConfig, Alerting, in_order
 from flows.alert_state import STATES
 from flows.book import Book, Decisions
 from flows.evaluation import SUPPRESSORS, Evaluations
-from flows.history import Chunk, History, wanted_of
+from flows.history import Chunk, Wanted, wanted_of
 from flows.judged import Judged, Window
+from flows.labels import Labels
 from flows.notify import ENDED
 from flows.policy import NO_SILENCES, PolicyOptions
 from flows.resting import KINDS, Resting
+from flows.route import Routes
 from flows.silence import Silences
 from flows.transition import Transition
 from flows.window import WindowOptions, WindowResult
@@ -39,6 +41,18 @@ class BacktestConfig(AlertConfig, Protocol):
     @property
     def window(self) -> WindowOptions:
         """Give how windows are cut."""
+        ...
+
+
+class Windows(Protocol):
+    """What of a history a backtest needs."""
+
+    def starts(self, dataset: str) -> NDArray[np.int64]:
+        """Give the starts (ms) of the windows of a dataset that left rows."""
+        ...
+
+    def chunks(self, start: int, end: int, wanted: Wanted | None = None) -> Iterator[tuple[Chunk, ...]]:
+        """Give the windows that start in [start, end) ms, in time order: for each span of time a chunk a dataset."""
         ...
 
 
@@ -111,7 +125,8 @@ class Backtest:
         self._hushes = bool(config.policy.inhibits or config.policy.mutes or silences is not NO_SILENCES)
         names = sorted({metric.dataset for metric in config.metrics})
         slow = {name for rule in config.rules for name in (rule.members if not one_by_one else (rule.name, *rule.members))}
-        self._lanes = {name: _Lane(self.alerting.books(name), slow) for name in names}
+        alone = not (self._hushes or Routes(config.routes, Labels(config.environment, config.labels)).has_second)
+        self._lanes = {name: _Lane(self.alerting.books(name), slow, alone=alone) for name in names}
         self._through: dict[str, int] = {}  # start of the last window that was judged, by dataset
         self._wanted = wanted_of(config.rules, config.metrics)
         self.times: dict[str, StateTimes] = {rule.name: StateTimes() for rule in config.rules}
@@ -122,14 +137,14 @@ class Backtest:
         """Give the rules that are judged window by window."""
         return sorted(book.rule.options.name for lane in self._lanes.values() for book in lane.slow)
 
-    def warm(self, history: History, start: int, end: int) -> None:
+    def warm(self, history: Windows, start: int, end: int) -> None:
         """Judge the windows that start in [start, end) ms for the state that they leave alone."""
         for _ in self.run(history, start, end):
             pass
         self.times = {name: StateTimes() for name in self.times}
         self.windows = 0
 
-    def run(self, history: History, start: int, end: int) -> Iterator[Decided]:
+    def run(self, history: Windows, start: int, end: int) -> Iterator[Decided]:
         """Judge the windows that start in [start, end) ms; gives what came of them, where something did, by their ends."""
         for chunks in history.chunks(start, end, self._wanted):
             for chunk in chunks:
@@ -150,7 +165,7 @@ class Backtest:
             for chunk in chunks:
                 self._lanes[chunk.dataset].unload(self.times)
 
-    def _turns(self, history: History, chunks: Sequence[Chunk]) -> Iterator[tuple[int, Chunk, int]]:
+    def _turns(self, history: Windows, chunks: Sequence[Chunk]) -> Iterator[tuple[int, Chunk, int]]:
         """Give the windows of a span that are judged: start, chunk and number in it, -1 where there was no record."""
         found: list[tuple[int, int, int]] = []
         for rank, chunk in enumerate(chunks):
@@ -161,7 +176,7 @@ class Backtest:
                 found += [(at, rank, -1) for at in self._silent(history, chunk)]
         return ((at, chunks[rank], number) for at, rank, number in sorted(found))
 
-    def _silent(self, history: History, chunk: Chunk) -> list[int]:
+    def _silent(self, history: Windows, chunk: Chunk) -> list[int]:
         """Give the starts of the windows without a record, from the dataset's first window to its last."""
         every, pane = history.starts(chunk.dataset), self._config.window.pane_ms
         if not len(every):
@@ -210,13 +225,16 @@ class Backtest:
 class _Lane:
     """The rules of one dataset: those judged a chunk at a time, and those judged window by window."""
 
-    def __init__(self, books: list[Book], slow: Collection[str]) -> None:
-        """Take the rules, and the names of those that have to be judged window by window whatever their kind."""
+    def __init__(self, books: list[Book], slow: Collection[str], *, alone: bool) -> None:
+        """Take the rules, and the names of those that have to be judged window by window whatever their kind.
+
+        `alone` says that nothing that is said changes a state, where no alert may flap.
+        """
         self.books = books
         quick = [book for book in books if book.rule.options.kind in KINDS and book.rule.options.name not in slow]
         self.slow = in_order(book for book in self.books if book not in quick)
         self.metrics = {book.rule.options.metric for book in self.slow}
-        self.quick = Resting(quick)
+        self.quick = Resting(quick, alone=alone and all(book.rule.options.flap is None for book in quick))
         self.was_silent = False  # the window before, which the next one has to end
         self._tallies = {book.rule.options.name: _Tally() for book in self.slow}
 

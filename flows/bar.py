@@ -26,10 +26,11 @@ _AFTER_S, _EVERY_S = 2.0, 10.0
 class Bar:
     """Progress of one step of `total` records: `with Bar("reading", total) as bar: bar.advance(done)`."""
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, unit: str = "records") -> None:
         """Show nothing yet."""
         self._title = title
         self._total = total
+        self._unit = unit
         self._console = Console(stderr=True)
         self._next = time.monotonic() + (_AFTER_S if self._console.is_terminal else _EVERY_S)
         self._progress: Progress | None = None
@@ -64,7 +65,7 @@ class Bar:
     def _show(self, done: int) -> None:
         if not self._console.is_terminal:
             share = 100 * done // max(self._total, 1)
-            sys.stderr.write(f"{self._title}: {share} % ({done} of {self._total} records)\n")
+            sys.stderr.write(f"{self._title}: {share} % ({done} of {self._total} {self._unit})\n")
             self._next += _EVERY_S
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from connectors.batch import DONE, UNHEARD, Mark
 from flows.bad_records import BadSample, joined
@@ -20,6 +21,8 @@ from flows.output import Block, Closed, canonical, rfc3339
 from flows.rows import exemplar_lines, histogram_lines, pipeline_lines, window_lines
 from flows.turns import ENDLESS, Patience, Turn, Turns
 from flows.window import Layout, MetricRows, ShardResult, WindowResult
+
+_GROWING = frozenset({"count", "rate", "sum"})  # statistics that a sample has a part of
 
 Output = Block | Any  # Any: a Notification, Closed or About
 
@@ -238,7 +241,7 @@ def _result(layout: Layout, end: int, groups: list[Group]) -> WindowResult:
     exemplars: dict[tuple[str, str], tuple[Exemplar, ...]] = {}
     for number, metric in enumerate(layout.metrics):
         name = metric.options.name
-        rows = [_rows_of(group, number, layout.length_ms / 1000) for group in groups if number in group.measures]
+        rows = [_rows_of(group, number, layout) for group in groups if number in group.measures]
         joined = _join(name, [row for row in rows if row.keys])
         if joined is not None:
             metrics[name] = joined
@@ -263,10 +266,20 @@ def _bad_of(metric: Metric, groups: list[Group], number: int) -> BadSample | Non
     return joined(parts) if parts else None
 
 
-def _rows_of(group: Group, number: int, seconds: float) -> MetricRows:
+def _rows_of(group: Group, number: int, layout: Layout) -> MetricRows:
     keys = list(group.keys)
-    rows = group.measures[number].rows(seconds)
-    return MetricRows("", [keys[i] for i in rows.keys.tolist()], rows.counts, rows.statistics, rows.sketch)
+    rows = group.measures[number].rows(layout.length_ms / 1000)
+    statistics = rows.statistics if layout.scale == 1 else scaled(rows.statistics, layout.scale)
+    return MetricRows("", [keys[i] for i in rows.keys.tolist()], rows.counts, statistics, rows.sketch)
+
+
+def scaled(statistics: Mapping[str, NDArray[np.float64]], scale: float) -> dict[str, NDArray[np.float64]]:
+    """Give statistics of a sample as those of all records: counts, rates and sums grow, nothing else changes.
+
+    A ratio's total and bad stay those of the sample: what is said with few records is judged by the records there are.
+    """
+    grown = {name: values * scale if name in _GROWING else values for name, values in statistics.items()}
+    return {name: np.rint(values) if name == "count" else values for name, values in grown.items()}
 
 
 def _join(name: str, parts: list[MetricRows]) -> MetricRows | None:

@@ -1,8 +1,9 @@
 """Board: a small mapped file in the run folder where each lane writes how many records it read and how far in time it is.
 
-Advisory: people look at it while a run goes on, decisions never do.
+Advisory: people look at it while a run goes on, and the supervisor whether lanes are still asked; decisions never do.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,40 +11,57 @@ import numpy as np
 
 from connectors.batch import Batch
 
+_COLUMNS = 5
+_RECORDS, _EVENT_TIME, _ASKED, _DONE, _TOTAL = range(_COLUMNS)
+
 
 class Board:
-    """Four int64 a lane: records read, highest event time (ms), and how much of how much of its input was read."""
+    """Five int64 a lane: records read, highest event time (ms), when it was last asked (ms of the machine's uptime).
+
+    And how much of how much of its input it has read. Why uptime: all processes of a machine share it, and nobody sets it.
+    """
 
     def __init__(self, path: Path, lanes: Sequence[str]) -> None:
         """Open the file, making or resizing it as needed."""
         self._rows = {name: row for row, name in enumerate(lanes)}
-        size = max(len(lanes), 1) * 32
+        shape = max(len(lanes), 1), _COLUMNS
+        size = shape[0] * shape[1] * 8
         if not path.exists() or path.stat().st_size != size:
             path.write_bytes(bytes(size))
-        self._slots = np.memmap(path, np.int64, "r+", shape=(max(len(lanes), 1), 4))
+        self._slots = np.memmap(path, np.int64, "r+", shape=shape)
 
     def note(self, lane: str, batch: Batch) -> None:
         """Write what a lane has just read."""
         row = self._rows[lane]
-        self._slots[row, 0] += len(batch) + len(batch.dead)
+        self._slots[row, _RECORDS] += len(batch) + len(batch.dead)
         if len(batch):
-            self._slots[row, 1] = max(int(self._slots[row, 1]), int(batch.times.max()))
+            self._slots[row, _EVENT_TIME] = max(int(self._slots[row, _EVENT_TIME]), int(batch.times.max()))
+
+    def asked(self, lane: str) -> None:
+        """Write that the engine has asked a lane for records, whether there were any or not."""
+        self._slots[self._rows[lane], _ASKED] = time.monotonic_ns() // 1_000_000
+
+    def idle_s(self, since: float) -> float:
+        """Give how long (s) some lane has not been asked, counted from `since` (time.monotonic()) at the earliest."""
+        last = max(float(self._slots[:, _ASKED].min()) / 1000, since)
+        return max(time.monotonic() - last, 0.0)
 
     def place(self, lane: str, place: tuple[int, int]) -> None:
         """Write how much of its input a lane has read, and how much there is."""
-        self._slots[self._rows[lane], 2:] = place
+        self._slots[self._rows[lane], _DONE:] = place
 
     def share(self) -> float | None:
         """Give which share of the input was read; None where there is no end, or not every lane has begun."""
-        done, total = self._slots[:, 2].sum(), self._slots[:, 3].sum()
-        begun = bool((self._slots[:, 3] > 0).all())
+        done, total = self._slots[:, _DONE].sum(), self._slots[:, _TOTAL].sum()
+        begun = bool((self._slots[:, _TOTAL] > 0).all())
         return float(done / total) if begun and total else None
 
     def records(self) -> int:
         """Give the records read by all lanes."""
-        return int(self._slots[:, 0].sum())
+        return int(self._slots[:, _RECORDS].sum())
 
     def event_time(self) -> int | None:
         """Give the event time (ms) that every lane with records has reached."""
-        heard = self._slots[:, 1][self._slots[:, 1] > 0]
+        times = self._slots[:, _EVENT_TIME]
+        heard = times[times > 0]
         return int(heard.min()) if len(heard) else None

@@ -125,8 +125,8 @@ class Book:
 
     @property
     def owes(self) -> bool:
-        """Tell whether something was withheld that may be said yet."""
-        return self._hearing.owes
+        """Tell whether something may be said though nothing moves: what was withheld, or to those who hear second."""
+        return self._hearing.owes or self._second.waits
 
     def still(self) -> Judged:
         """Give the alerts as they are, with nothing that moves: a window that is not judged keeps others quiet as before."""

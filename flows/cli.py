@@ -12,7 +12,9 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
+from flows.diff_cli import diff
 from flows.explain_cli import explain
 from flows.failure import explained
 from flows.ingest_cli import ingest
@@ -24,6 +26,7 @@ from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
+from flows.top_cli import top
 from flows.verify_cli import verify
 
 app = typer.Typer(
@@ -180,6 +183,7 @@ def generate(
     hours: Annotated[float, typer.Option(help="Hours of event time.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     records: Annotated[int | None, typer.Option(help="About how many records in all.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Files: how often the incidents come.")] = 1,
     rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
     brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
@@ -198,7 +202,7 @@ def generate(
         client = dict(given.client) if given else {}
         code = generate_to_kafka(names, client, hours=hours, seed=seed, records=records, rate=rate, batch=batch)
     else:
-        code = generate_files(Path(to), hours=hours, seed=seed, records=records)
+        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds)
     raise typer.Exit(code)
 
 
@@ -224,7 +228,10 @@ app.command("test")(run_tests)
 app.command()(replay)
 app.command()(verify)
 app.command()(explain)
+app.command()(top)
 app.command()(report)
+app.command()(backtest)
+app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
 

@@ -2,7 +2,8 @@
 
 A rule on the total alone counts for every key, so "this host is slow and the whole platform's database is" can be said. A rule
 fires for no key that it does not know. Of a rule whose dataset was given up at this barrier (`barrier_wait`) nothing is known:
-where it would decide, the composite is held (`insufficient`), because missing data resolves nothing.
+where it would decide, the composite is held (`insufficient`), because missing data resolves nothing. A key that its rules
+have forgotten (`forget_after`) is over for the composite at the same window's end.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from flows.signal import Reading
 
 
 class Composite:
-    """The signal of a rule of kind `composite`; remembers nothing, because its rules do."""
+    """The signal of a rule of kind `composite`; remembers keys alone, because its rules do the rest."""
 
     identity = ""
 
@@ -28,15 +29,21 @@ class Composite:
         self.hears_silence = hears_silence
         self._names = rule.options.members
         self._every = bool(rule.options.all_)
+        self._seen: list[str] = []  # the keys that its rules knew last
 
     def read(self, window: Window) -> Reading:
         """Give how many members fire; the level is the mildest of all, or the worst of any."""
         judged = [window.judged.get(name) for name in self._names]
         grouped = sorted({key for each in judged if each is not None for key in each.keys if key != TOTAL})
-        keys = grouped or sorted({key for each in judged if each is not None for key in each.keys})
+        known = grouped or sorted({key for each in judged if each is not None for key in each.keys})
+        unknown = np.array([each is None for each in judged])
+        here, every = set(known), not unknown.any()
+        keys = sorted(here.union(self._seen))
+        gone = np.array([every and key not in here for key in keys], np.bool_)
+        self._seen = known if every else keys
         severity = np.array([_severities(each, keys) for each in judged], np.int8).reshape(len(judged), len(keys))
         fires = np.count_nonzero(severity, axis=0)
-        level = self._level(severity, np.array([each is None for each in judged]))
+        level = np.where(gone, OK, self._level(severity, unknown)).astype(np.int8)
         counts = np.full(len(keys), len(judged), np.int64)
         place = {key: number for number, key in enumerate(keys)}
 
@@ -61,11 +68,12 @@ class Composite:
         return np.where(worst > OK, worst, INSUFFICIENT).astype(np.int8)
 
     def to_state(self) -> dict[str, Any]:
-        """Give nothing."""
-        return {}
+        """Give the keys that its rules knew last."""
+        return {"keys": self._seen}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take nothing."""
+        """Undo `to_state`."""
+        self._seen = list(state["keys"])
 
 
 def _severities(judged: Judged | None, keys: list[str]) -> NDArray[np.int8]:

@@ -25,9 +25,9 @@ from flows.kinds import expanded, metrics_of
 from flows.label_checks import matches_of, unmet
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
+from flows.observe_options import ObserveOptions
 from flows.options import ConfigError, Reader, no_such, unknown
 from flows.output import canonical
-from flows.own_errors import ObserveOptions
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
@@ -35,6 +35,7 @@ from flows.rule_checks import rule_problems, slo_problems
 from flows.runbook import first_steps, link_of, prefix_problem, steps_problem
 from flows.slo import SloOptions
 from flows.window import WindowOptions
+from flows.zone_path import zone_path
 from sinks.channels import CHANNELS, kind_of
 from sinks.clickhouse import ClickHouseOptions
 from sinks.heartbeat import HeartbeatOptions
@@ -43,6 +44,7 @@ _TABLES = (
     "environment",
     "labels",
     "runbooks",
+    "zone_quiets_paths",
     "input",
     "receive",
     "ingest",
@@ -89,6 +91,7 @@ BUILT_IN_DATASETS = {
             doubles=("count",),
             indexes=("user_id", "environment"),
         ),
+        *(DatasetOptions(name=kind, kind=kind) for kind in ("workers_trace_events", "app_logs", "health", "runtime_stats")),
     )
 }
 
@@ -201,6 +204,8 @@ class _Builder:
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
         policy = self._policy(rules, channels)
+        if self._flag("zone_quiets_paths") and not self._read.problems:
+            policy = replace(policy, inhibits=(*policy.inhibits, *zone_path(rules, metrics)))
         self._check_matches(routes, policy, rules)
         unread = {rule.name: problem for rule in rules if (problem := steps_problem(self._path.parent, rule.runbook))}
         rules = self._linked(rules)
@@ -236,6 +241,12 @@ class _Builder:
         if problem := prefix_problem(prefix):
             self._refuse("runbooks", problem)
         return [replace(rule, runbook=link_of(rule.runbook, prefix)) for rule in rules]
+
+    def _flag(self, key: str) -> bool:
+        value = self._given.get(key, False)
+        if not isinstance(value, bool):
+            self._refuse(key, "must be true or false")
+        return value is True
 
     def _text(self, key: str, default: str) -> str:
         value = self._given.get(key, default)

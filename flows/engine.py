@@ -59,6 +59,7 @@ class Run:
     stop: Event
     on_batch: Callable[[str, Batch], None]
     on_place: Callable[[str, tuple[int, int]], None] = lambda _lane, _place: None
+    on_asked: Callable[[str], None] = lambda _lane: None
     failures: list[BaseException] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -159,6 +160,7 @@ class _LanePart(StatefulSourcePartition[Batch, bytes]):
     def next_batch(self) -> list[Batch]:
         if self._run.stop.is_set() or self._lane.done:
             raise StopIteration
+        self._run.on_asked(self._name)
         with self._run.kept():
             batches = self._lane.read()
             # An idle lane is asked less and less often; it holds up no other, and costs next to nothing.

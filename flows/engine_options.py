@@ -18,6 +18,10 @@ class EngineOptions:
         default=600_000,
         metadata={"duration": True, "help": "what waits for the catch-up goes out after this, caught up or not"},
     )
+    hang_after_ms: int = field(
+        default=60_000,
+        metadata={"duration": True, "help": "live: a run that makes no progress this long is started again; 0s: never"},
+    )
     directory: str = field(default="state", metadata={"help": "folder of the plan, recovery store, spool and advances"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -26,5 +30,7 @@ class EngineOptions:
             yield "shards", f"must be 1 to 256, not {self.shards}"
         if self.snapshot_interval_ms < 100:  # noqa: PLR2004
             yield "snapshot_interval", "must be at least 100ms"
+        if 0 < self.hang_after_ms < 5000:  # noqa: PLR2004 (a start alone takes seconds)
+            yield "hang_after", "must be at least 5s, or 0s for never"
         if self.stale_wait_ms < 1000:  # noqa: PLR2004
             yield "stale_wait", "must be at least 1s"

@@ -17,8 +17,8 @@ from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
 from flows.mute import MuteOptions
+from flows.observe_options import ObserveOptions
 from flows.options import documented
-from flows.own_errors import ObserveOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
@@ -38,6 +38,8 @@ _SHOWN: dict[str, dict[str, str]] = {
         "secrets": '["env:LOGPUSH_SECRET"]',
         "topics": '{ http_requests = "logpush.http_requests" }',
         "client": '{ "linger.ms" = 5 }',
+        "hash": '["ClientIP"]',
+        "hash_key": '"env:HASH_KEY"',
     },
     "window": {"hop": '"5m"'},
     "[dataset]": {
@@ -167,6 +169,7 @@ def example_text() -> str:
         'environment = "production"            # part of every alert\'s identity\n'
         'labels = { platform = "example" }     # go on every alert\n'
         'runbooks = "https://wiki.example.com/edge/"   # what links to runbooks begin with; "": alerts name the files\n'
+        "zone_quiets_paths = false             # true: an alert on a host quiets the same on its paths\n"
     )
     return head + "".join(_table(name, kind) for name, kind in tables)
 
@@ -184,8 +187,8 @@ def _table(name: str, kind: type[Any]) -> str:
 
 def _topic() -> str:
     keys = ", ".join(key for key, _, _ in documented(TopicOptions))
-    assert keys == "dataset, allowed_lateness"  # noqa: S101 (a new key must be shown here)
-    return '{ dataset = "performance", allowed_lateness = "2m" }'
+    assert keys == "dataset, allowed_lateness, sample_rate"  # noqa: S101 (a new key must be shown here)
+    return '{ dataset = "performance", allowed_lateness = "2m", sample_rate = 1.0 }'
 
 
 def _value(default: Any, *, duration: bool) -> str | None:

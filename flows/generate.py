@@ -12,10 +12,10 @@ from flows.bar import Bar
 _FAILED, _BAD_USE = 1, 2
 
 
-def generate_files(directory: Path, *, hours: float, seed: int, records: int | None) -> int:
+def generate_files(directory: Path, *, hours: float, seed: int, records: int | None, rounds: int = 1) -> int:
     """Write Logpush files and the labels of the incidents; gives the exit code."""
     try:
-        traffic = Traffic(_options(hours, seed, records))
+        traffic = Traffic(replace(_options(hours, seed, records), rounds=rounds))
         with Bar("writing files", traffic.total) as bar:
             incidents = write_archive(traffic, directory, lambda done, _: bar.advance(done))
     except (OSError, ValueError) as error:
@@ -23,7 +23,7 @@ def generate_files(directory: Path, *, hours: float, seed: int, records: int | N
         return _FAILED if isinstance(error, OSError) else _BAD_USE
     sys.stdout.write(f"{traffic.total:,} records in {directory}, incidents.csv beside them:" + "\n")
     for incident in incidents:
-        sys.stdout.write(f"  {incident.name}: {incident.rule} {incident.key}" + "\n")
+        sys.stdout.write(f"  {incident.label}: {incident.rule} {incident.key}" + "\n")
     sys.stdout.write(f"replay them: edgewatch replay -c monitor.toml --source archive:{directory} --out out" + "\n")
     return 0
 

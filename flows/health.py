@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 BLIND = "pipeline_blind"  # the alert that says so
-BROKER, STALL, LAG, DEAD, LATE, SKEW = CAUSES = ("broker", "stall", "lag", "decode_errors", "late", "clock_skew")
+DOWN, BROKER, STALL, LAG, DEAD, LATE, SKEW = CAUSES = (
+    *("down", "broker", "stall", "lag", "decode_errors", "late", "clock_skew"),
+)
 _LASTS = frozenset({BROKER, STALL})  # their sign is itself how long it has lasted
 _LONGEST_STEP_MS = 30_000
 
@@ -101,6 +103,7 @@ class Finding:
     """A cause that holds for a dataset: its worst partition, value and limit (ms or ratio), and how many messages wait.
 
     A skew is negative where records are behind the clock. `whole` says that all partitions are as bad (the broker is away).
+    `down` is found by the supervisor that gave a run up, with the number of starts as its value: whoever samples is up again.
     """
 
     cause: str
@@ -157,14 +160,15 @@ class Health:
         """Give how each cause stands, also where it is well; while the broker is away nothing else is known."""
         if not parts:
             return []
-        broker = self._broker(dataset, parts)
+        broker, up = self._broker(dataset, parts), Finding(DOWN, dataset, parts[0].partition, 0, 0, whole=True)
         if broker.value > 0:
             since = self._since.get(dataset)
             if since is not None:  # what the broker was away is no stall
                 self._since[dataset] = replace(since, awake=since.awake + step)
-            return [broker]
+            return [up, broker]
         now = sample.at
         return [
+            up,
             broker,
             self._stall(dataset, parts, sample),
             self._lag(parts, now),

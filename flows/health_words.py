@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from flows.health import BROKER, DEAD, LAG, LATE, SKEW, STALL, Finding
+from flows.health import BROKER, DEAD, DOWN, LAG, LATE, SKEW, STALL, Finding
 from sinks.notification import duration, number
 
 _TODO = {
+    DOWN: "See the run's log and mend what it names, then start it again: it goes on where it stopped.",
     BROKER: "See whether the broker runs and whether this machine reaches it; reading goes on by itself.",
     STALL: "See this run's log, processor and disk; after a restart it goes on where it stopped.",
     DEAD: "See the reasons in the table dead_letters, and who changed what they write to the topic.",
@@ -49,13 +50,15 @@ def over_text(datasets: Sequence[str], causes: Sequence[str]) -> str:
 
 
 def _told(findings: Sequence[Finding]) -> list[Finding]:
-    """Leave out repeats: a broker that is away is away for every dataset."""
-    whole = [each for each in findings if each.cause == BROKER and each.whole]
-    return [each for each in findings if each not in whole[1:]]
+    """Leave out repeats: a broker that is away is away for every dataset, and so is a run that is down."""
+    whole = [[each for each in findings if each.cause == cause and each.whole] for cause in (DOWN, BROKER)]
+    return [each for each in findings if not any(each in some[1:] for some in whole)]
 
 
 def _what(each: Finding, brokers: str) -> str:
     size = duration(int(abs(each.value)) // 1000 * 1000)
+    if each.cause == DOWN:
+        return f"its processes ended {number(each.value)} times in a row, and it was given up"
     if each.cause == BROKER:
         return f"the broker at {brokers} has not answered for {size if each.whole else f'{each.partition} for {size}'}"
     if each.cause == STALL:
@@ -64,16 +67,15 @@ def _what(each: Finding, brokers: str) -> str:
     if each.cause == LAG:
         more = f"{each.dataset} is read {size} behind the clock, and {_messages(each.waiting)}"
         return more if each.waiting else f"records of {each.dataset} come {size} behind the clock"
-    if each.cause == DEAD:
-        return f"{each.value:.1%} of the records of {each.dataset} on {each.partition} cannot be decoded"
-    if each.cause == LATE:
-        return f"{each.value:.1%} of the records of {each.dataset} on {each.partition} come too late for their window"
+    if each.cause in (DEAD, LATE):
+        what = "cannot be decoded" if each.cause == DEAD else "come too late for their window"
+        return f"{each.value:.1%} of the records of {each.dataset} on {each.partition} {what}"
     side = "ahead of" if each.value > 0 else "behind"
     return f"records of {each.dataset} are {size} {side} this machine's clock"
 
 
 def _where(each: Finding) -> str:
-    if each.cause == BROKER:
+    if each.cause in (DOWN, BROKER):
         return ""
     if each.cause in (DEAD, LATE):
         return f" (limit {each.limit:.1%})"

@@ -20,7 +20,7 @@ from flows.output import canonical, rfc3339
 
 _START = ("start", "started_at", "created_on", "created_at")
 _END = ("end", "resolved_on", "resolved_at", "last_status_change_on", "last_status_change_at")
-_NAME = ("name", "title", "description", "summary", "id")
+_NAME = ("name", "incident_name", "title", "description", "summary", "id")
 _OPEN = ("triggered", "acknowledged", "investigating", "identified", "monitoring")
 _MAINTENANCE = ("scheduled", "in_progress", "verifying", "completed")  # states of it at Statuspage
 _OURS = "edgewatch/"  # dedup_key: edgewatch/ENVIRONMENT/RULE/EPISODE
@@ -95,13 +95,18 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]
     except UnicodeDecodeError as error:
         raise IncidentError(f"{path}: is not UTF-8 text") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = reader.fieldnames or []
+    reader.fieldnames = columns = [_plain(name) for name in reader.fieldnames or []]
     for wanted, named in ((_START, "start"), (_END, "end")):
         if not any(column in columns for column in wanted):
             shown = ", ".join(columns) or "nothing"
             raise IncidentError(f"{path}: has no column {named!r} (or {', '.join(wanted[1:])}); its first line has: {shown}")
     for row in reader:
         yield f"line {reader.line_num}", {name: value for name, value in row.items() if name is not None}
+
+
+def _plain(column: str) -> str:
+    """Give a column's name as APIs write it: an export for people may have it as `Created On`."""
+    return column.strip().lower().replace(" ", "_")
 
 
 def _json_rows(path: Path, data: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -119,7 +124,7 @@ def _json_rows(path: Path, data: bytes) -> Iterator[tuple[str, Mapping[str, Any]
 def _incident(path: Path, where: str, row: Mapping[str, Any]) -> Incident | None:
     """Make an incident of a row; one that is not over yet is left out, because nobody knows when it ends."""
     start, end = (_first(row, names) for names in (_START, _END))
-    if not end or row.get("status") in (*_OPEN, *_MAINTENANCE) or row.get("impact") == "maintenance":
+    if not end or str(row.get("status")).lower() in (*_OPEN, *_MAINTENANCE) or row.get("impact") == "maintenance":
         return None
     began, ended = _time(path, where, "start", start), _time(path, where, "end", end)
     if ended <= began:

@@ -4,37 +4,30 @@ The records are made again by the evaluator, from a day before the incident on, 
 something happened.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from flows.alert import AlertConfig, Alerting
+from flows.alert import Alerting
 from flows.alert_state import FIRING, INACTIVE, PENDING
+from flows.config import Config
 from flows.evaluation import SUPPRESSORS, Evaluations
 from flows.explain_values import limit_of, shown
 from flows.history import History, wanted_of
 from flows.incidents import Incident
 from flows.labels import Labels
 from flows.output import rfc3339
-from flows.policy import NO_SILENCES, PolicyOptions
+from flows.policy import NO_SILENCES
 from flows.rule import CRITICAL, INSUFFICIENT, NO_DATA, OK, WARNING, Rule, compile_rule
 from flows.silence import Silences
+from flows.suppressor import Surroundings, suppressors
 
 WARM_MS = 86_400_000
 MOST_RULES = 3  # of those that might have found an incident, the nearest to it are named
 _PLAIN = ("ratio", "count", "distinct")
-_KEPT_BY = {"silence": "a silence", "mute": "a mute time", "inhibit": "an inhibition", "flap": "flapping"}
 
-
-class MissedConfig(AlertConfig, Protocol):
-    """What of a configuration is needed to judge anew."""
-
-    @property
-    def policy(self) -> PolicyOptions:
-        """Give what keeps alerts quiet."""
-        ...
+KeptBy = Callable[[Evaluations, int, str], str]  # of the place in them, and why: one of SUPPRESSORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +58,16 @@ class _Trace:
     state: int = INACTIVE  # the furthest
     severity: int = 0
     before: int = INACTIVE  # when the incident began
-    kept_by: set[str] = field(default_factory=set)
+    kept_by: str = ""
 
 
 class Witness:
     """Watches one incident: all that the rules which it concerns decided while it lasted."""
 
-    def __init__(self, incident: Incident, rules: Mapping[str, Rule], grace_ms: int) -> None:
-        """Take all rules by name."""
+    def __init__(self, incident: Incident, rules: Mapping[str, Rule], grace_ms: int, kept_by: "KeptBy") -> None:
+        """Take all rules by name; `kept_by` names what kept an alert quiet."""
         self.incident = incident
+        self._kept_by = kept_by
         self._until = incident.end + grace_ms
         self._rules = {name: rule for name, rule in rules.items() if incident.rule in (None, name)}
         self._traces: dict[str, dict[str, _Trace]] = {name: {} for name in self._rules}
@@ -90,6 +84,9 @@ class Witness:
             if trace is None:
                 trace = traces[key] = _Trace(before=int(found.before[place]))
             _add(trace, found, place, rule.sign)
+            why = 0 if found.suppressed is None else int(found.suppressed[place])
+            if why and not trace.kept_by:
+                trace.kept_by = self._kept_by(found, place, SUPPRESSORS[why] or "")
 
     def reasons(self, labels: Labels) -> list[Reason]:
         """Give why each rule that might have found the incident did not, the nearest first."""
@@ -101,6 +98,16 @@ class Witness:
                 continue
             found = [self._reason(rule.variant(rule.choose(labels.of(rule, key))), key, each) for key, each in traces.items()]
             out.append(max(found, key=lambda reason: reason.near))
+        return sorted(out, key=lambda reason: -reason.near)
+
+    def unrung(self, labels: Labels) -> list[Reason]:
+        """Give why what was said of the incident rang nobody."""
+        out = []
+        for name, rule in self._rules.items():
+            for key, trace in self._traces[name].items():
+                if trace.state == FIRING and trace.severity:
+                    variant = rule.variant(rule.choose(labels.of(rule, key)))
+                    out.append(Reason(name, key, _unrung(variant, trace), trace.severity))
         return sorted(out, key=lambda reason: -reason.near)
 
     def _no_rows(self, rule: Rule) -> str:
@@ -119,27 +126,48 @@ class Witness:
 
 
 def explain_missed(
-    history: History, config: MissedConfig, missed: Sequence[Incident], grace_ms: int, silences: Silences = NO_SILENCES
+    history: History, config: Config, missed: Sequence[Incident], grace_ms: int, silences: Silences = NO_SILENCES
 ) -> dict[Incident, list[Reason]]:
-    """Judge the windows of each incident anew, and say why nothing was said; incidents near each other share a pass."""
+    """Judge the windows of each incident anew, and say why nothing was said."""
+    labels = Labels(config.environment, config.labels)
+    found = _witnessed(history, config, missed, grace_ms, silences)
+    return {witness.incident: witness.reasons(labels)[:MOST_RULES] for witness in found}
+
+
+def explain_unrung(
+    history: History, config: Config, told: Sequence[Incident], grace_ms: int, silences: Silences = NO_SILENCES
+) -> dict[Incident, list[Reason]]:
+    """Judge the windows of each incident anew that somebody was told of, and say why nobody was paged."""
+    labels = Labels(config.environment, config.labels)
+    found = _witnessed(history, config, told, grace_ms, silences)
+    return {witness.incident: witness.unrung(labels)[:MOST_RULES] for witness in found}
+
+
+def _witnessed(
+    history: History, config: Config, incidents: Sequence[Incident], grace_ms: int, silences: Silences
+) -> Iterator[Witness]:
+    """Give what was seen of each incident; those near each other share a pass."""
     metrics = {metric.name: metric for metric in config.metrics}
     rules = {rule.name: compile_rule(rule, metrics[rule.metric]) for rule in config.rules if rule.notify}
     labels = Labels(config.environment, config.labels)
-    out: dict[Incident, list[Reason]] = {}
-    for group in _near(missed, grace_ms):
-        witnesses = [Witness(each, rules, grace_ms) for each in group]
+    surroundings = Surroundings(silences=silences)
+
+    def kept_by(found: Evaluations, place: int, why: str) -> str:
+        if why == "inhibit":
+            return "an inhibition"  # which one, other records of its window say
+        record = {"at": found.window_end, "rule": found.rule, "key": found.keys[place], "suppressed_by": why}
+        severity = int(found.severity[place])
+        return "; ".join(suppressors(record, severity, (), (config, rules, labels), surroundings))
+
+    for group in _near(incidents, grace_ms):
+        witnesses = [Witness(each, rules, grace_ms, kept_by) for each in group]
         alerting = Alerting(config, config.policy, silences)
         start, end = group[0].start - WARM_MS, max(each.end for each in group) + grace_ms
         for window in history.windows(start, end, wanted_of(config.rules, config.metrics)):
             for evaluations in alerting.evaluate(window).evaluations:
                 for witness in witnesses:
                     witness.see(evaluations)
-        out |= {witness.incident: _nearest(witness.reasons(labels)) for witness in witnesses}
-    return out
-
-
-def _nearest(reasons: list[Reason]) -> list[Reason]:
-    return reasons[:MOST_RULES]
+        yield from witnesses
 
 
 def _near(incidents: Iterable[Incident], grace_ms: int) -> list[list[Incident]]:
@@ -172,8 +200,6 @@ def _add(trace: _Trace, found: Evaluations, place: int, sign: int) -> None:
     if int(found.after[place]) >= trace.state:
         trace.state = max(trace.state, min(int(found.after[place]), FIRING))
     trace.severity = max(trace.severity, int(found.severity[place]))
-    if found.suppressed is not None and (why := SUPPRESSORS[int(found.suppressed[place])]):
-        trace.kept_by.add(why)
 
 
 def _words(rule: Rule, trace: _Trace) -> tuple[str, float]:
@@ -181,8 +207,7 @@ def _words(rule: Rule, trace: _Trace) -> tuple[str, float]:
     value = f"{_what(rule)} was {shown(rule, trace.worst)}" if not np.isnan(trace.worst) else ""
     extreme = f"{value} at {'most' if rule.sign > 0 else 'least'}"
     if trace.kept_by:
-        by = " and ".join(_KEPT_BY[each] for each in sorted(trace.kept_by))
-        return f"it fired and was kept quiet by {by} ({extreme})", 5.0
+        return f"it fired and was kept quiet by {trace.kept_by} ({extreme})", 5.0
     if trace.before >= FIRING:
         return f"it was firing already when this began, and said nothing new ({extreme})", 4.0
     if trace.state == FIRING:
@@ -200,6 +225,20 @@ def _words(rule: Rule, trace: _Trace) -> tuple[str, float]:
         words = f"under min_count: {trace.count} of {least} records at most" if trace.count < least else "too little was known"
         return words, 1.0
     return f"{extreme}, {_limits(rule)}{_too_few(rule, trace)}", 2.0
+
+
+def _unrung(rule: Rule, trace: _Trace) -> str:
+    """Say why an alert that was said rang nobody."""
+    worst = f"{_what(rule)} was {shown(rule, trace.worst)} at {'most' if rule.sign > 0 else 'least'}"
+    if trace.severity == CRITICAL:
+        return f"critical, and no route takes it to a pager ({worst})"
+    limit = rule.threshold(CRITICAL)
+    if limit is None:
+        return f"warning, and there is no critical limit ({worst})"
+    if trace.longest[CRITICAL]:
+        times = f"{trace.longest[CRITICAL]} window{'' if trace.longest[CRITICAL] == 1 else 's'}"
+        return f"warning: critical in {times} in a row, for.critical = {rule.options.hold.critical} ({worst})"
+    return f"warning: {worst}, critical {_side(rule)} {limit_of(rule, limit)}"
 
 
 def _what(rule: Rule) -> str:

@@ -15,6 +15,7 @@ from flows.board import Board
 from flows.config import Config
 from flows.engine import prepare_recovery
 from flows.inputs import archive_datasets, empty_words, open_source
+from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
 from flows.output import Block, canonical
@@ -22,7 +23,7 @@ from flows.process import run_process, scope_of
 from flows.recorded import take_recorded
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
-from flows.supervisor import supervise
+from flows.supervisor import Restarts, supervise
 from flows.writer import SpoolWriter
 from sinks.clickhouse import ClickHouse
 from sinks.files import read_blocks, write_outputs
@@ -95,7 +96,17 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
         if processes == 1:
             with tick:
                 return run_process(config, spec)
-        return supervise(folder.spec, processes, tick.tick)
+        restarts = _restarts(config, folder, board) if spec.mode == "live" else None
+        return supervise(folder.spec, processes, tick.tick, restarts)
+
+
+def _restarts(config: Config, folder: RunFolder, board: Board) -> Restarts:
+    """Say when a live run is started again, and who hears of it where that is given up."""
+    return Restarts(
+        idle_s=board.idle_s,
+        hang_after_s=config.engine.hang_after_ms / 1000,
+        gave_up=lambda starts: last_words(config, folder, starts),
+    )
 
 
 class _Ticker:

@@ -10,7 +10,6 @@ are. Here every value is looked at, by the name that leads to it and for the sec
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -21,44 +20,20 @@ from sentry_sdk.integrations.excepthook import ExcepthookIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 
-from sinks.http import scrub
-from sinks.sentry_wire import dsn_problem, environment_name
+from flows.observe_options import ObserveOptions
+from sinks.http import scrub, url_secrets
+from sinks.sentry_wire import environment_name
 
-_LOG_LEVELS = ("debug", "info", "warning", "error")
 _FILTERED = "[Filtered]"
 _NAMES = re.compile(
     r"(?i)pass(word|wd|phrase)?|pwd|secrets?|tokens?|(set-)?cookies?|authorization|credentials?|dsn|signature|session(id)?"
     r"|.*[_-](password|secret|token|cookie|authorization|key|dsn|pem)|(api|routing|private|access)-?key|webhook[_-]?url|x-.*-(key|token)"
 )
+_CLIENT = re.compile(r"password|secret|token|pem|key|oauthbearer\.config")  # of a Kafka client's settings, those that are
 _PRODUCTION, _IN_PRODUCTION = "production", 0.1
 _SHORTEST = 6  # what is shorter stands in every text
 _DEEPEST = 20
 _CLOUDFLARE = ("colo", "ray", "country")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObserveOptions:
-    """The `[observe]` table: how the program speaks of itself."""
-
-    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
-    listen: str = field(default="", metadata={"help": "host:port of /metrics: not yet"})
-    sentry_dsn: str = field(
-        default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors"}
-    )
-    traces_sample_rate: float | None = field(
-        default=None, metadata={"help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
-    )
-
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Say what the types cannot."""
-        if self.log_level not in _LOG_LEVELS:
-            yield "log_level", f"{self.log_level!r} is not one of {', '.join(_LOG_LEVELS)}"
-        if self.listen:
-            yield "listen", "not yet: this version does not have it"
-        if self.sentry_dsn and (problem := dsn_problem(self.sentry_dsn)):
-            yield "sentry_dsn", problem
-        if self.traces_sample_rate is not None and not 0 <= self.traces_sample_rate <= 1:
-            yield "traces_sample_rate", f"must be from 0 to 1, not {self.traces_sample_rate:g}"
 
 
 def report_own_errors(options: ObserveOptions, environment: str, config: object) -> bool:
@@ -121,16 +96,17 @@ def _secrets(config: object) -> Iterator[str]:
     elif dataclasses.is_dataclass(config):
         for column in dataclasses.fields(config):
             value = getattr(config, column.name)
-            yield from _strings(value) if column.metadata.get("secret") else _secrets(value)
+            # Settings of a Kafka client are found in many ways, and show nowhere.
+            yield from _strings(value) if column.metadata.get("secret") or not column.repr else _secrets(value)
 
 
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = [each for name, each in value.items() if "." not in name or _CLIENT.search(name)]
     for each in value if isinstance(value, list | tuple) else [value]:
         if isinstance(each, str):
             yield each
-            yield from each.split()
+            yield from url_secrets(each) if "://" in each else each.split()
 
 
 class Scrubber:

@@ -26,8 +26,10 @@ from flows.line import build_line
 from flows.outgoing import build_catch_up, build_delivery
 from flows.patience import Limited, Recorded
 from flows.run_folder import RunFolder, RunSpec
+from flows.self_view import SelfView
+from flows.status_server import StatusServer
 from flows.watch import Watcher, watched
-from flows.writer import BothWriter, SegmentWriter, SpoolWriter
+from flows.writer import BothWriter, NotedWriter, SegmentWriter, SpoolWriter
 from sinks.delivery import Delivery
 from sinks.heartbeat import Heartbeat
 from sinks.spool import Spool
@@ -40,8 +42,10 @@ _AT_ONCE = 130
 class Outbox:
     """Opens the writer in the process that has the output, and delivers from its spool."""
 
-    def __init__(self, config: Config, spec: RunSpec, folder: RunFolder, source: Source) -> None:
+    def __init__(self, config: Config, spec: RunSpec, folder: RunFolder, source: Source, board: Board) -> None:
         """Open nothing yet: only one process of a run gets the output, and watches over the run."""
+        self._board = board
+        self._server: StatusServer | None = None
         self._config = config
         self._source: Any = source
         self._watcher: Watcher | None = None
@@ -76,9 +80,27 @@ class Outbox:
                 catch_up=self._catch_up,
             )
             writer, self._watcher = watched(self._config, self._folder, self._source, live)
-            return writer
+            return self._served(writer, self._spool, self.delivery)
         spool = SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing)
         return BothWriter(SegmentWriter(self._folder.segments, state), spool)
+
+    def _served(self, writer: Writer, spool: Spool, delivery: Delivery) -> Writer:
+        """Say to those who ask how the run is."""
+        address = self._config.observe.address
+        if address is None:
+            return writer
+        view = SelfView(
+            self._config,
+            plan=self._source.plan,
+            vitals=self._source.vitals,
+            board=self._board,
+            firing=self._folder.firing,
+            spool=spool,
+            delivery=delivery,
+            watcher=self._watcher,
+        )
+        self._server = StatusServer(view.report, address, hang_after_s=self._config.engine.hang_after_ms / 1000)
+        return NotedWriter(writer, view.snapshot_written)
 
     def _beat(self) -> Callable[[], None] | None:
         """Give the sign of life; it is kept back while nobody hears an alert, so that the monitor outside says so."""
@@ -89,6 +111,8 @@ class Outbox:
 
     def close(self, *, drain: bool) -> None:
         """Stop delivery; with `drain`, after everything that can be delivered now has been."""
+        if self._server is not None:
+            self._server.stop()
         if self._watcher is not None:
             self._watcher.stop()
         if self._heartbeat is not None:
@@ -121,8 +145,8 @@ def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: l
     line = build_line(config, archive_datasets(config, spec), silences, patience, words)
     source = open_source(config, line, spec)
     stop = threading.Event()
-    outbox = Outbox(config, spec, folder, source)
     board = Board(folder.board, source.lanes())
+    outbox = Outbox(config, spec, folder, source, board)
     with _stopped_by_signals(stop):
         try:
             execute(
@@ -136,6 +160,7 @@ def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: l
                     stop=stop,
                     on_batch=board.note,
                     on_place=board.place,
+                    on_asked=board.asked,
                 ),
                 process=process,
                 addresses=addresses,

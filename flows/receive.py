@@ -8,6 +8,7 @@ from connectors.dataset import build_dataset
 from connectors.forward import Forwarder, TopicMissing, check_topics, shared_settings
 from connectors.http_server import Listening, serve
 from connectors.logpush import PREFIX, Door, Logpush
+from connectors.personal import Cleaner
 from connectors.receive_options import ReceiveOptions
 from connectors.sorted_lines import BadLine, LineSorter
 from flows.config import Config
@@ -78,9 +79,14 @@ def doors_of(config: Config) -> dict[str, Door]:
     for dataset in topics:
         if dataset not in known:
             raise ConfigError(f"receive.topics.{dataset}", no_such("dataset", dataset, known))
+    personal = bool(options.drop or options.hash_)
+    for dataset in topics:
+        if personal and known[dataset].csv:
+            raise ConfigError("receive.drop", f"{dataset} is CSV, and only fields of JSON are dropped or hashed")
     keep_bad = not options.dead_letters
+    cleaner = Cleaner(drop=options.drop, hashed=options.hash_, key=options.hash_key) if personal else None
     return {
-        dataset: Door(dataset, topic, LineSorter(build_dataset(known[dataset]), keep_bad=keep_bad))
+        dataset: Door(dataset, topic, LineSorter(build_dataset(known[dataset]), keep_bad=keep_bad, cleaner=cleaner))
         for dataset, topic in topics.items()
     }
 

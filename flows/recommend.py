@@ -97,7 +97,7 @@ def rate_words(rate: Rate) -> str:
     if rate.value is None or rate.interval is None:
         return "no time"
     low, high = rate.interval
-    return f"{rate.value:.3g} pages a week ({rate.count} in all, 95 % interval {low:.2g}-{high:.2g})"
+    return f"{rate.value:.4g} pages a week ({rate.count} in all, 95 % interval {low:.2g}-{high:.2g})"
 
 
 def _finds_nothing(points: list[Point], span: Range, budget: Budget | None) -> str:

@@ -5,7 +5,7 @@ out with a word.
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ from flows.rule import RuleOptions
 from flows.slo import SloOptions
 
 VERSION = 1
+STEPS = 8
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 BY_HOUR, _BY_DAY = 2 * DAY_MS, 92 * DAY_MS
 _POINTS = 2000  # stretches of a course: each has its least and its greatest
@@ -37,6 +38,9 @@ _COURSES: Mapping[str, tuple[str, ...]] = {
     "db_latency": ("mean", "p99"),
     **dict.fromkeys(USERS, ("distinct",)),
 }
+
+
+Progress = Callable[[int], None]
 
 
 class ReportConfig(Protocol):
@@ -82,12 +86,12 @@ class Asked:
     length_ms: int
 
 
-def report(config: ReportConfig, source: Source, asked: Asked) -> Content:
-    """Give the report; raises ReportError where no window starts in the range."""
-    over = asked.over
+def report(config: ReportConfig, source: Source, asked: Asked, progress: Progress = lambda _: None) -> Content:
+    """Give the report; raises ReportError where no window starts in the range. `progress` hears which of STEPS is done."""
+    over, length = asked.over, asked.length_ms
     metrics = {metric.name: metric for metric in config.metrics}
     _check(source, metrics, over)
-    look = Look(source, metrics, over, asked.length_ms)
+    look = Look(source, metrics, over, length)
     edges = edges_of(over, asked.zone)
     content: Content = {
         "version": VERSION,
@@ -97,20 +101,27 @@ def report(config: ReportConfig, source: Source, asked: Asked) -> Content:
         "from": over.start,
         "to": over.end,
         "zone": str(asked.zone),
-        "window_ms": asked.length_ms,
-        **measures(look),
-        "stretches": stretches(look, edges),
+        "window_ms": length,
         "edges": list(edges),
-        "objectives": objectives(source, config.slos, metrics, over),
-        "alerts": alerts(source, over, config.policy.pagers, asked.zone),
-        "worst": worst(look),
-        "quality": quality(source, metrics, over, asked.length_ms),
-        "courses": _courses(source, metrics, config.rules, asked),
     }
+    steps: Sequence[tuple[str, Callable[[], Any]]] = (
+        ("", lambda: measures(look)),
+        ("stretches", lambda: stretches(look, edges)),
+        ("objectives", lambda: objectives(source, config.slos, metrics, over)),
+        ("alerts", lambda: alerts(source, over, config.policy.pagers, asked.zone)),
+        ("worst", lambda: worst(look)),
+        ("quality", lambda: quality(source, metrics, over, length)),
+        ("courses", lambda: _courses(source, metrics, config.rules, asked)),
+        ("before", lambda: _before(config, source, asked)),
+    )
+    for number, (name, make) in enumerate(steps, 1):
+        found = make()
+        content |= {name: found} if name else found
+        progress(number)
     said = source.notifications(over)
     content["alerts"]["by_stretch"] = by_stretch(said, edges)
     content["alerts"]["said"] = [{name: row[name] for name in _SHOWN} for row in said]
-    return content | {"before": _before(config, source, asked)}
+    return content
 
 
 _SHOWN = ("at", "rule", "key", "episode", "status", "severity", "title", "channels")

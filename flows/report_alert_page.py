@@ -20,7 +20,7 @@ def alert_blocks(content: Content, figures: Figures, zone: ZoneInfo) -> Iterator
     rung = f"told to {', '.join(found['pagers'])}" if found["pagers"] else "no pager is configured: critical alerts are counted"
     tiles = [
         Tile(name="Pages", value=whole(found["pages"]), note=rung, tone="critical" if found["pages"] else ""),
-        Tile(name="at night (22 to 7)", value=whole(found["pages_at_night"]), note=str(zone)),
+        Tile(name="at night (22 to 6)", value=whole(found["pages_at_night"]), note=str(zone)),
         Tile(name="on weekends", value=whole(found["pages_on_weekends"])),
         Tile(name="Episodes", value=whole(found["episodes"])),
         Tile(name="Messages", value=whole(found["notifications"]), note="first words, repeats and ends"),

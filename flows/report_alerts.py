@@ -17,7 +17,7 @@ from flows.report_measures import Content
 from flows.report_source import Range, Source
 
 FIRING = frozenset({"firing", "recovering"})
-_NIGHT = (22, 7)  # hours of the day
+_NIGHT = (22, 6)  # hours of the day
 _WEEKEND = 5  # Saturday
 _MOST_EPISODES = 200
 

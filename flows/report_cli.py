@@ -49,13 +49,16 @@ def report(
 
 
 def _written(config: Config, source: "Source", asked: "tuple[Range, ZoneInfo]", form: str) -> str:
-    from flows.report import Asked
+    from flows.bar import Bar
+    from flows.report import STEPS, Asked
     from flows.report import report as content_of
     from flows.report_page import page_of
     from sinks.page import html
     from sinks.page_text import markdown
 
-    content = content_of(config, source, Asked(over=asked[0], zone=asked[1], length_ms=config.window.length_ms))
+    with Bar("adding up", STEPS, "steps") as bar:
+        question = Asked(over=asked[0], zone=asked[1], length_ms=config.window.length_ms)
+        content = content_of(config, source, question, bar.advance)
     if form == "json":
         return orjson.dumps(_timed(content), option=orjson.OPT_INDENT_2).decode() + "\n"
     page = page_of(content)
@@ -82,7 +85,7 @@ def _source(config: Config, given: str) -> "Source":
         from flows.report_folder import ReportFolder
 
         path = Path(rest) / "windows.ndjson"
-        with Bar("reading windows", path.stat().st_size if path.is_file() else 0) as bar:
+        with Bar("reading windows", path.stat().st_size if path.is_file() else 0, "bytes") as bar:
             return ReportFolder(Path(rest), config.window.length_ms, lambda done, _: bar.advance(done))
     if kind != "clickhouse" or (given.endswith(":") and not rest):
         _bad_use(f"--source {given}: give clickhouse, clickhouse:RUN or windows:DIR")

@@ -1,15 +1,15 @@
 """Report numbers: counts, shares, amounts, times and changes as a report writes them."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from flows.amount import amount
 from sinks.notification import duration
 
 NO_DATA = "no data"
 _DIGITS = 4
+_SAME, _TENFOLD = 0.0005, 10  # changes that would be written as 0.0 %, and that need no digits
 
 
 def whole(value: float | None) -> str:
@@ -43,25 +43,18 @@ def key_words(key: Mapping[str, str]) -> str:
 
 
 @lru_cache(65_536)
-def when(ms: int, zone: ZoneInfo) -> str:
+def when(ms: int, zone: datetime.tzinfo) -> str:
     """Write a time to the minute, with seconds where there are any."""
     at = datetime.datetime.fromtimestamp(ms / 1000, zone)
     return f"{at:%Y-%m-%d %H:%M:%S}" if at.second else f"{at:%Y-%m-%d %H:%M}"
 
 
-def change(now: float | None, before: float | None) -> str:
-    """Say how a number differs from the one of the period before, in words for a tile."""
+def change(now: float | None, before: float | None, write: Callable[[float], str]) -> str:
+    """Say what a number was in the period before, and by how much it differs."""
     if now is None or before is None:
         return ""
-    if before == 0:
-        return "none in the period before" if now else "as before"
-    part = now / before - 1
-    if abs(part) < 0.0005:  # noqa: PLR2004 (it would be written as 0.0 %)
-        return "as in the period before"
-    shown = f"{abs(part) * 100:.1f}" if abs(part) < 10 else f"{abs(part) * 100:.0f}"  # noqa: PLR2004
-    return f"{'up' if part > 0 else 'down'} {shown} % on the period before"
-
-
-def before_of(text: str) -> str:
-    """Say what a number was in the period before."""
-    return f"{text} in the period before"
+    part = now / before - 1 if before else 0.0
+    if abs(part) < _SAME:
+        return f"{write(before)} before"
+    shown = f"{abs(part) * 100:.1f}" if abs(part) < _TENFOLD else f"{abs(part) * 100:.0f}"
+    return f"{write(before)} before, {'up' if part > 0 else 'down'} {shown} %"

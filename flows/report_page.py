@@ -7,7 +7,7 @@ from flows.report import BY_HOUR
 from flows.report_alert_page import alert_blocks
 from flows.report_figures import Figures
 from flows.report_measures import Content
-from flows.report_numbers import before_of, change, key_words, lasted, measured, rate, share, when, whole
+from flows.report_numbers import change, key_words, lasted, measured, rate, share, when, whole
 from sinks.page import Block, Cell, Column, Page, Section, Table, Tile, Tiles, Words
 
 _PERCENTILES = ("p50", "p90", "p95", "p99", "p999")
@@ -74,12 +74,12 @@ def _glance(content: Content) -> Iterator[Tile]:
         ("Most users in one window", of("users", "most", "value"), whole),
     ):
         if pair[0] is not None:
-            yield Tile(name=name, value=write(pair[0]), note=change(*pair))
+            yield Tile(name=name, value=write(pair[0]), note=change(*pair, write))
     told = now["alerts"]
     for name, key in (("Pages", "pages"), ("Alert episodes", "episodes")):
         old = before.get("alerts", {}).get(key)
         tone = "critical" if key == "pages" and told[key] else ""
-        yield Tile(name=name, value=whole(told[key]), note="" if old is None else before_of(whole(old)), tone=tone)
+        yield Tile(name=name, value=whole(told[key]), note="" if old is None else f"{whole(old)} before", tone=tone)
 
 
 def _dig(value: object, path: Sequence[str]) -> float | None:

@@ -6,52 +6,39 @@ what is not at rest is stepped window by window, all rules of a dataset in one g
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.alert_state import FIRING, NEVER, STATES, AlertColumns, Policy, Step, forget, step
+from flows.alert_state import FIRING, NEVER, STATES, AlertColumns, Step, forget, step
 from flows.book import Book
-from flows.flap import FOREVER_MS, flapped
-from flows.history import Chunk, keys_of, readings_of
+from flows.chunk_levels import Loaded, at_window, laid_out, limits_of, policies_of
+from flows.flap import flapped
+from flows.history import Chunk, keys_of
 from flows.judged import Cells, Judged
-from flows.rule import CRITICAL, INSUFFICIENT, NO_DATA, OK, WARNING, Rule
+from flows.rule import INSUFFICIENT, NO_DATA
+from flows.spells import NOTHING_PLAYED, cut, cut_step, play, put
 
 KINDS = ("threshold", "capacity", "budget")  # what these judge follows from one window alone
-_COLUMNS = tuple(column.name for column in fields(AlertColumns))
 _NOBODY = np.zeros(0, np.int64)
-
-
-@dataclass(slots=True)
-class _Loaded:
-    """A chunk made ready: columns (t, n) over all alerts of all rules, and where something happens, sorted by window."""
-
-    ends: NDArray[np.int64]
-    values: NDArray[np.float64]
-    counts: NDArray[np.int64]
-    level: NDArray[np.int8]
-    clear: NDArray[np.bool_]
-    bad: tuple[NDArray[np.int64], NDArray[np.int64]]  # alerts with a bad level; where each window's begin
-    gone: tuple[NDArray[np.int64], NDArray[np.int64]]  # alerts that are forgotten
-    known: NDArray[np.int64]  # in how many windows each alert was judged
-    last_row: NDArray[np.int64]  # as it is at the end
 
 
 class Resting:
     """The rules of one dataset that are judged this way; their books are asked what is to be said, and keep no columns."""
 
-    def __init__(self, books: Sequence[Book]) -> None:
-        """Start without any known key."""
+    def __init__(self, books: Sequence[Book], *, alone: bool = False) -> None:
+        """Start without any known key; `alone` says that nothing that is said or withheld changes an alert's state."""
+        self._alone = alone
+        self._played = NOTHING_PLAYED
         self.books = list(books)
         self._keys: list[list[str]] = [[] for _ in books]
         self._edges = np.zeros(len(books) + 1, np.int64)  # where each rule's alerts begin
         self._columns = AlertColumns()
         self._live: NDArray[np.int64] = _NOBODY  # not at rest, sorted
         self._stepped: tuple[NDArray[np.int64], AlertColumns] | None = None
-        self._chunk: _Loaded
-        self._policy = _columns_of([], [])
+        self._chunk: Loaded
+        self._policy = policies_of([], [])
         self._states = np.zeros((len(STATES), 0), np.int64)
 
     def load(self, chunk: Chunk) -> None:
@@ -69,14 +56,18 @@ class Resting:
         self._columns = self._columns.take(np.array(places, np.int64))
         self._keys = keys
         self._edges = np.cumsum([0, *map(len, keys)])
-        which = [_chosen(book, each) for book, each in zip(self.books, keys, strict=True)]
-        self._policy = _columns_of(self.books, which)
-        self._chunk = self._laid_out(chunk, which)
+        self._policy = policies_of(self.books, [limits_of(book, each) for book, each in zip(self.books, keys, strict=True)])
+        last_rows = np.split(self._columns.last_row, self._edges[1:-1])[: len(keys)]
+        self._chunk = laid_out(self.books, keys, last_rows, chunk)
         self._states = np.zeros((len(STATES), len(places)), np.int64)
         self._live = self._awake(np.arange(len(places)), self._columns)
+        if self._alone:
+            self._played = play(self._chunk, self._policy, self._columns, self._states)
 
     def is_idle(self, number: int) -> bool:
         """Tell whether all alerts are at rest in a window, and none is forgotten."""
+        if self._alone:
+            return self._played.is_idle(number)
         bad, gone = self._chunk.bad[1], self._chunk.gone[1]
         return not len(self._live) and bad[number] == bad[number + 1] and gone[number] == gone[number + 1]
 
@@ -86,14 +77,19 @@ class Resting:
         Gives what it did to them, by rule; unless `every` is asked for, of rules alone of which something moved or is said, or
         may be said that was withheld.
         """
+        if self._alone:
+            return self._found(number)
         chunk, end = self._chunk, int(self._chunk.ends[number])
-        gone = _of(chunk.gone, number)
-        cells = np.union1d(self._live, _of(chunk.bad, number))
+        gone = at_window(chunk.gone, number)
+        bad = at_window(chunk.bad, number)
+        cells = np.union1d(self._live, bad) if len(self._live) and len(bad) else self._live if len(self._live) else bad
         over: dict[int, Judged] = {}
         if len(gone):
             cells = np.setdiff1d(cells, gone)
-            over = self._forget(gone)
-        before = self._columns.take(cells)
+            over = self._forgotten(gone, self._columns.take(gone))
+            put(self._columns, gone, AlertColumns().take(np.full(len(gone), -1)))
+            self._live = np.setdiff1d(self._live, gone)
+        before = cut(self._columns, cells)
         level, values, clear = chunk.level[number, cells], chunk.values[number, cells], chunk.clear[number, cells]
         policy = self._policy.of(cells, before.flapping)
         after = step(before, policy, level, values, clear, end)
@@ -102,29 +98,55 @@ class Resting:
         self._stepped = cells, after.columns
         flaps = before.flapping | after.columns.flapping
         news = np.ones(len(cells), np.bool_) if every else (after.move > 0) | (after.notice > 0) | flaps
-        edges = np.searchsorted(cells, self._edges)
-        busy = np.diff(np.searchsorted(np.flatnonzero(news), edges)).tolist()
-        rows = Cells(values, chunk.counts[number, cells], level)
+        busy = np.diff(np.searchsorted(np.flatnonzero(news), np.searchsorted(cells, self._edges))) > 0
+        due = [place for place, book in enumerate(self.books) if busy[place] or place in over or book.owes]
+        return self._by_rule(cells, (Cells(values, chunk.counts[number, cells], level), before, after), over, due)
+
+    def _found(self, number: int) -> dict[str, Judged]:
+        """Give what a window did where all of it is known beforehand."""
+        played = self._played
+        here, over_here = played.at(number)
+        over: dict[int, Judged] = {}
+        if over_here.start < over_here.stop:
+            over = self._forgotten(played.gone[over_here], cut(played.gone_columns, over_here))
+        cells = played.cells[here]
+        rows = Cells(played.rows.values[here], played.rows.counts[here], played.rows.level[here])
+        places = np.searchsorted(self._edges, cells, side="right") - 1
+        due = sorted({*places.tolist(), *over})
+        return self._by_rule(cells, (rows, cut(played.before, here), cut_step(played.after, here)), over, due)
+
+    def _by_rule(
+        self,
+        cells: NDArray[np.int64],
+        moved: tuple[Cells, AlertColumns, Step],
+        over: dict[int, Judged],
+        due: Sequence[int],
+    ) -> dict[str, Judged]:
+        """Cut what moved by rules; `due` are the places of those that are wanted."""
+        edges = np.searchsorted(cells, self._edges).tolist()
+        rows, before, after = moved
         out = {}
-        for place, book in enumerate(self.books):
-            if busy[place] or place in over or book.owes:
-                here = slice(int(edges[place]), int(edges[place + 1]))
-                keys = [self._keys[place][at] for at in (cells[here] - self._edges[place]).tolist()]
-                judged = Judged(keys, _cut_cells(rows, here), _cut(before, here), _cut_step(after, here), over.get(place))
-                out[book.rule.options.name] = judged
+        for place in due:
+            here = slice(edges[place], edges[place + 1])
+            keys = [self._keys[place][at] for at in (cells[here] - self._edges[place]).tolist()]
+            kept = Cells(rows.values[here], rows.counts[here], rows.level[here])
+            judged = Judged(keys, kept, cut(before, here), cut_step(after, here), over.get(place))
+            out[self.books[place].rule.options.name] = judged
         return out
 
     def settle(self) -> None:
         """Keep what the last window left, after what was said of it is counted in its columns."""
         if self._stepped is not None:
             cells, columns = self._stepped
-            self._put(cells, columns)
+            put(self._columns, cells, columns)
             self._live = self._awake(cells, columns)
             self._stepped = None
 
     def still(self) -> dict[str, Judged]:
-        """Give the alerts that are not at rest as they are, by rule."""
-        out = {}
+        """Give the alerts that are not at rest as they are, by rule; none where they are nothing to others."""
+        out: dict[str, Judged] = {}
+        if self._alone:
+            return out
         edges = np.searchsorted(self._live, self._edges).tolist()
         for place, book in enumerate(self.books):
             cells = self._live[edges[place] : edges[place + 1]]
@@ -146,29 +168,8 @@ class Resting:
             for book, keys, (low, high) in zip(self.books, self._keys, pairs, strict=True)
         ]
 
-    def _laid_out(self, chunk: Chunk, which: Sequence[NDArray[np.int16]]) -> _Loaded:
-        """Work out the levels of all rules."""
-        parts: list[tuple[NDArray[Any], ...]] = []
-        for number, book in enumerate(self.books):
-            read = readings_of(book.rule, chunk, self._keys[number])
-            level, clear = _levels(book.rule, read.values, read.counts, which[number])
-            level[~read.present] = NO_DATA
-            last = self._columns.last_row[self._edges[number] : self._edges[number + 1]]
-            seen = _seen(read.present, chunk.ends, last, book.rule.options.forget_after_ms)
-            parts.append((read.values, read.counts, level, clear & (level == OK), *seen))
-        size = len(chunk.starts)
-        if not parts:
-            parts = [(*(np.zeros((size, 0), kind) for kind in (float, np.int64, np.int8, bool, bool)), _NOBODY, _NOBODY)]
-        values, counts, level, clear, gone = (np.concatenate([part[n] for part in parts], axis=1) for n in range(5))
-        known, last_row = (np.concatenate([part[n] for part in parts]) for n in (5, 6))
-        bad = (level == WARNING) | (level == CRITICAL)
-        return _Loaded(chunk.ends, values, counts, level, clear, _by_window(bad), _by_window(gone), known, last_row)
-
-    def _forget(self, gone: NDArray[np.int64]) -> dict[int, Judged]:
-        """Forget keys; gives those whose alerts were not over, by the place of their rule."""
-        old = self._columns.take(gone)
-        self._put(gone, AlertColumns().take(np.full(len(gone), -1)))
-        self._live = np.setdiff1d(self._live, gone)
+    def _forgotten(self, gone: NDArray[np.int64], old: AlertColumns) -> dict[int, Judged]:
+        """Give those of forgotten alerts that were not over, by the place of their rule."""
         out = {}
         rules = np.searchsorted(self._edges, gone, side="right") - 1
         open_ = (old.state >= FIRING) | old.flapping
@@ -189,109 +190,12 @@ class Resting:
             for place, book in enumerate(self.books):
                 here, flap = slice(edges[place], edges[place + 1]), book.rule.options.flap
                 if flap is not None or before.flapping[here].any():
-                    held = flapped(_cut_step(after, here), flap, judged[here])
+                    held = flapped(cut_step(after, here), flap, judged[here])
                     turns[here], flag[here] = held.turns, held.flapping
             after = replace(after, columns=replace(columns, turns=turns, flapping=flag))
         return replace(after, notice=np.where(self._policy.speaks[cells], after.notice, 0).astype(np.int8))
-
-    def _put(self, cells: NDArray[np.int64], columns: AlertColumns) -> None:
-        for name in _COLUMNS:
-            getattr(self._columns, name)[cells] = getattr(columns, name)
 
     @staticmethod
     def _awake(cells: NDArray[np.int64], columns: AlertColumns) -> NDArray[np.int64]:
         awake: NDArray[np.bool_] = (columns.state > 0) | (columns.turns != 0) | columns.flapping
         return cells[awake]
-
-
-@dataclass(frozen=True, slots=True)
-class _Policies:
-    """The policy of every alert: columns (n,); `flaps` where turns are remembered."""
-
-    columns: dict[str, NDArray[Any]]
-    speaks: NDArray[np.bool_]
-    flaps: NDArray[np.bool_]
-
-    def of(self, cells: NDArray[np.int64], flapping: NDArray[np.bool_]) -> Policy:
-        """Give the policy of some alerts; `flapping` says which are."""
-        policy = {name: column[cells] for name, column in self.columns.items()}
-        flaps = self.flaps[cells]
-        if flaps.any():
-            # While it is flapping, an alert goes on with its episode, however short the cooldown is.
-            policy["cooldown_ms"] = np.where(flapping & flaps, FOREVER_MS, policy["cooldown_ms"])
-        return Policy(**policy)
-
-
-def _chosen(book: Book, keys: list[str]) -> NDArray[np.int16]:
-    """Give by which limits keys are judged."""
-    return np.array(book.choose(keys) if book.rule.variants else [0] * len(keys), np.int16)
-
-
-def _columns_of(books: Sequence[Book], which: Sequence[NDArray[np.int16]]) -> _Policies:
-    columns: dict[str, NDArray[Any]] = {}
-    sizes = [len(each) for each in which]
-    for column in fields(Policy):
-        columns[column.name] = np.repeat(np.array([getattr(book.policy, column.name) for book in books]), sizes)
-    for name in ("warning", "critical"):
-        given = [
-            np.broadcast_to(~np.isnan(book.rule.limits(name, each)), each.shape)
-            for book, each in zip(books, which, strict=True)
-        ]
-        columns[f"has_{name}"] = np.concatenate([np.zeros(0, np.bool_), *given])
-    speaks = np.repeat(np.array([book.rule.options.notify for book in books], np.bool_), sizes)
-    flaps = np.repeat(np.array([book.rule.options.flap is not None for book in books], np.bool_), sizes)
-    return _Policies(columns, speaks, flaps)
-
-
-def _levels(
-    rule: Rule, values: NDArray[np.float64], counts: NDArray[np.int64], which: NDArray[np.int16]
-) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Give level and clear of (t, k) rows."""
-    chosen = which if rule.variants else None
-    return rule.levels(values, counts, chosen), rule.clears(values, counts, chosen)
-
-
-def _seen(
-    present: NDArray[np.bool_], ends: NDArray[np.int64], last_row: NDArray[np.int64], forget_after: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-    """Give where keys are forgotten (t, k), in how many windows each is known, and its last row at the end; NEVER: unknown."""
-    gone = np.zeros(present.shape, np.bool_)
-    known = np.full(present.shape[1], len(ends), np.int64)
-    if not len(ends):
-        return gone, known, last_row.copy()
-    last = np.full(present.shape[1], ends[-1], np.int64)
-    gaps = np.flatnonzero(~present.all(axis=0))
-    if len(gaps):
-        seen = np.where(present[:, gaps], ends[:, None], NEVER)
-        seen[0] = np.maximum(seen[0], last_row[gaps])
-        np.maximum.accumulate(seen, axis=0, out=seen)
-        stale = (ends[:, None] - seen > forget_after) & (seen != NEVER)
-        gone[:, gaps] = stale
-        gone[1:, gaps] &= ~stale[:-1]
-        alive = (seen != NEVER) & ~stale
-        known[gaps] = np.count_nonzero(alive, axis=0)
-        last[gaps] = np.where(alive[-1], seen[-1], NEVER)
-    return gone, known, last
-
-
-def _by_window(flags: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the columns of what is set, window by window, and where each window's begin."""
-    rows, cells = np.nonzero(flags)
-    return cells, np.searchsorted(rows, np.arange(len(flags) + 1))
-
-
-def _of(found: tuple[NDArray[np.int64], NDArray[np.int64]], number: int) -> NDArray[np.int64]:
-    cells, edges = found
-    return cells[edges[number] : edges[number + 1]]
-
-
-def _cut(columns: AlertColumns, here: slice) -> AlertColumns:
-    return AlertColumns(**{name: getattr(columns, name)[here] for name in _COLUMNS})
-
-
-def _cut_step(after: Step, here: slice) -> Step:
-    return Step(_cut(after.columns, here), after.move[here], after.notice[here], after.severity[here])
-
-
-def _cut_cells(cells: Cells, here: slice) -> Cells:
-    return Cells(cells.values[here], cells.counts[here], cells.level[here])

@@ -45,10 +45,18 @@ class Scores:
     outside: tuple[Incident, ...]
     grace_ms: int
     reasons: Mapping[Incident, Sequence[Reason]] = field(default_factory=dict)
+    unrung: Mapping[Incident, Sequence[Reason]] = field(default_factory=dict)
 
-    def with_reasons(self, reasons: Mapping[Incident, Sequence[Reason]]) -> "Scores":
-        """Give it with why nobody was told of some incidents."""
-        return replace(self, reasons=reasons)
+    def with_reasons(
+        self, reasons: Mapping[Incident, Sequence[Reason]], unrung: Mapping[Incident, Sequence[Reason]]
+    ) -> "Scores":
+        """Give it with why nobody was told of some incidents, and nobody paged for others."""
+        return replace(self, reasons=reasons, unrung=unrung)
+
+    def told_alone(self) -> list[Incident]:
+        """Give the incidents that somebody was told of and nobody was paged for."""
+        pairs = zip(self.told.found, self.rung.found, strict=True)
+        return [told.incident for told, rung in pairs if told.episodes and not rung.episodes]
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as JSON has it."""
@@ -86,6 +94,7 @@ class Scores:
             "paged_after_ms": rung.delay_ms,
             "found_by": by,
             "why_not": [each.as_dict() for each in self.reasons.get(incident, ())],
+            "why_not_paged": [each.as_dict() for each in self.unrung.get(incident, ())],
         }
 
 

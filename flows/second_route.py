@@ -26,6 +26,11 @@ class SecondRoute:
         self._since: dict[str, int] = {}
         self._heard: dict[str, list[str]] = {}
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether somebody may hear of an open alert yet."""
+        return bool(self._since)
+
     def due(self, keys: Sequence[str], after: Step, quiet: NDArray[np.int8] | None, now: int) -> list[int]:
         """Give the places among the sorted `keys` of the alerts to be said by a second route at a window's end.
 

@@ -11,7 +11,8 @@ from typing import Annotated, NoReturn
 import orjson
 import typer
 
-from flows.config import load
+from flows.config import Config, load
+from flows.label_checks import unmet
 from flows.matcher import MatchError, Matchers, parse_match
 from flows.silence import LONGEST_MS, Silence
 
@@ -48,15 +49,21 @@ def add(
 
     matchers = _matchers(match)
     began, ended = _span(start, end, length)
-    folder = RunFolder(_state(config, state))
+    given = load(config, secrets=False)
+    folder = RunFolder(_state(given, state))
+    who, why = (
+        ("", "") if dry_run else (_text("--author", author if author is not None else _user()), _text("--reason", reason))
+    )
+    for _, problem in unmet([("", tuple(match))], given.rules):
+        print(f"edgewatch: {problem}. The silence matches nothing that is configured now.", file=sys.stderr)
     _show_matches(folder.firing, matchers)
     if dry_run:
         return
     event = SilenceEvent(
         id=secrets.token_hex(4),
         match=tuple(map(str, matchers.all)),
-        author=_text("--author", author if author is not None else _user()),
-        reason=_text("--reason", reason),
+        author=who,
+        reason=why,
         start=began,
         end=ended,
         at=_now(),
@@ -79,7 +86,7 @@ def list_silences(
     from flows.controls import Controls
     from flows.run_folder import RunFolder
 
-    folder = RunFolder(_state(config, state))
+    folder = RunFolder(_state(load(config, secrets=False), state))
     controls, now = Controls(folder.controls), _now()
     found = [(each, _word(each, now)) for each in controls.silences()]
     found += [(each, "expired") for each in controls.expired()]
@@ -113,7 +120,7 @@ def expire(
     from flows.controls import Controls, ExpireEvent, append
     from flows.run_folder import RunFolder
 
-    folder = RunFolder(_state(config, state))
+    folder = RunFolder(_state(load(config, secrets=False), state))
     known = {silence.id: silence for silence in Controls(folder.controls).silences()}
     for name in ids:
         if name not in known:
@@ -126,8 +133,8 @@ def expire(
             print(f"silence {name}: ended")
 
 
-def _state(config: Path, state: Path | None) -> Path:
-    folder = state or Path(load(config, secrets=False).engine.directory)
+def _state(config: Config, state: Path | None) -> Path:
+    folder = state or Path(config.engine.directory)
     if not folder.is_dir():
         _bad_use(f"there is no state folder {folder}; `edgewatch run` makes it")
     return folder

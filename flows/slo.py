@@ -250,6 +250,11 @@ class Slo:
                 self._since = max(self._since, (at - len(cells) + 1) * buckets.length_ms)
 
 
+def span_start(end: int, span_ms: int) -> int:
+    """Give where (ms) the records begin that count for a span up to a window's end: spans over 6 h are of whole hours."""
+    return end - span_ms if span_ms <= 6 * HOUR_MS else -(-end // HOUR_MS) * HOUR_MS - span_ms
+
+
 def burn_rate(good_bad: NDArray[np.float64], objective: float) -> NDArray[np.float64]:
     """Give how many times too fast the budget burns: the share of bad records over the share that is allowed."""
     good, bad = good_bad

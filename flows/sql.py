@@ -8,13 +8,13 @@ import orjson
 
 from flows.kind_options import Baseline
 from flows.output import rfc3339
+from flows.slo import DAY_MS, span_start
 
 if TYPE_CHECKING:
     from flows.notify import Saying
 
 _ROW = "window_start, window_end, metric, key, statistic, value, count, method"
 _BACK_S = {"day": 86_400, "week": 7 * 86_400}
-_DAY_MS = 86_400_000
 
 
 def sql_of(saying: "Saying", database: str) -> str:
@@ -52,7 +52,7 @@ def _slo(saying: "Saying", rows: str) -> str:
     """Sum up the records over the pair of windows that decided, or over the longest where none is named."""
     rates = saying.facts.get("slo", {}).get("burn_rates", ())
     pair: Mapping[str, int] = next((each for each in rates if each["limit"] == saying.limit), {})
-    long, short = (saying.at - pair.get(name, 3 * _DAY_MS) for name in ("long_ms", "short_ms"))
+    long, short = (span_start(saying.at, pair.get(name, 3 * DAY_MS)) for name in ("long_ms", "short_ms"))
     return (
         f"SELECT statistic, sum(value) AS long, sumIf(value, window_start >= {_time(short)}) AS short FROM {rows}"  # noqa: S608
         f" AND statistic IN ('total', 'bad', 'good') AND window_start >= {_time(long)} AND window_end <= {_time(saying.at)}"

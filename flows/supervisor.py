@@ -1,26 +1,49 @@
-"""Supervisor: several processes of one run on one machine: starts them, watches them, stops all when one dies.
+"""Supervisor: several processes of one run on one machine: starts them, watches them, stops all when one dies or hangs.
 
-Why stop all: the engine's processes exchange data, so a run without one of them cannot go on. They resume from the last
-snapshot when started again.
+Why stop all: the engine's processes exchange data, so a run without one of them cannot go on. A live run is then started
+again from its last snapshot, later each time, and given up where starts in a row come to nothing; a bounded run is resumed
+by who started it. Progress is that lanes are asked for records, not that processes live: a stopped process lives.
 """
 
 import contextlib
 import ctypes
+import logging
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 20.0
 _POLL_S = 0.1
+_LONGEST_PAUSE_S = 60.0
+_log = logging.getLogger(__name__)
 
 
 class ProcessDied(Exception):
     """A process of the run ended with an error; the sentence says which, and what it said last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarts:
+    """When a run is started again: `idle_s` gives how long (s) it has made no progress, counted from a moment at the earliest.
+
+    A run that lasted `settled_s` was well; of starts that do not get as far, `most` in a row are made. `gave_up` is called
+    with the number of starts before the end.
+    """
+
+    idle_s: Callable[[float], float]
+    hang_after_s: float
+    gave_up: Callable[[int], object]
+    settled_s: float = 120.0
+    most: int = 5
+    pause_s: float = 1.0  # before the first; it doubles
+    start_s: float = 120.0  # what a start may take
 
 
 def free_addresses(count: int) -> list[str]:
@@ -38,61 +61,122 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def supervise(spec: Path, processes: int, tick: Callable[[], None]) -> bool:
+def supervise(spec: Path, processes: int, tick: Callable[[], None], restarts: Restarts | None = None) -> bool:
     """Run `python -m flows.worker spec K ...` for every K until all end; False where they were told to stop.
 
-    Raises ProcessDied. SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is interrupted.
+    Raises ProcessDied. SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is
+    interrupted.
     """
-    addresses = free_addresses(processes)
-    command = [sys.executable, "-m", "flows.worker", str(spec)]
-    # In a group of their own: a terminal's Ctrl-C is for this process alone, which tells them all.
-    children = [subprocess.Popen([*command, str(number), *addresses], process_group=0) for number in range(processes)]
-    told: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        told.append(number)
-        _signal_all(children, signal.SIGTERM)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        _watch(children, tick)
-        return not told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _signal_all(children, signal.SIGKILL)
-        _wait(children)
+    return _Supervisor([sys.executable, "-m", "flows.worker", str(spec)], processes, tick, restarts).run()
 
 
-def _watch(children: list[subprocess.Popen[bytes]], tick: Callable[[], None]) -> None:
-    while any(child.poll() is None for child in children):
-        failed = [number for number, child in enumerate(children) if child.poll() not in (None, 0)]
-        if failed:
-            _signal_all(children, signal.SIGTERM)
-            raise ProcessDied(_sentence(failed[0], children[failed[0]].returncode))
-        tick()
-        time.sleep(_POLL_S)
-    for number, child in enumerate(children):
-        if child.returncode:
-            raise ProcessDied(_sentence(number, child.returncode))
+class _Supervisor:
+    def __init__(self, command: list[str], processes: int, tick: Callable[[], None], restarts: Restarts | None) -> None:
+        self._command, self._processes, self._tick, self._restarts = command, processes, tick, restarts
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._told = threading.Event()
 
-
-def _sentence(number: int, code: int) -> str:
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return f"process {number} of the run {how}; all were stopped. Start the same command again to resume."
-
-
-def _signal_all(children: list[subprocess.Popen[bytes]], number: signal.Signals) -> None:
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(number)
-
-
-def _wait(children: list[subprocess.Popen[bytes]]) -> None:
-    deadline = time.monotonic() + _GRACE_S
-    for child in children:
+    def run(self) -> bool:
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, lambda *_: self._stop()) for number in numbers}
         try:
-            child.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            self._run()
+            return not self._told.is_set()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self) -> None:
+        self._told.set()
+        self._signal_all(signal.SIGTERM)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._told.is_set():
+            began = time.monotonic()
+            try:
+                self._once(began)
+            except ProcessDied as error:
+                if self._restarts is None or self._told.is_set():
+                    raise
+                lasted = time.monotonic() - began
+                if self._restarts.idle_s(began) >= lasted and not failures:
+                    raise  # it never got going: what is wrong is wrong with the start
+                failures = 1 if lasted >= self._restarts.settled_s else failures + 1
+                self._pause(self._restarts, failures, error)
+            else:
+                return
+
+    def _pause(self, restarts: Restarts, failures: int, error: ProcessDied) -> None:
+        """Wait before the next start, or give up."""
+        if failures > restarts.most:
+            restarts.gave_up(failures)
+            words = f"{error} That was {failures} times in a row: given up. Start the same command again to resume."
+            raise ProcessDied(words) from error
+        pause = min(restarts.pause_s * 2.0 ** (failures - 1), _LONGEST_PAUSE_S)
+        _log.error("%s It goes on from its last snapshot in %.0f s", error, pause)
+        self._told.wait(pause)
+
+    def _once(self, began: float) -> None:
+        """Run all processes once, to their end."""
+        addresses = free_addresses(self._processes)
+        # In a group of their own: a terminal's Ctrl-C is for this process alone, which tells them all.
+        commands = ([*self._command, str(number), *addresses] for number in range(self._processes))
+        self._children = [subprocess.Popen(command, process_group=0) for command in commands]
+        if self._told.is_set():
+            self._signal_all(signal.SIGTERM)
+        try:
+            self._watch(began)
+        finally:
+            self._signal_all(signal.SIGKILL)
+            self._wait()
+
+    def _watch(self, began: float) -> None:
+        children = self._children
+        ended = False
+        while not ended:
+            ended = all(child.poll() is not None for child in children)
+            for number, child in enumerate(children):
+                if child.returncode not in self._well():
+                    self._signal_all(signal.SIGTERM)
+                    raise ProcessDied(_sentence(number, child.returncode, again=self._restarts is None))
+            if not ended:
+                self._look(began)
+                self._tick()
+                time.sleep(_POLL_S)
+
+    def _well(self) -> tuple[int | None, ...]:
+        """Give the exit codes that are well; one that is told to stop as it starts does not know how yet."""
+        return (None, 0, -signal.SIGTERM) if self._told.is_set() else (None, 0)
+
+    def _look(self, began: float) -> None:
+        """Raise ProcessDied where the run makes no progress; one that was told to stop has its time to end."""
+        restarts = self._restarts
+        if restarts is None or not restarts.hang_after_s or self._told.is_set():
+            return
+        lasted = time.monotonic() - began
+        idle = restarts.idle_s(began)
+        if idle >= lasted and lasted < restarts.start_s:
+            return  # large state takes its time to be read
+        if idle > restarts.hang_after_s:
+            raise ProcessDied(f"the run made no progress for {idle:.0f} s; all its processes were killed.")
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _GRACE_S
+        for child in self._children:
+            try:
+                child.wait(max(deadline - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def _sentence(number: int, code: int, *, again: bool) -> str:
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    resume = " Start the same command again to resume." if again else ""
+    return f"process {number} of the run {how}; all were stopped.{resume}"

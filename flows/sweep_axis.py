@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from flows.kinds import NO_DATA
+from flows.moment import duration
 from flows.options import ConfigError
 from flows.rule import Override, RuleOptions, Thresholds
 
@@ -18,8 +19,6 @@ MOST_VALUES = 10_000
 
 Value = float | int
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
-_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _NUMBER, _WHOLE, _DURATIONS = "number", "whole number", "duration"
 _BY_LIMITS = ("threshold", "change", "capacity", "event")
 _HELD = ("threshold", "change", "budget", "capacity", "event")
@@ -238,19 +237,19 @@ def _values(text: str, kind: str, where: str) -> Iterator[Value]:
 
 def _decimal(text: str, kind: str, where: str) -> Decimal:
     """Read a number, or a duration in ms."""
-    given, scale = text.strip(), Decimal(1)
+    given = text.strip()
     if kind == _DURATIONS:
-        found = _DURATION.fullmatch(given)
-        if found is None or (found[2] is None and found[1] != "0"):
-            raise ConfigError(where, f'{given!r} is not a duration such as "90s", "5m", "1h" or "1d"')
-        given, scale = found[1], Decimal(_UNIT_MS[found[2] or "s"])
+        try:
+            return Decimal(duration("0s" if given == "0" else given))
+        except ValueError:
+            raise ConfigError(where, f'{given!r} is not a duration such as "90s", "5m", "1h" or "1d"') from None
     try:
         number = Decimal(given)
     except InvalidOperation:
         raise ConfigError(where, f"{given!r} is not a {kind}") from None
     if not number.is_finite():
         raise ConfigError(where, f"{given!r} is not a number that a value can be compared with")
-    return number * scale
+    return number
 
 
 def _value(number: Decimal, kind: str, where: str) -> Value:

@@ -22,7 +22,7 @@ from flows.slo import SloOptions
 from flows.sweep import Readings, Sweep
 from flows.sweep_plan import Plan, by_signal
 from flows.sweep_tally import Tally
-from flows.window import WindowResult
+from flows.window import WindowOptions, WindowResult
 
 MOST_CELLS = 4_000_000  # settings x keys of one rule; 100 bytes each
 _PIECE = 16_000_000  # cells x windows that are judged before they are counted
@@ -49,11 +49,20 @@ class SweepConfig(PagingConfig, Protocol):
         """Give the objectives."""
         ...
 
+    @property
+    def window(self) -> WindowOptions:
+        """Give how windows are cut."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """What is judged: windows that start in [start, end) ms; those that end up to `cut` are fitted on."""
+    """What is counted: windows that start in [start, end) ms; those that end up to `cut` are fitted on.
 
+    Windows from `warm` on are judged too, for the state that they leave.
+    """
+
+    warm: int
     start: int
     end: int
     cut: int
@@ -75,10 +84,10 @@ class Judged:
 class _Group:
     """Settings of one rule that read one signal."""
 
-    def __init__(self, rules: Sequence[Rule], numbers: Sequence[int], tally: Tally, made: tuple[Paging, Signal]) -> None:
+    def __init__(self, rules: Sequence[Rule], numbers: Sequence[int], tally: Tally, made: tuple[Paging, Signal, int]) -> None:
         self._rule = rules[0]
         self._sweep = Sweep(rules, made[0])
-        self._signal = made[1]
+        self._signal, self._pane_ms = made[1:]
         self._numbers = np.array(numbers, np.int64)
         self._tally = tally
         self._last_end: int | None = None
@@ -102,7 +111,7 @@ class _Group:
         """Read windows through the signal; those without any record too, where it hears silence."""
         for number, end in enumerate(chunk.ends.tolist()):
             if self._signal.hears_silence and self._last_end is not None:
-                for silent in range(self._last_end + chunk.length_ms, end, chunk.length_ms):
+                for silent in range(self._last_end + self._pane_ms, end, self._pane_ms):
                     yield silent, self._signal.read(_silent(chunk, silent))
             self._last_end = end
             yield end, self._signal.read(Window(chunk.window(number), ()))
@@ -132,7 +141,7 @@ class Pass:
         groups = self._groups({**swept, **others}, tallies, paging)
         used = [rule for rule in rules.values() if rule.name in tallies]
         wanted = wanted_of(used, self._config.metrics)
-        for chunks in self._history.chunks(self._span.start, self._span.end, wanted):
+        for chunks in self._history.chunks(self._span.warm, self._span.end, wanted):
             for chunk in chunks:
                 for name, group in groups:
                     metric = rules[name].metric
@@ -143,18 +152,19 @@ class Pass:
         return Judged({n: tallies[n] for n in swept}, {n: tallies[n] for n in others}, left_out)
 
     def _tally(self, name: str, settings: int) -> Tally:
-        return Tally(name, settings, self._incidents, self._span.cut, self._span.grace_ms)
+        return Tally(name, settings, self._incidents, (self._span.start, self._span.cut), self._span.grace_ms)
 
     def _groups(
         self, settings: Mapping[str, Sequence[RuleOptions | None]], tallies: Mapping[str, Tally], paging: Paging
     ) -> list[tuple[str, _Group]]:
-        slos = {slo.name: slo for slo in self._config.slos}
+        slos, pane_ms = {slo.name: slo for slo in self._config.slos}, self._config.window.pane_ms
         out = []
         for name, each in settings.items():
             for numbers in by_signal(each):
                 options = [option for number in numbers if (option := each[number]) is not None]
                 rules = [compile_rule(option, self._metrics[option.metric]) for option in options]
-                out.append((name, _Group(rules, numbers, tallies[name], (paging, signal_of(rules[0], slos, {})))))
+                made = paging, signal_of(rules[0], slos, {}), pane_ms
+                out.append((name, _Group(rules, numbers, tallies[name], made)))
         return out
 
 

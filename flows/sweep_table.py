@@ -97,7 +97,8 @@ def _front(found: Dict) -> Table:
         fit, held = row["fit"], row["held_out"]
         values = "\n".join(f"{name} = {value}" for name, value in row["values"].items())
         newest = ["-", "-"] if held is None else [_short(held["recall"]), _rate(held["pages_a_week"])]
-        parts = (_short(fit["recall"]), _rate(fit["pages_a_week"]), _delay(fit["time_to_detect_ms"]["median"]), *newest)
+        delay = fit["time_to_detect_ms"]["median"]
+        parts = (_short(fit["recall"]), _rate(fit["pages_a_week"]), _minutes(delay), *newest)
         chosen = row["values"] == found["recommendation"]["values"]
         mark = " (now)" if is_now else " (recommended)" if chosen else ""
         table.add_row(*parts, escape(values + mark), style="bold" if chosen else "")
@@ -112,7 +113,7 @@ def _parts(found: Dict) -> str:
 
 
 def _short(share: Dict) -> str:
-    return f"{share['k']} of {share['n']}"
+    return f"{share['k']}/{share['n']}"
 
 
 def _rate(rate: Dict) -> str:
@@ -121,6 +122,11 @@ def _rate(rate: Dict) -> str:
 
 def _delay(ms: int | None) -> str:
     return "-" if ms is None else duration(ms)
+
+
+def _minutes(ms: int | None) -> str:
+    """Write a delay to the minute, above it."""
+    return "-" if ms is None else duration(-(-ms // 60_000) * 60_000)
 
 
 def _within(delay: Dict) -> str:
@@ -135,5 +141,5 @@ def _why(row: Dict) -> list[str]:
     if row["found_by"]:
         first = row["found_by"][0]
         more = f" and {len(row['found_by']) - 1} more" if len(row["found_by"]) > 1 else ""
-        return [f"{first['rule']} ({first['severity']}){more}"]
+        return [f"{first['rule']} ({first['severity']}){more}", *(each["words"] for each in row["why_not_paged"][:1])]
     return [f"{each['rule']}: {each['words']}" for each in row["why_not"]] or ["-"]

@@ -24,11 +24,11 @@ class Tally:
     `alerts` are what may find incidents: pages, or episodes that anybody heard of. `pages` counts what rings, a storm as one.
     """
 
-    def __init__(self, rule: str, settings: int, incidents: Sequence[Incident], cut: int, grace_ms: int) -> None:
-        """Start at nothing; windows that end up to `cut` (ms) are of the first part."""
+    def __init__(self, rule: str, settings: int, incidents: Sequence[Incident], edges: tuple[int, int], grace_ms: int) -> None:
+        """Start at nothing; windows count that end behind the first edge (ms), those up to the second are of the first part."""
         self._rule = rule
         self._incidents = incidents
-        self._cut = cut
+        self._start, self._cut = edges
         self._grace = grace_ms
         shape = settings, len(PARTS)
         self.pages = np.zeros(shape, np.int64)
@@ -39,7 +39,7 @@ class Tally:
     def add(self, said: Said, keys: Sequence[str], settings: NDArray[np.int64]) -> None:
         """Take what was said in whole windows; `settings` says which setting of the rule each of the sweep's is."""
         for name, chosen in ((BY_PAGE, said.page), (BY_NOTIFICATION, said.begins)):
-            self._count(name, said.where(chosen), keys, settings)
+            self._count(name, said.where(chosen & (said.at > self._start)), keys, settings)
 
     def _count(self, name: str, said: Said, keys: Sequence[str], settings: NDArray[np.int64]) -> None:
         if not len(said.at):

@@ -39,6 +39,8 @@ class Watcher:
         self._every_s = config.health.every_ms / 1000
         self._plan, self._vitals, self._ends, self._blindness = plan, vitals, ends, blindness
         self._closed: dict[str, int] = {}
+        self.ends: Mapping[str, int] = {}  # by partition, as the broker answered last
+        self.findings: tuple[str, ...] = ()  # what holds, as cause and dataset
         stall_ms = config.window.stall_after_ms
         self._health = Health(config.health, expected(config, plan), stall_ms, blindness.held)
         self._end = threading.Event()
@@ -59,7 +61,9 @@ class Watcher:
         sample = self._sample()
         for signs in sample.partitions:
             self._vitals.set_away(signs.partition, away=signs.end is None)
-        self._blindness.take(self._health.judge(sample), sample.at)
+        findings = self._health.judge(sample)
+        self.findings = tuple(f"{each.cause} on {each.dataset}" for each in findings)
+        self._blindness.take(findings, sample.at)
 
     def stop(self) -> None:
         """Look no more; what is open stays open for the next start."""
@@ -78,7 +82,7 @@ class Watcher:
                 _log.exception("looking after the line failed, going on")
 
     def _sample(self) -> Sample:
-        ends: Mapping[str, int] = self._ends.ask()
+        self.ends = ends = self._ends.ask()
         found = []
         for planned in self._plan.partitions:
             vital, end = self._vitals.read(planned.name), ends.get(planned.name)

@@ -134,3 +134,26 @@ class BothWriter(Writer):
         """Close both."""
         self._segments.close()
         self._spool.close()
+
+
+class NotedWriter(Writer):
+    """A writer of whose snapshots somebody takes note."""
+
+    def __init__(self, writer: Writer, written: Callable[[], None]) -> None:
+        """Take the two."""
+        self._writer = writer
+        self._written = written
+
+    def write_batch(self, items: list[Output]) -> None:
+        """Write."""
+        self._writer.write_batch(items)
+
+    def snapshot(self) -> bytes:
+        """Give the writer's, and say so."""
+        state = self._writer.snapshot()
+        self._written()
+        return state
+
+    def close(self) -> None:
+        """Close the writer."""
+        self._writer.close()

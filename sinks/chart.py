@@ -97,14 +97,17 @@ class TimeChart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One choice of a scatter; `colour` (a number) places it on the scale, None is grey. `front`: on the line of the best."""
+    """One choice of a scatter; `colour` (a number) places it on the scale, None is grey. `front`: on the line of the best.
+
+    A point with a `mark` has a ring and that word beside it.
+    """
 
     x: float
     y: float
     colour: float | None
     text: str
     front: bool = False
-    chosen: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,7 @@ class Scatter:
             "kind": "scatter",
             "height": self.height,
             "names": [self.x_name, self.y_name, self.colour_name],
-            "points": [[p.x, p.y, p.colour, p.text, int(p.front), int(p.chosen)] for p in points],
+            "points": [[p.x, p.y, p.colour, p.text, int(p.front), p.mark] for p in points],
         }
 
 

@@ -8,16 +8,18 @@ from sinks.runbook import dashboard_of, evidence_beside
 
 EVIDENCE_LINES = 10
 _MARKS = {"critical": "\N{LARGE RED CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}"}
+_USUAL = ("", "production")
 _RESOLVED = "\N{LARGE GREEN CIRCLE}"
 _LINK = re.compile(r"https?://[!#-&*-;=?-Z^_a-z{|}~]{3,500}")  # no spaces, quotes, <>, (), [] or backslashes
 
 
 def headline(notification: Notification) -> str:
-    """Give the title with its mark."""
+    """Give the title with its mark, and where it is unless that is production: a phone shows no more than this."""
     resolved = notification.status == "resolved"
     mark = _RESOLVED if resolved else _MARKS.get(notification.severity, "")
     over = notification.reason if notification.reason == "fired and resolved" else "resolved"
-    return f"{mark} {over if resolved else notification.severity}: {one_line(notification.title)}"
+    where = "" if notification.environment in _USUAL else f" ({one_line(notification.environment)})"
+    return f"{mark} {over if resolved else notification.severity}: {one_line(notification.title)}{where}"
 
 
 def facts(notification: Notification) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""HTTP for everything that leaves: one client with time limits, no redirects, and errors that hold no secret.
+"""HTTP for everything that leaves: one client, a limit on the whole of a request, no redirects, errors that hold no secret.
 
 Whether a status is worth a retry is decided here for every channel: 429, 5xx and trouble on the network are,
 any other answer than success is not.
@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import orjson
 
+from sinks.deadline import deadline, limit
 from sinks.notification import DeliveryError, one_line
 from sinks.public_only import ForbiddenTarget, PublicOnly
 
@@ -87,6 +88,8 @@ class HttpClient:
         self._client = httpx.Client(
             timeout=limits, follow_redirects=False, mounts=here, verify=_tls(), transport=transport, trust_env=not public_only
         )
+        for each in (transport.inner if transport else self._client._transport, *self._client._mounts.values()):
+            limit(each)
         weakref.finalize(self, self._client.close)
 
     def close(self) -> None:
@@ -112,6 +115,7 @@ class HttpClient:
         """Make one request; any status is an answer. Raises a retryable `DeliveryError` where none came."""
         with (
             self._trouble(url),
+            deadline(self._total),
             self._client.stream(method, url, content=content, headers=headers, params=params) as response,
         ):
             body = self._read(response, whole=whole)
@@ -124,16 +128,13 @@ class HttpClient:
         wait = retry_after(answer.headers.get("retry-after"), time.time()) if retryable else None
         return self.error(f"HTTP {answer.status}: {said}", retryable=retryable, retry_after=wait, code=code)
 
-    def _read(self, response: httpx.Response, *, whole: bool) -> bytes:
-        until = time.monotonic() + self._total
+    @staticmethod
+    def _read(response: httpx.Response, *, whole: bool) -> bytes:
         out = bytearray()
         for chunk in response.iter_bytes():
             out += chunk
             if not whole and len(out) >= _KEEP_BYTES:
                 break
-            if time.monotonic() > until:
-                message = "the answer took too long"
-                raise httpx.ReadTimeout(message)
         return bytes(out)
 
     @contextlib.contextmanager

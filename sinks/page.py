@@ -27,8 +27,8 @@ _KEY = {
     "firing": "firing",
     "recovering": "recovering",
     "incident": "labelled incident",
-    "page": "a pager was told",
-    "told": "said elsewhere",
+    "page": "a page",
+    "told": "another message",
 }
 
 

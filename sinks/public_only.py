@@ -58,21 +58,21 @@ class PublicOnly(httpx.BaseTransport):
     ) -> None:
         """Open no connection yet."""
         self._resolve, self._allowed = resolve, allowed
-        self._inner = httpx.HTTPTransport(verify=tls, trust_env=False)
+        self.inner = httpx.HTTPTransport(verify=tls, trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Make the request at the first checked address that can be connected to."""
         trouble: httpx.TransportError = httpx.ConnectError("the name has no address")
         for address in self._checked(request.url):
             try:
-                return self._inner.handle_request(_by_address(request, address))
+                return self.inner.handle_request(_by_address(request, address))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 trouble = error
         raise trouble
 
     def close(self) -> None:
         """Close the connections."""
-        self._inner.close()
+        self.inner.close()
 
     def _checked(self, url: httpx.URL) -> list[str]:
         port = url.port or (443 if url.scheme == "https" else 80)

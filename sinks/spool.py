@@ -272,6 +272,14 @@ class Spool:
                 for each in destinations
             )
 
+    def oldest(self) -> dict[str, int]:
+        """Give, by destination, when the item that has waited longest was stored (ms UTC)."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT destination, min(stored_at) FROM items WHERE state = 'queued' GROUP BY 1"
+            ).fetchall()
+        return dict(rows)
+
     def rows(self, *, states: Sequence[str] = ("queued", "held", "dead"), limit: int = 1000) -> list[SpoolRow]:
         """Give items in these states in the order they came."""
         marks = ", ".join("?" * len(states))

@@ -26,11 +26,15 @@ def _no_process_is_left() -> Iterator[None]:
 _KAFKA = {"broker", "brokers", "topic", "own_broker"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what asks for a broker."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what asks for a broker; in a parallel run one process has all of that, and no file is split."""
+    parallel = config.pluginmanager.hasplugin("xdist")
     for item in items:
-        if _KAFKA & set(getattr(item, "fixturenames", ())):
+        kafka = bool(_KAFKA & set(getattr(item, "fixturenames", ())))
+        if kafka:
             item.add_marker("kafka")
+        if parallel:
+            item.add_marker(pytest.mark.xdist_group("kafka" if kafka else item.path.name))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -11,6 +11,7 @@ import time
 import tomllib
 from pathlib import Path
 
+from tests import warm
 from tests.kafka import topics
 from tests.kafka.topics import Sent
 
@@ -26,15 +27,7 @@ STARTED: list[subprocess.Popen[bytes]] = []
 
 def edgewatch(*arguments, timeout=240.0, **environment):
     """Run the command line to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return warm.run([str(each) for each in arguments], timeout=timeout, environment={**os.environ, **environment})
 
 
 def start(*arguments, log, **environment):

@@ -19,8 +19,10 @@ NOUNS = {
     "alert",
     "alert_state",
     "backtest",
+    "backtest_statistics",
     "barrier",
     "book",
+    "chunk_levels",
     "distinct",
     "early",
     "early_word",
@@ -55,9 +57,11 @@ NOUNS = {
     "second_route",
     "silence",
     "silent_source",
+    "spells",
     "transition",
     "window",
     "withhold",
+    "zone_path",
 }
 ENGINE = {"engine", "monitor", "cli"}
 OUTSIDE = {

@@ -42,6 +42,7 @@ def test_a_skip_for_any_other_reason_fails_where_services_are_required() -> None
     assert services.may_skip("not today", {"EDGEWATCH_REQUIRE_SERVICES": "kafka"}) is False
 
 
+@pytest.mark.parametrize("parallel", [[], ["-n", "2"]])
 @pytest.mark.parametrize(
     ("required", "code", "line"),
     [
@@ -49,13 +50,13 @@ def test_a_skip_for_any_other_reason_fails_where_services_are_required() -> None
         ("1", 1, "skipped where every test has to run: Skipped: missing service: kafka"),
     ],
 )
-def test_a_run_says_what_was_missing(tmp_path: Path, required: str, code: int, line: str) -> None:
+def test_a_run_says_what_was_missing(tmp_path: Path, required: str, code: int, line: str, parallel: list[str]) -> None:
     (tmp_path / "test_it.py").write_text(_FILE)
     root = Path(__file__).parents[1]
     environment = {k: v for k, v in os.environ.items() if k != "CI"}
     environment |= {"EDGEWATCH_REQUIRE_SERVICES": required, "PYTHONPATH": str(root), "NO_COLOR": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, "-p", "tests.conftest", tmp_path],
+        [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, "-p", "tests.conftest", *parallel, tmp_path],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

@@ -93,11 +93,7 @@
   };
   const drawIncidents = (chart, plot) => clipped(plot, (ctx, box) => {
     const px = devicePixelRatio;
-    let free = -1e9;
-    ctx.font = `${11 * px}px system-ui, sans-serif`;
-    ctx.textBaseline = "top";
-    ctx.textAlign = "left";
-    for (const [from, to, name] of chart.spec.incidents) {
+    for (const [from, to] of chart.spec.incidents) {
       const left = plot.valToPos(from, "x", true), right = plot.valToPos(to, "x", true);
       if (right < box.left || left > box.left + box.width) continue;
       ctx.globalAlpha = 0.16;
@@ -105,12 +101,6 @@
       ctx.fillRect(left, box.top, Math.max(right - left, px), box.height);
       ctx.globalAlpha = 1;
       ctx.fillRect(left, box.top, Math.max(right - left, px), 2 * px);
-      const at = Math.max(left, box.left) + 3 * px, long = ctx.measureText(name).width;
-      if (at > free && at + long < box.left + box.width) {
-        ctx.fillStyle = colour("--incident-ink");
-        ctx.fillText(name, at, box.top + 5 * px);
-        free = at + long + 6 * px;
-      }
     }
   });
   const legible = (ctx, text, x, y) => {
@@ -125,30 +115,49 @@
     ctx.fillText(text, x, y);
     ctx.restore();
   };
+  const nameIncidents = (chart, plot) => clipped(plot, (ctx, box) => {
+    const px = devicePixelRatio;
+    let free = -1e9;
+    ctx.font = `${11 * px}px system-ui, sans-serif`;
+    ctx.textBaseline = "top";
+    ctx.textAlign = "left";
+    ctx.fillStyle = colour("--incident-ink");
+    for (const [from, to, name] of chart.spec.incidents) {
+      const left = plot.valToPos(from, "x", true), long = ctx.measureText(name).width;
+      if (plot.valToPos(to, "x", true) < box.left || left > box.left + box.width) continue;
+      const at = Math.max(box.left, Math.min(left, box.left + box.width - long - 6 * px)) + 3 * px;
+      if (at < free) continue;
+      legible(ctx, name, at, box.top + 5 * px);
+      free = at + long + 6 * px;
+    }
+  });
   const drawLimits = (chart, plot) => {
-    const px = devicePixelRatio, { ctx, bbox } = plot, { min, max } = plot.scales.y;
+    const px = devicePixelRatio, { ctx, bbox } = plot, { min, max } = plot.scales.y, taken = [];
+    const right = bbox.left + bbox.width - 4 * px, high = 14 * px;
     ctx.save();
     ctx.font = `${11 * px}px system-ui, sans-serif`;
-    let above = 0;
-    for (const { name, value, tone } of chart.spec.limits) {
-      ctx.strokeStyle = ctx.fillStyle = colour(TONES[tone] || "--muted");
-      ctx.textAlign = "right";
-      const right = bbox.left + bbox.width - 4 * px;
-      if (value > max || value < min) {
-        ctx.textBaseline = "top";
-        legible(ctx, `${name} ${value > max ? "\u2191" : "\u2193"}`, right, bbox.top + (4 + 14 * above++) * px);
-        continue;
-      }
+    ctx.textAlign = "right";
+    ctx.textBaseline = "top";
+    const inside = chart.spec.limits.filter(({ value }) => value <= max && value >= min);
+    for (const { value, tone } of inside) {
       const y = Math.round(plot.valToPos(value, "y", true));
+      ctx.strokeStyle = colour(TONES[tone] || "--muted");
       ctx.lineWidth = px;
       ctx.setLineDash([6 * px, 4 * px]);
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      const below = y - bbox.top < 16 * px;
-      ctx.textBaseline = below ? "top" : "bottom";
-      legible(ctx, name, right, y + (below ? 3 : -2) * px);
+    }
+    /* A label stands above its line, or at the edge beyond which the limit lies; where another one is, below that. */
+    for (const { name, value, tone } of chart.spec.limits) {
+      const beyond = value > max ? " \u2191" : value < min ? " \u2193" : "";
+      let y = value > max ? bbox.top + 2 * px : value < min ? bbox.top + bbox.height - high : plot.valToPos(value, "y", true) - high;
+      if (y < bbox.top) y += high + 2 * px;
+      while (taken.some((other) => Math.abs(other - y) < high)) y += high / 2;
+      taken.push(y);
+      ctx.fillStyle = colour(TONES[tone] || "--muted");
+      legible(ctx, name + beyond, right, y);
     }
     ctx.restore();
   };
@@ -216,6 +225,8 @@
     [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
   ];
 
+  const WHOLE = [1, 2, 5].flatMap((n) => [...Array(9).keys()].map((power) => n * 10 ** power)).sort((a, b) => a - b);
+
   const zoomTo = (chart, min, max) => {
     if (chart.spec.kind === "scatter") return;
     const [first, last] = chart.spec.shown, least = Math.min(chart.spec.step * 4, last - first);
@@ -262,7 +273,7 @@
     const series = spec.lines.map((line, i) => ({
       label: line.name, width: bars ? 0 : 1.5, points: { show: !bars && xs.length < 3 ? true : undefined },
       stroke: () => colour(lineColour(line, i)), fill: bars ? () => colour(lineColour(line, i)) : undefined,
-      paths: bars ? uPlot.paths.bars({ size: [0.8, 80], align: 1 }) : uPlot.paths.stepped && step() > 12
+      paths: bars ? uPlot.paths.bars({ size: [0.8, 160], align: 1 }) : uPlot.paths.stepped && step() > 12
         ? uPlot.paths.stepped({ align: 1 }) : undefined,
     }));
     if (bars) { series.reverse(); columns = columns.slice().reverse(); chart.plain = chart.plain.slice().reverse(); spec.lines.reverse(); }
@@ -274,7 +285,7 @@
       scales: { x: { time: true, min: range[0], max: range[1], auto: false }, y: { range: rangeOf(spec) } },
       axes: [
         axis({ values: TICKS, gap: banded ? STRIP + 7 : 5, size: banded ? 54 : 44, space: 70 }),
-        axis({ size: 62, values: (plot, ticks) => ticks.map((tick) => number(tick, spec.unit)), space: 34 }),
+        axis({ size: 62, values: (plot, ticks) => ticks.map((tick) => number(tick, spec.unit)), space: 34, incrs: bars ? WHOLE : undefined }),
       ],
       series: [{}, ...series],
       legend: { show: spec.lines.length > 1, live: false, markers: { fill: (plot, i) => `var(${lineColour(spec.lines[i - 1], i - 1)})`, stroke: () => "transparent" } },
@@ -284,7 +295,7 @@
       },
       hooks: {
         drawClear: [(plot) => drawIncidents(chart, plot)],
-        draw: [(plot) => { drawStates(chart, plot); drawLimits(chart, plot); drawMarks(chart, plot); }],
+        draw: [(plot) => { drawStates(chart, plot); drawLimits(chart, plot); drawMarks(chart, plot); nameIncidents(chart, plot); }],
         setScale: [follow(chart)],
         setCursor: [(plot) => pointed(chart, plot)],
       },
@@ -311,9 +322,9 @@
     ctx.beginPath();
     front.forEach((p, i) => { const [x, y] = at(p); if (i) { ctx.lineTo(x, at(front[i - 1])[1]); ctx.lineTo(x, y); } else ctx.moveTo(x, y); });
     ctx.stroke();
-    for (const p of [...chart.spec.points].sort((a, b) => a[4] + 2 * a[5] - b[4] - 2 * b[5])) {
+    for (const p of [...chart.spec.points].sort((a, b) => a[4] + 2 * Boolean(a[5]) - b[4] - 2 * Boolean(b[5]))) {
       const [x, y] = at(p), size = (p[4] ? 5.5 : 3.5) * px;
-      ctx.globalAlpha = p[4] ? 1 : 0.55;
+      ctx.globalAlpha = p[4] || p[5] ? 1 : 0.55;
       ctx.fillStyle = onRamp(p[2], ...chart.ends);
       ctx.beginPath();
       ctx.arc(x, y, size, 0, 7);
@@ -324,6 +335,12 @@
       ctx.beginPath();
       ctx.arc(x, y, 9 * px, 0, 7);
       ctx.stroke();
+      ctx.fillStyle = colour("--ink");
+      ctx.font = `600 ${11 * px}px system-ui, sans-serif`;
+      ctx.textBaseline = "middle";
+      const right = x + ctx.measureText(p[5]).width + 16 * px < plot.bbox.left + plot.bbox.width;
+      ctx.textAlign = right ? "left" : "right";
+      legible(ctx, p[5], x + (right ? 13 : -13) * px, y);
     }
     ctx.globalAlpha = 1;
   });
@@ -342,7 +359,7 @@
     return new uPlot({
       width, height: spec.height, padding: [10, 14, 0, 0],
       scales: { x: { time: false, range: padded }, y: { range: padded } },
-      axes: [axis({ label: spec.names[0], labelSize: 22 }), axis({ label: spec.names[1], labelSize: 22, size: 52, values: (plot, ticks) => ticks.map((tick) => number(tick)) })],
+      axes: [axis({ label: spec.names[0], labelSize: 18, size: 34 }), axis({ label: spec.names[1], labelSize: 22, size: 52, values: (plot, ticks) => ticks.map((tick) => number(tick)) })],
       series: [{}, { paths: () => null, points: { show: false } }],
       legend: { show: false },
       cursor: { drag: { x: true, y: true, uni: 20, dist: 4 }, points: { show: false }, bind: { dblclick: () => () => { reset(chart); return null; } } },
@@ -378,7 +395,7 @@
   };
   const buttons = (chart) => {
     const row = make("div", "zoom");
-    for (const [text, label, work] of [["+", "Zoom in", (c) => zoomBy(c, 0.5)], ["\u2212", "Zoom out", (c) => zoomBy(c, 2)], ["Reset", "Show all", reset]]) {
+    for (const [text, label, work] of [["Reset", "Show all", reset], ["+", "Zoom in", (c) => zoomBy(c, 0.5)], ["\u2212", "Zoom out", (c) => zoomBy(c, 2)]]) {
       const button = make("button", "", text);
       button.type = "button";
       button.setAttribute("aria-label", label);

@@ -284,6 +284,19 @@ def test_repeats_that_are_remembered_are_taken_once(brokers, door):
     assert lines_in(brokers, requests) == [line(1), line(2)]
 
 
+def test_personal_data_is_nowhere_behind_the_door(brokers, door):
+    lines = ('hash = ["ClientIP"]', 'drop = ["ClientRequestUserAgent"]', 'hash_key = "a-key-of-the-owner"')
+    started, requests, letters = door(*lines)
+    personal = {"ClientIP": "192.0.2.77", "ClientRequestUserAgent": "Ann's browser"}
+    rows = [line(1, **personal), line(2, **personal), line(3, **personal)[:-1]]
+    assert started.post(body(*rows)).json() == {"message": "taken", "records": 2, "dead_letters": 1}
+    found = [json.loads(row) for row in lines_in(brokers, requests)]
+    assert [sorted(each) for each in found] == [["ClientIP", "EdgeEndTimestamp", "RayID"]] * 2
+    assert len({each["ClientIP"] for each in found}) == 1
+    everything = b"".join(values(brokers, requests) + values(brokers, letters, 1)) + started.log.encode()
+    assert [each for each in (b"192.0.2.77", b"Ann's", b"a-key-of") if each in everything] == []
+
+
 def test_tls_is_spoken_with_a_certificate(door, tmp_path):
     made = certificate(tmp_path, "localhost")
     started, _, _ = door(f'tls_certificate = "{made.file}"', f'tls_key = "{made.key}"', scheme="https")

@@ -110,6 +110,7 @@ def test_a_record_that_the_topic_refuses_is_an_error_that_names_it(brokers: str,
         produce(TRAFFIC, brokers, {"http_requests": name}, batch=100, client={"compression.type": "none"})
 
 
+@pytest.mark.slow
 def test_a_broker_that_does_not_answer_is_named() -> None:
     with pytest.raises(ProduceError, match=r"no Kafka broker answers at 127\.0\.0\.1:1 .*kafka-compose\.yml"):
         produce(TRAFFIC, "127.0.0.1:1", {"http_requests": "any"})

@@ -194,6 +194,7 @@ def measures(lines: list[dict[str, Any]]) -> tuple[float, float, float]:
     return errors, slowest, sum(served) / (sum(served) + sum(asked))
 
 
+@pytest.mark.slow
 def test_incidents_are_critical_and_everything_else_is_healthy(day: Path) -> None:
     lines = all_records(day, "http_requests")
     found = labels(day)
@@ -241,3 +242,30 @@ def test_progress_ends_at_the_number_of_records(tmp_path: Path) -> None:
 def test_options_that_make_no_traffic_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
         TrafficOptions(**{name: value})  # type: ignore[arg-type]
+
+
+def test_incidents_come_in_rounds_each_at_its_own_time_and_all_take_effect():
+    traffic = Traffic(TrafficOptions(seed=5, hours=6, rounds=2, records_per_second=8.0))
+    assert [each.label for each in traffic.incidents] == [
+        *("error-surge 1", "slow-answers 1", "cold-cache 1"),
+        *("error-surge 2", "slow-answers 2", "cold-cache 2"),
+    ]
+    middle = traffic.options.start_ms + 3 * 3_600_000
+    assert [each.start_ms >= middle for each in traffic.incidents] == [False] * 3 + [True] * 3
+    for surge in (traffic.incidents[0], traffic.incidents[3]):
+        texts = [
+            text
+            for minute in traffic.minutes()
+            if surge.start_ms <= minute.start_ms and minute.end_ms <= surge.end_ms
+            for text in minute.datasets["http_requests"].texts
+            if json.loads(surge.key)["ClientRequestHost"] in text
+        ]
+        failed = sum('"EdgeResponseStatus":5' in text for text in texts)
+        assert failed > 0.05 * len(texts) > 0
+    alone = Traffic(TrafficOptions(seed=5, hours=6))
+    assert [each.label for each in alone.incidents] == ["error-surge", "slow-answers", "cold-cache"]
+
+
+def test_no_round_at_all_is_refused():
+    with pytest.raises(ValueError, match="rounds must be at least 1, not 0"):
+        TrafficOptions(rounds=0)

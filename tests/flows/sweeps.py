@@ -1,6 +1,7 @@
 """What the tests of sweeps share: a store of windows in memory, and a configuration to sweep."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,35 @@ def history_of(config, cells, at_a_time=CELLS):
 def host(name):
     """Give the key of a host."""
     return json.dumps({"ClientRequestHost": name}, separators=(",", ":"))
+
+
+def time_of(number):
+    """Give the start of the n-th window as files have it."""
+    return datetime.fromtimestamp((START + number * LENGTH) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_windows(folder, cells):
+    """Write cells as the windows.ndjson of a replay."""
+    lines = []
+    for metric, rows in cells.items():
+        for (number, key), (statistics, count) in rows.items():
+            for name, value in statistics.items():
+                row = {
+                    "window_start": time_of(number),
+                    "window_end": time_of(number + 1),
+                    "metric": metric,
+                    "key": json.loads(key),
+                }
+                row |= {"statistic": name, "value": value, "count": count, "method": "exact"}
+                text = json.dumps(row, sort_keys=True, separators=(",", ":"))
+                lines.append((row["window_start"], metric, key, name, text))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "windows.ndjson").write_text("".join(f"{line[-1]}\n" for line in sorted(lines)))
+    return folder
+
+
+def write_labels(path, incidents):
+    """Write incidents (first window, end, name, rule) as labels."""
+    rows = [f"{time_of(first)},{time_of(end)},{name},{rule}\n" for first, end, name, rule in incidents]
+    path.write_text("start,end,name,rule\n" + "".join(rows))
+    return path

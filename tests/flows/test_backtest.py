@@ -29,6 +29,7 @@ from tests.flows.test_policy import Given, silenced
 JOBS = MetricOptions(name="jobs", kind="ratio", dataset="e", bad="x >= 1", group_by=("host",))
 EVERY = (*METRICS, JOBS)
 PAGED = (*ROUTES[:1], RouteOptions(channels=("chat", "mail"), group_by=("rule",)))
+SECOND = (RouteOptions(channels=("chat",), escalate_after_ms=600_000, escalate_to=("mail",)),)
 
 
 @dataclass
@@ -172,15 +173,16 @@ def cases(draw):
     if draw(st.integers(0, 3)) == 0:
         every[0] = replace(every[0], no_data=NoData(alert=True, after=2))
     slos = (SLO,) if draw(st.integers(0, 3)) == 0 else ()
+    quiet = draw(st.booleans())
     policy = PolicyOptions(
-        inhibits=tuple(draw(st.lists(st.sampled_from(INHIBITS), max_size=2))),
-        mutes=tuple(draw(st.lists(st.sampled_from(MUTES), max_size=1))),
+        inhibits=() if quiet else tuple(draw(st.lists(st.sampled_from(INHIBITS), max_size=2))),
+        mutes=() if quiet else tuple(draw(st.lists(st.sampled_from(MUTES), max_size=1))),
         modes={"pager": "storm", "chat": "digest"},
         pagers=frozenset({"pager"}),
     )
     known = {metric.name: metric for metric in EVERY}
     made = tuple(expanded(every, slos, known))
-    return Case(made, slos=slos, routes=draw(st.sampled_from([ROUTES, PAGED])), policy=policy)
+    return Case(made, slos=slos, routes=draw(st.sampled_from([ROUTES, PAGED, SECOND])), policy=policy)
 
 
 @st.composite

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +114,7 @@ def test_there_are_keys_with_more_bad_records_than_are_kept():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.data())
+@pytest.mark.slow
 def test_any_split_order_sharding_and_restart_gives_the_definitions_sample(seed, data):
     log = log_of(seed, data.draw(st.sampled_from([5, 60, 300])))
     cuts = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=4))

@@ -162,3 +162,21 @@ def test_a_composite_is_held_where_a_rule_that_nobody_waited_for_would_decide(ki
         ("critical", "firing"),
         (want, "inactive" if want == "ok" else "firing"),
     ]
+
+
+@pytest.mark.parametrize("change_at", [3, 4])
+def test_a_composite_is_over_for_a_key_that_its_rules_forget(change_at):
+    fails = rule(name="fails", metric="errors", statistic="ratio", above=Thresholds(critical=0.5), forget_after_ms=2 * STEP)
+    busy = rule(name="busy", keys="total", above=Thresholds(critical=50), notify=False)
+    rules = [fails, busy, composite("busy", "fails", any_=True)]
+    rows = {host: {"ratio": bad, "bad": int(bad * 10), "n": 10} for host, bad in ((key(host="a"), 0.9), (key(host="b"), 0.0))}
+    without = {"errors": {key(host="b"): rows[key(host="b")]}, **requests(1)}
+    cells = [{"errors": rows, **requests(1)}, *[without] * 5]
+    _, said = changed({"rules": rules}, {"rules": rules}, cells, change_at=change_at)
+    assert [(each["rule"], each["reason"]) for each in said] == [
+        ("both", "first"),
+        ("fails", "first"),
+        ("both", "resolved"),
+        ("fails", "forgotten"),
+    ]
+    assert said[2]["at"] == said[3]["at"]

@@ -11,7 +11,8 @@ COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool l
 COMMANDS += ["status list", "status approve"]
 COMMANDS += ["verify", "drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
-COMMANDS += ["report"]
+COMMANDS += ["report", "top"]
+COMMANDS += ["backtest", "diff"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -51,6 +52,7 @@ def test_an_archive_that_is_not_there_exits_1_and_names_it(tmp_path):
     assert f"archive:{tmp_path / 'logs'} is not a folder" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_dead_broker_exits_1_and_names_it(tmp_path):
     config = tmp_path / "monitor.toml"
     config.write_text((ACCEPTANCE / "monitor.toml").read_text().replace("127.0.0.1:9092", "127.0.0.1:9"))

@@ -36,9 +36,9 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
-        *("dashboard.listen", "dashboard.token", "observe.listen"),
-        *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
-        *(f'dataset "performance".{key}' for key in ("dedup", "rename")),
+        *("dashboard.listen", "dashboard.token"),
+        "input.kafka.topics.logpush.http_requests.labels",
+        'dataset "performance".dedup',
     }
 
 
@@ -100,8 +100,9 @@ channels = ["slak"]
     found = problems("colour = 1\n" + text)
     assert found == [
         (
-            "colour: unknown key; allowed: environment, labels, runbooks, input, receive, window, engine, dataset, metric,"
-            " rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard, observe"
+            "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, window,"
+            " engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard,"
+            " observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
@@ -139,6 +140,7 @@ channels = ["slak"]
             "channel.webhook.headers: must be a table, not a string",
         ),
         (MINIMAL + "[clickhouse]\ncluster = 'c'\n", "clickhouse.cluster: not yet"),
+        (MINIMAL + "[observe]\nlisten = '9187'\n", "observe.listen: '9187' is not host:port such as 127.0.0.1:9187"),
         (MINIMAL + "[observe]\nlog_level = 'loud'\n", "observe.log_level: 'loud' is not one of debug, info, warning, error"),
         (
             MINIMAL
@@ -247,3 +249,20 @@ def test_what_always_comes_late_is_never_stale():
     assert found == [
         "engine.stale_after: must be longer than windows wait (7260 s: allowed_lateness and idle_after), or 0s for never"
     ]
+
+
+@pytest.mark.parametrize(
+    ("topics", "words"),
+    [
+        ('"a" = { dataset = "http_requests", sample_rate = 0 }', "sample_rate: must be above 0 and at most 1, not 0"),
+        ('"a" = { dataset = "http_requests", sample_rate = 1.5 }', "must be above 0 and at most 1, not 1.5"),
+        (
+            '"a" = { dataset = "http_requests", sample_rate = 0.5 }, "b" = "http_requests"',
+            'input.kafka.topics."a": all topics of http_requests need the same sample_rate',
+        ),
+    ],
+)
+def test_a_sample_rate_is_a_share_and_one_for_a_dataset(topics, words):
+    with pytest.raises(ConfigErrors) as caught:
+        loads(f'[input.kafka]\nbrokers = ["127.0.0.1:9092"]\ntopics = {{ {topics} }}\n', PATH)
+    assert words in str(caught.value)

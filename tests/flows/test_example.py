@@ -1,5 +1,8 @@
 """The example file: every option once, as the option classes have it, and valid."""
 
+import dataclasses
+import importlib
+import pkgutil
 import tomllib
 from pathlib import Path
 
@@ -24,3 +27,13 @@ def test_every_written_default_is_the_one_that_applies():
     shown = tomllib.loads(example_text())
     assert shown["window"]["exact_samples"] == 20_000
     assert shown["rule"][0]["repeat"] == "1h"
+
+
+def test_no_option_that_is_a_secret_shows_in_a_representation():
+    rooms = [importlib.import_module(room) for room in ("connectors", "flows", "sinks")]
+    modules = [f"{room.__name__}.{each.name}" for room in rooms for each in pkgutil.iter_modules(room.__path__)]
+    classes = {kind for name in modules for kind in vars(importlib.import_module(name)).values() if isinstance(kind, type)}
+    columns = [(kind, each) for kind in classes if dataclasses.is_dataclass(kind) for each in dataclasses.fields(kind)]
+    secret = [(f"{kind.__name__}.{each.name}", each.repr) for kind, each in columns if each.metadata.get("secret")]
+    assert [name for name, shown in secret if shown] == []
+    assert {"SlackOptions.token", "ObserveOptions.sentry_dsn"} <= {name for name, _ in secret}

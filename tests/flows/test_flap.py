@@ -111,6 +111,7 @@ SILENCES = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(flapping(), histories(40), SILENCES, st.sets(st.integers(0, 39)))
+@pytest.mark.slow
 def test_what_flaps_begins_before_it_ends_ends_once_and_survives_restarts(chosen, history, silences, restarts):
     made = Settings((chosen,))
     alerting, whole = Alerting(made, NO_POLICY, Given(tuple(silences))), Alerting(made, NO_POLICY, Given(tuple(silences)))

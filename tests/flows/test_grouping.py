@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,6 +155,7 @@ ROUTE = st.builds(
 
 @settings(max_examples=100, deadline=None)
 @given(st.tuples(rules("r1"), rules("r2"), rules("r3")), histories(), st.lists(ROUTE, max_size=3), st.sets(st.integers(0, 29)))
+@pytest.mark.slow
 def test_every_channel_hears_of_an_alert_in_one_place_and_nothing_is_resolved_unsaid(chosen, history, routes, restarts):
     config = Settings(tuple(chosen), routes=tuple(routes))
     alerting, whole = Alerting(config, POLICY), Alerting(config, POLICY)

@@ -3,7 +3,9 @@
 import pytest
 
 from flows.incidents import Incident
+from flows.matcher import parse_match
 from flows.missed import explain_missed
+from flows.silence import Silence
 from tests.flows.sweeps import CONFIG, DAY, LENGTH, START, config_of, history_of, host
 
 HOUR = 3_600_000
@@ -58,12 +60,28 @@ HELD = ALONE.replace("min_count = 10", "min_count = 10\nfor = 2")
         (
             cells(4120.0, 4000.0),
             CONFIG + NIGHT,
-            "it fired and was kept quiet by a mute time (latency p99 was 4 120 ms at most)",
+            "it fired and was kept quiet by mute 'all day' (UTC) (latency p99 was 4 120 ms at most)",
         ),
     ],
 )
 def test_the_reason_is_what_the_records_show(history, text, wanted):
     assert words(history, text) == [("slow", wanted)]
+
+
+class Deployment:
+    """One silence, in force all the time."""
+
+    def at(self, dataset, end):
+        given = {"author": "ann", "reason": "deployment", "start": 0, "end": START + 10**10}
+        return [Silence(id="s1", matchers=parse_match({"rule": "slow"}), **given)]
+
+    known = at
+
+
+def test_a_silence_is_named_with_its_author():
+    config = config_of()
+    found = explain_missed(history_of(config, cells(4120.0, 4000.0)), config, [INCIDENT], 600_000, Deployment())
+    assert found[INCIDENT][0].words.startswith("it fired and was kept quiet by silence s1 of ann (deployment), until 2026-")
 
 
 def test_without_a_row_that_is_the_reason():

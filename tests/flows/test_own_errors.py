@@ -9,16 +9,18 @@ import sys
 import pytest
 
 from flows.config import loads
-from flows.own_errors import ObserveOptions, Scrubber, loud, report_own_errors, sample_rate, secrets_of
+from flows.observe_options import ObserveOptions
+from flows.own_errors import Scrubber, loud, report_own_errors, sample_rate, secrets_of
 from flows.run_folder import RunFolder
 from tests.fakes.sentry import FakeSentry, read_envelope
 from tests.runs import ROOT, edgewatch
 
-SECRETS = ("xoxb-planted-slack-token", "planted-smtp-password", "planted-header-word")
+SECRETS = ("xoxb-planted-slack-token", "planted-smtp-password", "planted-header-word", "planted-sasl-word", "planted-path")
 _PROGRAM = """
 import logging, sys, threading
 import sentry_sdk
-from flows.own_errors import ObserveOptions, report_own_errors
+from flows.observe_options import ObserveOptions
+from flows.own_errors import report_own_errors
 from sinks.slack import SlackOptions
 options = ObserveOptions(sentry_dsn=sys.argv[1])
 report_own_errors(options, sys.argv[2], {"slack": SlackOptions(token="xoxb-planted-slack-token", channels={"critical": "#a"})})
@@ -155,6 +157,7 @@ def test_the_secrets_of_a_configuration_are_known_wherever_they_are(tmp_path):
 [input.kafka]
 brokers = ["127.0.0.1:1"]
 topics = { "t" = "http_requests" }
+client = { "sasl.username" = "edgewatch", "sasl.password" = "planted-sasl-word", "security.protocol" = "SASL_SSL" }
 [channel.slack]
 token = "xoxb-planted-slack-token"
 channels = { critical = "#a" }
@@ -165,13 +168,13 @@ password = "planted-smtp-password"
 from = "a@example.com"
 to = ["b@example.com"]
 [channel.webhook]
-url = "https://hook.example.com/planted"
+url = "https://hook.example.com/planted-path"
 headers = { Authorization = "Basic planted-header-word" }
 """
     found = secrets_of(loads(text, tmp_path / "m.toml"))
     assert set(SECRETS) <= set(found)
     assert [len(each) for each in found] == sorted(map(len, found), reverse=True)
-    assert [each for each in found if each in ("#a", "example.com", "slack")] == []
+    assert [each for each in found if each in ("#a", "example.com", "slack", "edgewatch", "SASL_SSL")] == []
 
 
 def test_wrong_options_are_named_and_nothing_is_sent_without_a_project():

@@ -263,6 +263,7 @@ def bare(lines):
 
 @settings(max_examples=100, deadline=None)
 @given(THREE, histories(), policies())
+@pytest.mark.slow
 def test_the_state_is_that_of_a_run_without_policy_and_what_is_kept_quiet_says_nothing(chosen, history, policy):
     results = results_of(history)
     quiet, loud = play(alerting_of(*chosen, **policy), results), play(alerting_of(*chosen), results)
@@ -275,6 +276,7 @@ def test_the_state_is_that_of_a_run_without_policy_and_what_is_kept_quiet_says_n
 
 @settings(max_examples=100, deadline=None)
 @given(THREE, histories(), policies(), st.sets(st.integers(0, 29)))
+@pytest.mark.slow
 def test_a_restart_anywhere_changes_no_byte_with_policy(chosen, history, policy, restarts):
     results = results_of(history)
     whole = play(alerting_of(*chosen, **policy), results)

@@ -4,7 +4,6 @@ import dataclasses
 import gzip
 import itertools
 import json
-import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -257,8 +256,8 @@ def test_a_part_is_compared_with_the_one_before(place, source, users):
     assert content["before"]["requests"]["total"] == first
     assert content["requests"]["total"] == len(users) - first
     now = content["requests"]["total"]
-    word = "up" if now > first else "down"
-    assert re.search(rf"Requests: \*\*{now:,}\*\* \({word} ".replace(",", " "), markdown(page_of(content)))
+    shown = f"Requests: **{now:,}** ({first:,} before".replace(",", " ")
+    assert f"{shown}, {'up' if now > first else 'down'} {abs(now / first - 1) * 100:.1f} %)" in markdown(page_of(content))
 
 
 def test_an_alert_that_fired_before_the_range_is_held_at_its_start(place, source):

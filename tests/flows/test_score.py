@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.incidents import Incident
-from flows.score import Episode, Share, episodes_of, median_interval, score
+from flows.score import Episode, Rate, Share, episodes_of, median_interval, score
 
 INCIDENTS = [Incident(0, 100, "a"), Incident(200, 300, "b", "slow"), Incident(400, 500, "c", "slow", '{"host":"x"}')]
 
@@ -58,3 +58,12 @@ def test_an_episode_begins_with_its_first_word_and_ends_with_its_last():
     said = [line | {"at": 1}, line | {"at": 2, "severity": "critical"}, line | {"at": 3, "status": "resolved"}]
     said += [line | {"at": 4, "episode": "e:4"}, line | {"at": 5, "episode": "e:0", "status": "resolved"}]
     assert episodes_of(said) == [Episode("r", "{}", "critical", 1, 3), Episode("r", "{}", "warning", 4, None)]
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(0, 0.0, 3.69), (1, 0.03, 5.57), (10, 4.80, 18.39), (100, 81.4, 121.6)])
+def test_rates_have_the_interval_of_a_poisson_process(count, low, high):
+    week = 7 * 86_400_000
+    found = Rate(count, week)
+    assert (found.value, Rate(count, week // 2).value) == (count, 2 * count)
+    assert found.interval == pytest.approx((low, high), rel=0.02, abs=0.03)  # the exact one, by chi-square
+    assert (Rate(count, 0).value, Rate(count, 0).interval) == (None, None)

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from flows.alert import Alerting
 from flows.incidents import Incident
-from flows.missed import explain_missed
+from flows.missed import explain_missed, explain_unrung
 from flows.paging import Pages
 from flows.scored import Heard, scores_of
 from flows.sweep_table import print_labels
@@ -41,7 +41,8 @@ def labels_report():
     config, history, found = heard()
     scores = scores_of(INCIDENTS, found, outside=[incident(-900, -890, "long ago")], grace_ms=GRACE)
     reasons = explain_missed(history, config, scores.told.missed, GRACE)
-    return scores.with_reasons(reasons).as_dict()
+    unrung = explain_unrung(history, config, scores.told_alone(), GRACE)
+    return scores.with_reasons(reasons, unrung).as_dict()
 
 
 def test_who_was_told_and_who_was_paged_are_told_apart():
@@ -68,6 +69,13 @@ def test_what_was_missed_has_its_reason():
             "key": host("a"),
             "words": "latency p99 was 940 ms at most, threshold warning above 1 000 ms and critical above 3 000 ms",
         }
+    ]
+
+
+def test_what_rang_nobody_has_its_reason_too():
+    (row,) = [row for row in labels_report()["episodes"] if row["name"] == "told"]
+    assert [each["words"] for each in row["why_not_paged"]] == [
+        "warning: latency p99 was 1 500 ms at most, critical above 3 000 ms"
     ]
 
 

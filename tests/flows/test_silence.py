@@ -204,7 +204,9 @@ def test_a_dry_run_shows_what_would_match_and_writes_nothing(state):
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "matches 1 of 1 open alerts")
     assert "high_error_rate  firing since 2025-12-01T00:05:00Z" in done.stdout
     assert not (state / "controls.ndjson").exists()
-    assert "matches 0 of 1" in command("add", state, "host=c", "--for", "2h", "--dry-run").stdout
+    done = command("add", state, "host=c", "rule=high_error_rat", "--for", "2h", "--dry-run")
+    assert "matches 0 of 1" in done.stdout
+    assert "no rule 'high_error_rat'; did you mean 'high_error_rate'?" in done.stderr
 
 
 def test_silences_are_added_listed_and_ended(state):
@@ -238,6 +240,7 @@ def test_a_silence_that_cannot_be_meant_is_refused(state, arguments, words):
     done = command("add", state, *arguments)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert words in done.stderr
+    assert done.stdout == ""
     assert not (state / "controls.ndjson").exists()
 
 

@@ -13,7 +13,7 @@ from flows.rule import Thresholds
 from flows.slo import SloOptions
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from tests.flows.history import START, Settings
-from tests.flows.test_kinds import METRICS, STEP, counts, key, rule, window
+from tests.flows.test_kinds import DAY, METRICS, STEP, counts, key, rule, window
 
 embedded = pytest.importorskip("sinks.embedded", reason="missing service: chdb (pip install 'edgewatch[embedded]')")
 
@@ -78,3 +78,17 @@ def test_the_query_of_each_kind_finds_what_it_decided_on(tmp_path):
     pair = next(each for each in said.evidence["slo"]["burn_rates"] if each["limit"] == said.threshold)
     assert pair["long"] == pytest.approx(sums["bad"][0] / sums["total"][0] / 0.01)
     assert pair["short"] == pytest.approx(sums["bad"][1] / sums["total"][1] / 0.01)
+
+
+def test_the_query_of_a_burn_over_days_counts_the_whole_hours_that_were_counted(tmp_path):
+    slos = [SloOptions(name="s", metric="errors", objective=0.99, keys="total")]
+    ends = {50 * 60_000: ratio(0, of=100_000), DAY + 35 * 60_000: ratio(40)}
+    results = [window(START + end, {"errors": {key(): rows}}) for end, rows in ends.items()]
+    with embedded.Embedded(tmp_path) as server:
+        options = ClickHouseOptions(url=server.url, database="watched")
+        client = ClickHouse(options)
+        client.migrate()
+        ((said, rows),) = decided(client, options, [], slos, results)
+        client.close()
+    sums = {row["statistic"]: row["long"] for row in rows}
+    assert (said.value, said.threshold, sums["total"]) == (pytest.approx(4.0), 3.0, 1000)

@@ -121,6 +121,7 @@ def test_any_interleaving_chunking_sharding_and_restart_gives_the_same_bytes(log
 
 @settings(max_examples=30)
 @given(LOG)
+@pytest.mark.slow
 def test_hopping_windows_hold_what_a_tumbling_one_of_that_span_holds(log):
     chosen = options(hop_ms=60_000, allowed_lateness_ms=10**9)
     hopping = rows(run(encoded(log), chosen))

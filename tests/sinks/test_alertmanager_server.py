@@ -170,6 +170,7 @@ def test_a_repeat_keeps_it_alive(server: Running) -> None:
     assert (time_of(alert["startsAt"]), alert["annotations"]["reason"]) == (time_of(rfc3339(first.at - LENGTH)), "repeat")
 
 
+@pytest.mark.slow
 def test_an_alert_that_is_not_said_again_ends_by_itself(server: Running) -> None:
     server.channel(expires_after_ms=5000).send(told("first")[0], {})
     server.hears(("critical", "firing"), ("critical", "resolved"))

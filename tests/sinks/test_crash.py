@@ -162,6 +162,7 @@ def test_each_kind_of_channel_says_what_makes_its_repeats_harmless_and_is_tried(
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("case", OVER_A_WIRE)
+@pytest.mark.slow
 def test_a_kill_around_a_delivery_loses_nothing(case: str, point: str, tmp_path: Path) -> None:
     with OVER_A_WIRE[case](tmp_path) as there:
         crash(there, tmp_path / "spool", point)

@@ -126,6 +126,7 @@ def test_other_channels_go_on_while_one_is_down(spool: Spool, clock: ManualClock
     assert spool.queued(["slack", "clickhouse"]) == 3
 
 
+@pytest.mark.slow
 def test_rows_keep_one_order_and_are_never_given_up(spool: Spool, clock: ManualClock) -> None:
     table = Table()
     table.away = True

@@ -89,6 +89,7 @@ def test_answers_can_be_compressed(embedded: Embedded) -> None:
     assert (answer.headers["content-encoding"], answer.text) == ("gzip", "1\n")
 
 
+@pytest.mark.slow
 def test_a_folder_has_one_server_and_keeps_its_rows(tmp_path: Path) -> None:
     with Embedded(tmp_path / "d") as first:
         ask(first, content=b"CREATE TABLE kept (a Int64) ENGINE = MergeTree ORDER BY a")

@@ -3,7 +3,7 @@
 import pytest
 
 from sinks.notification import DeliveryError
-from sinks.slack import SlackApi, SlackOptions, SlackWebhook, fit, message
+from sinks.slack import SlackApi, SlackOptions, SlackWebhook, fit, message, reply
 from tests.fakes.notifications import notification, story
 from tests.fakes.scripted import Answer, of_json
 from tests.fakes.slack import TOKEN, FakeSlack, shown
@@ -139,6 +139,14 @@ def test_a_webhook_that_asks_to_wait_in_its_body_is_heard(slack: FakeSlack) -> N
 def test_a_text_is_cut_before_it_is_escaped_and_never_inside_an_entity() -> None:
     got = [fit(text, 10) for text in ("abc", "a<b&c>", "<<<<<<", "x" * 10, "x" * 11, "xxxxxxx&")]
     assert got == ["abc", "a&lt;b\u2026", "&lt;&lt;\u2026", "x" * 10, "x" * 9 + "\u2026", "xxxxxxx\u2026"]
+
+
+def test_what_a_phone_shows_says_what_where_and_how_bad_and_nothing_twice() -> None:
+    title = "High error rate on a.example.com: 7.31 % (critical above 5 %)"
+    assert message(notification(title=title))["text"] == f"\U0001f534 critical: {title}"
+    assert message(notification(title=title, environment="staging"))["text"] == f"\U0001f534 critical: {title} (staging)"
+    over = notification(title="t", status="resolved", reason="fired and resolved")
+    assert reply(over)["text"] == "\U0001f7e2 fired and resolved: t"
 
 
 def test_a_message_reads_well() -> None:

@@ -1,0 +1,159 @@
+"""Backtest: how long it takes to judge a long history in ClickHouse: windows of 100 keys by 10 rules, from the embedded server.
+
+The rows are made by the server itself (INSERT SELECT). One key in about 2 000 is bad for an hour, one value in 5 000 alone, so
+at nearly every hour something is pending or fires. Reading goes on in a thread beside: `read_s` is how long it
+took, `judge_s` the processor time of judging.
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.ahead import Ahead
+from flows.backtest import Backtest
+from flows.config import Config, loads
+from flows.history import History, Rows
+from flows.stored_windows import StoredWindows
+from sinks.clickhouse import ClickHouse, ClickHouseOptions
+from sinks.embedded import Embedded
+
+START_S = 1_735_689_600  # 2025-01-01
+LENGTH_S = 300
+STATISTICS = ("p50", "p99")
+METRICS = 5
+DAY_S = 86_400
+MERGED_S = 120
+
+METRIC = """
+[[metric]]
+name = "m{n}"
+kind = "distribution"
+dataset = "http_requests"
+value = "OriginResponseDurationMs"
+unit = "ms"
+group_by = ["ClientRequestHost"]
+"""
+RULE = """
+[[rule]]
+name = "{metric}_{statistic}"
+metric = "{metric}"
+statistic = "{statistic}"
+keys = "groups"
+above = {{ warning = 100, critical = 1000 }}
+"""
+INSERT = """
+INSERT INTO window_metrics (window_start, window_end, metric, key, statistic, value, count, method)
+SELECT
+    toDateTime({start} + intDiv(number, {keys}) * {length}, 'UTC') AS window_start,
+    window_start + {length},
+    '{metric}',
+    map('ClientRequestHost', concat('host-', leftPad(toString(number % {keys}), 4, '0'), '.example.com')),
+    '{statistic}',
+    multiIf(
+        cityHash64('{metric}{statistic}', number % {keys}, intDiv(intDiv(number, {keys}), 12)) % 2000 = 0, 2000,
+        cityHash64('{metric}{statistic}', number) % 5000 = 0, 300,
+        20 + cityHash64('{metric}{statistic}', number) % 60
+    ),
+    1000 + number % 7,
+    'exact'
+FROM numbers({first}, {rows})
+"""
+
+
+class Timed:
+    """A store whose reading is timed."""
+
+    def __init__(self, store: StoredWindows) -> None:
+        """Take the store."""
+        self._store = store
+        self.seconds = 0.0
+        self.rows_read = 0
+
+    def __getattr__(self, name: str) -> object:
+        """Give what the store has."""
+        return getattr(self._store, name)
+
+    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
+        """Give rows, and note how long it took."""
+        began = time.perf_counter()
+        found = self._store.rows(metric, statistics, start, end)
+        self.seconds += time.perf_counter() - began
+        self.rows_read += len(found.starts) * len(statistics)
+        return found
+
+
+def config_of(rules: int) -> Config:
+    """Make a configuration of so many rules."""
+    pairs = [(f"m{n}", statistic) for n in range(METRICS) for statistic in STATISTICS][:rules]
+    metrics = [METRIC.format(n=n) for n in range(METRICS)]
+    text = "".join([*metrics, *(RULE.format(metric=metric, statistic=statistic) for metric, statistic in pairs)])
+    return loads(text, Path("benchmark.toml"))
+
+
+def fill(client: ClickHouse, config: Config, keys: int, days: float) -> float:
+    """Make the rows, a month at a time; gives the seconds it took."""
+    began = time.perf_counter()
+    windows = int(days * DAY_S // LENGTH_S)
+    step = 30 * DAY_S // LENGTH_S
+    for rule in config.rules:
+        for first in range(0, windows, step):
+            size = min(step, windows - first) * keys
+            names = {"metric": rule.metric, "statistic": rule.statistic, "keys": keys, "length": LENGTH_S}
+            client.execute(INSERT.format(**names, start=START_S, first=first * keys, rows=size))
+    # What was stored over months is merged.
+    until = time.perf_counter() + MERGED_S
+    while time.perf_counter() < until and client.query("SELECT count() AS n FROM system.merges")[0]["n"] not in (0, "0"):
+        time.sleep(0.5)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Fill, judge, and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keys", type=int, default=100)
+    parser.add_argument("--rules", type=int, default=10)
+    parser.add_argument("--days", type=float, default=365)
+    chosen = parser.parse_args()
+    config = config_of(chosen.rules)
+    with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as server:
+        client = ClickHouse(ClickHouseOptions(url=server.url, database="bench"), total=600)
+        client.migrate()
+        filled = fill(client, config, chosen.keys, chosen.days)
+        began = time.perf_counter()
+        store = Timed(StoredWindows(client, config.metrics))
+        backtest = Backtest(config)
+        history = History(store, config.metrics, backtest.bonds)  # type: ignore[arg-type]
+        first, last = history.start or 0, history.end or 0
+        looked = time.perf_counter() - began
+        moved = said = 0
+        cpu = time.thread_time()
+        for decided in backtest.run(Ahead(history), first, last):
+            moved += len(decided.transitions)
+            said += len(decided.notifications)
+        judged = time.thread_time() - cpu
+        total = time.perf_counter() - began
+        client.close()
+    evaluations = sum(int(counts.sum()) for times in backtest.times.values() for counts in times.counts.values())
+    line = {
+        "benchmark": "backtest",
+        "windows": backtest.windows,
+        "evaluations": evaluations,
+        "rows": store.rows_read,
+        "transitions": moved,
+        "notifications": said,
+        "fill_s": round(filled, 1),
+        "span_s": round(looked, 1),
+        "read_s": round(store.seconds, 1),
+        "judge_s": round(judged, 1),
+        "total_s": round(total, 1),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

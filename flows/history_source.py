@@ -1,0 +1,179 @@
+"""History source: opens the history that a command names: windows of a replay, of ClickHouse, or replayed now from records."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from flows.config import Config, ConfigErrors
+from flows.history import History, HistoryError, Store
+from flows.metric import MetricOptions
+from flows.options import ConfigError, Reader
+from flows.output import rfc3339
+from flows.rule import RuleOptions
+from flows.stored_windows import StoredWindows
+from flows.window_folder import WindowFolder
+from sinks.clickhouse import ClickHouse, ClickHouseOptions
+
+SOURCES = "kafka, archive:DIR, clickhouse, clickhouse:RUN or windows:DIR"
+REPLAYED = "replay"  # the folder in --out that holds the windows of records that were read
+_MADE_OF = "made-of.json"
+_WAY_OUT = "replay from the records (--source kafka or archive:DIR)"
+
+Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
+Replay = Callable[[Config, "Wish", Path, Report], bool]  # into a folder; False: told to stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which history is meant: `source` (SOURCES), windows that start in [start, end) ms, None: all that are there.
+
+    `warm_up_ms` before `start` are wanted too.
+    """
+
+    source: str
+    start: int | None
+    end: int | None
+    warm_up_ms: int
+    out: Path
+    processes: int = 1
+
+    @property
+    def first(self) -> int | None:
+        """Give from when on windows are wanted."""
+        return None if self.start is None else self.start - self.warm_up_ms
+
+
+class _MadeOf(msgspec.Struct, frozen=True, kw_only=True):
+    """What the windows of a folder were made of; times in ms UTC."""
+
+    source: str
+    start: int | None
+    end: int | None
+    warm_up_ms: int
+    measures: str
+
+
+class Stopped(Exception):
+    """The replay was told to stop; the same command goes on."""
+
+
+def check_source(source: str) -> None:
+    """Raise ConfigError where a source is none."""
+    kind, _, name = source.partition(":")
+    wrong = (kind in ("archive", "windows") and not name) or (kind == "kafka" and bool(name)) or source == "clickhouse:"
+    if wrong or kind not in ("kafka", "archive", "clickhouse", "windows"):
+        raise ConfigError("--source", f"{source!r}: give {SOURCES}")
+
+
+@contextlib.contextmanager
+def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: Replay, report: Report) -> Iterator[History]:
+    """Open a history; raises HistoryError, ConfigError, DeliveryError, Stopped, and what a replay raises."""
+    with contextlib.ExitStack() as stack:
+        kind, _, name = wish.source.partition(":")
+        store: Store
+        if kind == "clickhouse":
+            if config.clickhouse is None:
+                raise ConfigError("clickhouse", "is missing in the configuration, so there are no windows to read from there")
+            client = ClickHouse(_with_password(config, config.clickhouse))
+            stack.callback(client.close)
+            store = StoredWindows(client, config.metrics, run=name, url=config.clickhouse.url)
+        else:
+            folder = Path(name) if kind == "windows" else _replayed(config, wish, replay, report)
+            store = WindowFolder(folder)
+            stack.callback(store.close)
+        yield History(store, config.metrics, bonds)
+
+
+def _with_password(config: Config, options: ClickHouseOptions) -> ClickHouseOptions:
+    """Read the one secret that is needed; raises ConfigErrors."""
+    problems: list[ConfigError] = []
+    password = Reader(problems, config.source.parent, secrets=True).resolve(options.password, "clickhouse.password")
+    if problems:
+        raise ConfigErrors(str(config.source), problems)
+    return replace(options, password=password)
+
+
+def _replayed(config: Config, wish: Wish, replay: Replay, report: Report) -> Path:
+    """Replay records into the folder of windows; what is there of the same records and metrics is used."""
+    folder = wish.out / REPLAYED
+    folder.mkdir(parents=True, exist_ok=True)
+    measures = hashlib.sha256(f"{config.metrics} {config.window}".encode()).hexdigest()
+    made_of = _MadeOf(source=wish.source, start=wish.start, end=wish.end, warm_up_ms=wish.warm_up_ms, measures=measures)
+    note = folder / _MADE_OF
+    if note.is_file() and _read_note(note) != made_of:
+        message = (
+            f"{folder} holds windows of other records, metrics or times: give another --out, or read it as windows:{folder}"
+        )
+        raise HistoryError(message)
+    note.write_bytes(msgspec.json.encode(made_of))
+    if not (folder / "summary.json").is_file() and not replay(config, wish, folder, report):
+        raise Stopped(f"stopped; the same command with --out {wish.out} goes on")
+    return folder
+
+
+def kept_times(out: Path, source: str) -> tuple[int | None, int | None]:
+    """Give from when to when (ms) records of a source were replayed into a folder before; None where they were not."""
+    note = _read_note(out / REPLAYED / _MADE_OF)
+    return (note.start, note.end) if note is not None and note.source == source else (None, None)
+
+
+def _read_note(path: Path) -> _MadeOf | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_MadeOf)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def covered(history: History, start: int | None, end: int | None) -> tuple[int, int]:
+    """Give from where to where in [start, end) ms there are windows; raises HistoryError where there are none.
+
+    A history without any window, or a range beside it, is an error that says what is there.
+    """
+    first, last = history.start, history.end
+    if first is None or last is None:
+        raise HistoryError(f"{history.store.name} holds no window of the configured metrics; {_WAY_OUT}")
+    low, high = max(first, first if start is None else start), min(last, last if end is None else end)
+    here = [int(np.count_nonzero((found >= low) & (found < high))) for found in map(history.starts, history.datasets)]
+    if not any(here):
+        asked = f"{'the beginning' if start is None else rfc3339(start)} to {'the end' if end is None else rfc3339(end)}"
+        there = f"the first begins at {rfc3339(first)}, the last ends at {rfc3339(last)}"
+        raise HistoryError(f"{history.store.name} holds no window in {asked}: {there}")
+    return low, high
+
+
+def check(history: History, config: Config) -> None:
+    """Raise HistoryError where the windows cannot be judged by a configuration."""
+    name, window = history.store.name, config.window
+    if history.length_ms and history.length_ms != window.length_ms:
+        lengths = f"{history.length_ms / 1000:g} s long, those of the configuration {window.length_ms / 1000:g} s"
+        raise HistoryError(f"the windows of {name} are {lengths} (window.length); change that, or {_WAY_OUT}")
+    for starts in map(history.starts, history.datasets):
+        between = np.diff(starts)
+        pane = window.pane_ms
+        if len(between) and (int(between.min()) < pane or bool((between % pane).any())):
+            spaces = f"begin every {int(between.min()) / 1000:g} s, those of the configuration every {pane / 1000:g} s"
+            raise HistoryError(f"the windows of {name} {spaces} (window.hop); change that, or {_WAY_OUT}")
+    missing = list(_missing(history.store, config.rules, config.metrics))
+    if missing:
+        raise HistoryError(f"{name} lacks {'; '.join(missing)}. Take these rules out, or {_WAY_OUT}")
+
+
+def _missing(store: Store, rules: Sequence[RuleOptions], metrics: Sequence[MetricOptions]) -> Iterator[str]:
+    """Say what rules need and the store does not have; a metric of events may never have had one."""
+    known = {metric.name: metric for metric in metrics}
+    there = store.metrics
+    for rule in rules:
+        if rule.kind in ("composite", "event"):
+            continue
+        if rule.metric not in there:
+            yield f"the metric {rule.metric} (rule {rule.name})"
+            continue
+        wanted = {rule.statistic} | ({"bad", "good"} if rule.kind == "slo" else set())
+        lacks = wanted & set(known[rule.metric].statistics()) - set(there[rule.metric])
+        if lacks:
+            yield f"the statistic {', '.join(sorted(lacks))} of {rule.metric} (rule {rule.name})"

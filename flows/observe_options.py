@@ -1,0 +1,46 @@
+"""Observe options: the `[observe]` table: what the program says of itself, and where it can be asked."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sinks.sentry_wire import dsn_problem
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+OFF = "off"
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
+_LAST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveOptions:
+    """The `[observe]` table."""
+
+    listen: str = field(
+        default="127.0.0.1:9187",
+        metadata={"help": 'live: host:port of /livez, /readyz, /metrics and /status, open to all who reach it; or "off"'},
+    )
+    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+    sentry_dsn: str = field(
+        default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors"}
+    )
+    traces_sample_rate: float | None = field(
+        default=None, metadata={"help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
+    )
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Give host and port; None where nothing listens."""
+        found = _ADDRESS.fullmatch(self.listen)
+        return (found[1].strip("[]"), int(found[2])) if found else None
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if self.listen != OFF and (self.address is None or not 0 < self.address[1] <= _LAST_PORT):
+            yield "listen", f'{self.listen!r} is not host:port such as 127.0.0.1:9187, or "off"'
+        if self.log_level not in LOG_LEVELS:
+            yield "log_level", f"{self.log_level!r} is not one of {', '.join(LOG_LEVELS)}"
+        if self.sentry_dsn and (problem := dsn_problem(self.sentry_dsn)):
+            yield "sentry_dsn", problem
+        if self.traces_sample_rate is not None and not 0 <= self.traces_sample_rate <= 1:
+            yield "traces_sample_rate", f"must be from 0 to 1, not {self.traces_sample_rate:g}"

@@ -1,0 +1,174 @@
+"""The other datasets through the whole line: files, the built-in pack, and alerts that say what happened."""
+
+import gzip
+import json
+
+from tests import runs
+
+CONFIG = """
+[input.kafka]
+brokers = ["127.0.0.1:9"]
+topics = {{ t = {topic} }}
+[window]
+allowed_lateness = "0s"
+"""
+START = 1_764_547_200  # a window begins
+
+
+def replayed(tmp_path, dataset, records, extra="", topic=None):
+    """Replay records of a dataset; gives rows by (metric, key, statistic) of the first window, and what was notified."""
+    folder = tmp_path / "logs" / dataset / "0"
+    folder.mkdir(parents=True)
+    (folder / "a.ndjson.gz").write_bytes(gzip.compress(b"\n".join(json.dumps(each).encode() for each in records)))
+    config, out = tmp_path / "monitor.toml", tmp_path / "out"
+    config.write_text(CONFIG.format(topic=topic or f'"{dataset}"') + extra)
+    runs.checked("replay", "-c", config, "--source", f"archive:{tmp_path / 'logs'}", "--out", out)
+    rows = [json.loads(row) for row in (out / "windows.ndjson").read_text().splitlines()]
+    first = [row for row in rows if row["window_start"] == rows[0]["window_start"]]
+    values = {(row["metric"], "/".join(row["key"].values()), row["statistic"]): row["value"] for row in first}
+    said = [json.loads(row) for row in (out / "notifications.ndjson").read_text().splitlines()]
+    return values, {(each["rule"], "/".join(each["key"].values()), each["severity"], each["status"]) for each in said}
+
+
+def test_failing_workers_page_by_script_and_are_counted_by_fingerprint(tmp_path):
+    records = []
+    for n in range(400):
+        script, bad = ("api", n % 8 == 0) if n % 2 == 0 else ("cron", False)
+        records.append(
+            {
+                "EventTimestampMs": (START + n // 2) * 1000,
+                "EventType": "fetch",
+                "Outcome": "exception" if bad else "canceled" if n % 3 == 0 else "ok",
+                "ScriptName": script,
+                "CPUTimeMs": 10,
+                "WallTimeMs": 10 + n % 5,
+                "Event": {"RayID": f"{n:016x}"},
+                "Exceptions": [{"Name": "TypeError", "Message": f"item {n} is undefined"}] if bad else [],
+            }
+        )
+    values, said = replayed(tmp_path, "workers_trace_events", records)
+    assert values["worker_failure_rate", "api", "ratio"] == 0.25
+    assert values["worker_failure_rate", "cron", "ratio"] == 0
+    assert values["worker_exceptions", "item :n is undefined/api", "count"] == 50
+    assert values["worker_cpu_time", "", "p99"] == 10
+    assert said == {("high_worker_failure_rate", "api", "critical", "firing")}
+
+
+def test_one_critical_log_line_pages(tmp_path):
+    records = [
+        {"timestamp": START + n, "level": "info", "levelValue": 20, "service": "api", "message": "well"} for n in range(100)
+    ]
+    records[40] |= {"level": "critical", "levelValue": 50, "error": {"name": "E", "message": "no key 17"}, "cf": {"ray": "r40"}}
+    values, said = replayed(tmp_path, "app_logs", records)
+    assert values["logged_errors", "no key :n/api", "count"] == 1
+    assert values["log_error_rate", "api", "ratio"] == 0.01
+    assert said == {("critical_log", "api", "critical", "firing")}
+
+
+def test_failing_health_checks_warn_and_then_page(tmp_path):
+    records = []
+    for minute in range(15):
+        bad = minute == 2 or minute >= 10
+        body = {"overall": "unhealthy" if bad else "healthy", "checks": {"database": {"status": "healthy", "latencyMs": 700}}}
+        records.append({"timestamp": START + 60 * minute + 1} | body)
+    values, said = replayed(tmp_path, "health", records)
+    assert values["health_failures", "", "ratio"] == 0.2
+    assert values["database_check_latency", "", "mean"] == 700
+    assert {("unhealthy", "", "warning", "firing"), ("unhealthy", "", "critical", "firing")} <= said
+    assert ("slow_database_check", "", "warning", "firing") in said
+
+
+def test_a_pool_that_makes_requests_wait_and_a_cold_cache_are_said(tmp_path):
+    records = []
+    for minute in range(15):
+        cache = {"hits": 10, "misses": 30, "hitRate": 0.25, "size": 9, "evictions": 4}
+        database = {"activeConnections": 20, "idleConnections": 0, "waitingRequests": 12, "latency": 8}
+        records.append({"timestamp": START + 60 * minute + 1, "cache": cache, "database": database})
+    values, said = replayed(tmp_path, "runtime_stats", records)
+    assert values["pool_waiting", "", "mean"] == 12
+    assert values["runtime_cache_evictions", "", "last"] == 4
+    assert said == {
+        ("pool_exhausted", "", "critical", "firing"),
+        ("low_runtime_cache_hit_ratio", "", "critical", "firing"),
+    }
+
+
+def test_business_events_are_counted_and_added_up_by_portal(tmp_path):
+    records = [
+        {"timestamp": START + n, "blobs": [event, f"u{n}", portal], "doubles": [amount, 1], "indexes": ["", "production"]}
+        for n, (event, portal, amount) in enumerate(
+            [("pitch_created", "creator", 0), ("investment_made", "investor", 500.5), ("investment_made", "investor", 1000)]
+        )
+    ]
+    values, said = replayed(tmp_path, "business", records)
+    assert values["business_events", "investment_made/investor", "count"] == 2
+    assert values["business_amount", "investment_made/investor", "sum"] == 1500.5
+    assert values["business_events", "pitch_created/creator", "count"] == 1
+    assert said == set()
+
+
+def test_counts_and_sums_of_a_sampled_topic_are_those_of_all_records_and_nothing_else_changes(tmp_path):
+    points = [("investment_made", "investor", 500.5), ("investment_made", "investor", 1000), ("pitch_created", "creator", 0)]
+    records = [
+        {"timestamp": START + n, "blobs": [event, f"u{n}", portal], "doubles": [amount, 1], "indexes": ["", "production"]}
+        for n, (event, portal, amount) in enumerate(points)
+    ]
+    extra = """
+    [[metric]]
+    name = "events"
+    kind = "count"
+    dataset = "business"
+    [[metric]]
+    name = "amount"
+    kind = "sum"
+    dataset = "business"
+    value = "amount"
+    [[metric]]
+    name = "invested"
+    kind = "ratio"
+    dataset = "business"
+    good = 'event == "investment_made"'
+    """
+    sampled = '{ dataset = "business", sample_rate = 0.25 }'
+    values, _ = replayed(tmp_path, "business", records, extra, topic=sampled)
+    assert {(metric, name): value for (metric, _, name), value in values.items()} == {
+        ("events", "count"): 12,
+        ("events", "rate"): 12 / 300,
+        ("amount", "sum"): 6002,
+        ("invested", "total"): 3,
+        ("invested", "good"): 2,
+        ("invested", "ratio"): 2 / 3,
+    }
+
+
+def test_a_labelled_series_in_csv_is_replayed_by_a_rule_of_ones_own(tmp_path):
+    folder = tmp_path / "logs" / "series" / "0"
+    folder.mkdir(parents=True)
+    rows = [f"2025-12-01 00:{minute:02}:00,{900 if minute >= 30 else 10}" for minute in range(60)]
+    (folder / "series.csv").write_text("timestamp,value\n" + "\n".join(rows))
+    config, out = tmp_path / "monitor.toml", tmp_path / "out"
+    config.write_text(
+        CONFIG.format(topic='"series"')
+        + """
+        [[dataset]]
+        name = "series"
+        kind = "json"
+        csv = ["timestamp", "value"]
+        event_time = ["timestamp"]
+        numbers = { value = "value" }
+        [[metric]]
+        name = "level"
+        kind = "gauge"
+        dataset = "series"
+        value = "value"
+        [[rule]]
+        name = "high"
+        metric = "level"
+        statistic = "mean"
+        above = { critical = 100 }
+        """
+    )
+    runs.checked("replay", "-c", config, "--source", f"archive:{tmp_path / 'logs'}", "--out", out)
+    summary = json.loads((out / "summary.json").read_text())
+    said = [json.loads(row)["at"] for row in (out / "notifications.ndjson").read_text().splitlines()]
+    assert (summary["records"], summary["dead_letters"], said[:1]) == (61, 1, ["2025-12-01T00:35:00Z"])
