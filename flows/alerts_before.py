@@ -63,5 +63,5 @@ def _opened(config: Config, where: str) -> Iterator[tuple[DecisionLog, History]]
     if config.clickhouse is None:
         raise SourceError(f"{config.source} has no [clickhouse] to read the alerts before --from from; give --alerts DIR")
     with contextlib.closing(ClickHouse(config.clickhouse)) as client:
-        store = StoredWindows(client, config.metrics, url=config.clickhouse.url)
-        yield ClickHouseLog(client), History(store, config.metrics)
+        tables = StoredWindows(client, config.metrics, url=config.clickhouse.url)
+        yield ClickHouseLog(client), History(tables, config.metrics)
