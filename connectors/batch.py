@@ -140,6 +140,7 @@ class Mark:
     first_event: int | None
     last_event: int | None
     rest: int | None = None
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
     asked.out.mkdir(parents=True, exist_ok=True)
     with opened(config, wish, tried.bonds, replay_into, progress) as history:
         first, last = covered(history, asked.start, asked.end)
-        check(history, config)
+        not_judged = check(history, config)
         start = first if asked.start is None else asked.start
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
@@ -138,6 +138,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
             "config_version": config.version,
             "warm_up": {"from": rfc3339(min(warm, start)), "to": rfc3339(start)},
             "judged_one_by_one": tried.slow_rules,
+            "not_judged": [{"rule": rule, "why": why} for rule, why in sorted(not_judged.items())],
         }
         figures |= beside.report(history, silences, lambda at: progress(0, at))
         write_page(asked.out / PAGE, timelines, history, figures, asked.zone)

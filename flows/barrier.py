@@ -170,6 +170,7 @@ class Barrier:
             "records": sum(mark.records for mark in marks),
             "late": sum(mark.late for mark in marks),
             "dead_letters": sum(mark.dead for mark in marks),
+            "repeats": sum(mark.repeats for mark in marks),
             **self._counts,
             "first_event": rfc3339(min(first)) if first else None,
             "last_event": rfc3339(max(last)) if last else None,

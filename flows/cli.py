@@ -21,6 +21,7 @@ from flows.ingest_cli import ingest
 from flows.observe import RunProgress, set_up_logging
 from flows.own_errors import report_own_errors
 from flows.receive_cli import receive
+from flows.recovery_cli import recovery_app
 from flows.replay_cli import replay
 from flows.report_cli import report
 from flows.route_cli import route_app
@@ -44,6 +45,7 @@ app.add_typer(page_app, name="status")
 app.add_typer(page_app, name="statuspage", hidden=True)  # its name in configurations
 app.add_typer(silence_app, name="silence")
 app.add_typer(route_app, name="route")
+app.add_typer(recovery_app, name="recovery")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)

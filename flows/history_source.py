@@ -22,6 +22,7 @@ from sinks.clickhouse import ClickHouse, ClickHouseOptions
 SOURCES = "kafka, archive:DIR, clickhouse, clickhouse:RUN or windows:DIR"
 REPLAYED = "replay"  # the folder in --out that holds the windows of records that were read
 _MADE_OF = "made-of.json"
+_TOTAL_S = 600.0  # a query over a year may take minutes
 _WAY_OUT = "replay from the records (--source kafka or archive:DIR)"
 
 Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
@@ -79,7 +80,7 @@ def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: R
         if kind == "clickhouse":
             if config.clickhouse is None:
                 raise ConfigError("clickhouse", "is missing in the configuration, so there are no windows to read from there")
-            client = ClickHouse(_with_password(config, config.clickhouse))
+            client = ClickHouse(_with_password(config, config.clickhouse), total=_TOTAL_S)
             stack.callback(client.close)
             store = StoredWindows(client, config.metrics, run=name, url=config.clickhouse.url)
         else:
@@ -102,8 +103,9 @@ def _replayed(config: Config, wish: Wish, replay: Replay, report: Report) -> Pat
     """Replay records into the folder of windows; what is there of the same records and metrics is used."""
     folder = wish.out / REPLAYED
     folder.mkdir(parents=True, exist_ok=True)
-    measures = hashlib.sha256(f"{config.metrics} {config.window}".encode()).hexdigest()
-    made_of = _MadeOf(source=wish.source, start=wish.start, end=wish.end, warm_up_ms=wish.warm_up_ms, measures=measures)
+    made_of = _MadeOf(
+        source=wish.source, start=wish.start, end=wish.end, warm_up_ms=wish.warm_up_ms, measures=_measures(config)
+    )
     note = folder / _MADE_OF
     if note.is_file() and _read_note(note) != made_of:
         message = (
@@ -146,8 +148,12 @@ def covered(history: History, start: int | None, end: int | None) -> tuple[int, 
     return low, high
 
 
-def check(history: History, config: Config) -> None:
-    """Raise HistoryError where the windows cannot be judged by a configuration."""
+def check(history: History, config: Config) -> dict[str, str]:
+    """Raise HistoryError where the windows cannot be judged by a configuration; gives rules without any window, and why.
+
+    What the windows lack is an error where they were measured by another configuration: the metric may be a new one. It is
+    none where the history has nothing of a whole dataset, or where all these metrics were measured and left no row.
+    """
     name, window = history.store.name, config.window
     if history.length_ms and history.length_ms != window.length_ms:
         lengths = f"{history.length_ms / 1000:g} s long, those of the configuration {window.length_ms / 1000:g} s"
@@ -158,22 +164,38 @@ def check(history: History, config: Config) -> None:
         if len(between) and (int(between.min()) < pane or bool((between % pane).any())):
             spaces = f"begin every {int(between.min()) / 1000:g} s, those of the configuration every {pane / 1000:g} s"
             raise HistoryError(f"the windows of {name} {spaces} (window.hop); change that, or {_WAY_OUT}")
-    missing = list(_missing(history.store, config.rules, config.metrics))
-    if missing:
-        raise HistoryError(f"{name} lacks {'; '.join(missing)}. Take these rules out, or {_WAY_OUT}")
+    measured = _read_note(Path(name).parent / _MADE_OF)
+    whole = measured is not None and measured.measures == _measures(config)
+    lacks: list[str] = []
+    left: dict[str, str] = {}
+    for rule, dataset, what in _missing(history.store, config.rules, config.metrics):
+        if whole or not len(history.starts(dataset)):
+            left[rule] = f"no row of {what}" if len(history.starts(dataset)) else f"no window of {dataset}"
+        else:
+            lacks.append(f"{what} (rule {rule})")
+    if lacks:
+        raise HistoryError(f"{name} lacks {', '.join(lacks)}: take these rules out, or {_WAY_OUT}")
+    return left
 
 
-def _missing(store: Store, rules: Sequence[RuleOptions], metrics: Sequence[MetricOptions]) -> Iterator[str]:
-    """Say what rules need and the store does not have; a metric of events may never have had one."""
+def _measures(config: Config) -> str:
+    """Give what identifies the metrics and windows of a configuration."""
+    return hashlib.sha256(f"{config.metrics} {config.window}".encode()).hexdigest()
+
+
+def _missing(store: Store, rules: Sequence[RuleOptions], metrics: Sequence[MetricOptions]) -> Iterator[tuple[str, str, str]]:
+    """Say what rules need and the store does not have: rule, dataset, and what; a metric of events may never have had one."""
     known = {metric.name: metric for metric in metrics}
     there = store.metrics
     for rule in rules:
-        if rule.kind in ("composite", "event"):
+        if rule.kind == "composite":
             continue
+        dataset = known[rule.metric].dataset
         if rule.metric not in there:
-            yield f"the metric {rule.metric} (rule {rule.name})"
+            if rule.kind != "event":
+                yield rule.name, dataset, rule.metric
             continue
         wanted = {rule.statistic} | ({"bad", "good"} if rule.kind == "slo" else set())
         lacks = wanted & set(known[rule.metric].statistics()) - set(there[rule.metric])
         if lacks:
-            yield f"the statistic {', '.join(sorted(lacks))} of {rule.metric} (rule {rule.name})"
+            yield rule.name, dataset, f"{rule.metric} {', '.join(sorted(lacks))}"

@@ -21,6 +21,8 @@ from flows.outgoing import build_delivery
 from flows.output import Block, canonical
 from flows.process import run_process, scope_of
 from flows.recorded import take_recorded
+from flows.recovery_store import check_store
+from flows.restart import read_restart
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
 from flows.supervisor import Restarts, supervise
@@ -62,6 +64,9 @@ def run(config: Config, *, processes: int, until_end: bool, out: Path | None, re
         return _bounded(config, spec, processes, out, report)
     state = str(Path(config.engine.directory).absolute())
     spec = RunSpec(mode="live", config=str(config.source), source="kafka", start=None, end=None, state=state, out=None)
+    restart = read_restart(RunFolder.at(Path(state)).restart)
+    if restart is not None:
+        spec = spec.with_(start=restart.start, alerts=restart.alerts)
     _ask_clickhouse(config)
     _drive(config, spec, processes, report)
     return None
@@ -89,6 +94,7 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
             take_recorded(Path(spec.recorded), folder)
         take_alerts(config, spec, folder)
         prepare_recovery(folder.recovery)
+        check_store(folder.recovery)
         folder.write_spec(spec)
         line = build_line(config, archive_datasets(config, spec))
         board = Board(folder.board, open_source(config, line, spec).lanes())

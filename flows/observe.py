@@ -55,7 +55,9 @@ class RunProgress:
         rate = (records - self._first[0]) / (now - self._start)
         left = _left(share, self._first[1], now - self._start)
         reached = "" if event_ms is None else f", at {rfc3339(event_ms // 1000 * 1000)}"
-        text = f"{self._title}: {records:,} records{reached}, {rate:,.0f} records/s"
+        speed = f"{records:,} records{reached}, {rate:,.0f} records/s"
+        # What judges windows that are there reads no records.
+        text = f"{self._title}: {speed if records or event_ms is None else reached.removeprefix(', ')}"
         if not self._console.is_terminal:
             done = "" if share is None else f", {share:.0%} done{left}"
             sys.stderr.write(text + done + "\n")

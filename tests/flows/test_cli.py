@@ -13,6 +13,7 @@ COMMANDS += ["verify", "drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
 COMMANDS += ["report", "top"]
 COMMANDS += ["backtest", "diff"]
+COMMANDS += ["recovery show", "recovery reset", "recovery export", "recovery import"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
