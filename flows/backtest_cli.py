@@ -160,7 +160,11 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
         state=str((folder / ".state").absolute()),
         out=str(folder.absolute()),
     )
-    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
+
+    def told(records: int, event_ms: int | None, _: float | None) -> None:
+        report(records, event_ms)
+
+    return replay(config, spec, folder, processes=wish.processes, report=told) is not None
 
 
 def _write(
