@@ -127,7 +127,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
-        read = Ahead(history)
+        read = Ahead(history, progress)
         tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
         timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)
@@ -160,7 +160,11 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
         state=str((folder / ".state").absolute()),
         out=str(folder.absolute()),
     )
-    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
+
+    def told(records: int, event_ms: int | None, _: float | None) -> None:
+        report(records, event_ms)
+
+    return replay(config, spec, folder, processes=wish.processes, report=told) is not None
 
 
 def _write(
