@@ -79,7 +79,7 @@ def diff(
         grace_ms = duration(grace)
     except ValueError as error:
         _bad_use(f"--grace {grace}: {error}")
-    secrets = source.partition(":")[0] in ("kafka", "clickhouse")
+    secrets = source == "kafka"  # of ClickHouse the password alone is read, where it is needed
     configs = load(old, secrets=secrets), load(new, secrets=False)
     with _folder(out) as folder:
         found = _run(_Asked(*configs, source, times, labels, grace_ms, folder, processes))
