@@ -127,7 +127,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
-        read = Ahead(history)
+        read = Ahead(history, progress)
         tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
         timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -25,8 +26,7 @@ _MADE_OF = "made-of.json"
 _TOTAL_S = 600.0  # a query over a year may take minutes
 _WAY_OUT = "replay from the records (--source kafka or archive:DIR)"
 
-Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
-Replay = Callable[[Config, "Wish", Path, Report], bool]  # into a folder; False: told to stop
+Replay = Callable[[Config, "Wish", Path, "Report"], bool]  # into a folder; False: told to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,18 @@ class _MadeOf(msgspec.Struct, frozen=True, kw_only=True):
     measures: str
 
 
+class Report(Protocol):
+    """Is told how far reading is: how many of a unit, and the event time reached (ms)."""
+
+    def begin(self, unit: str) -> None:
+        """Count something else from now on."""
+        ...
+
+    def __call__(self, records: int, event_ms: int | None) -> None:
+        """Take the figures of now."""
+        ...
+
+
 class Stopped(Exception):
     """The replay was told to stop; the same command goes on."""
 
@@ -85,8 +97,10 @@ def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: R
             store = StoredWindows(client, config.metrics, run=name, url=config.clickhouse.url)
         else:
             folder = Path(name) if kind == "windows" else _replayed(config, wish, replay, report)
-            store = WindowFolder(folder)
+            report.begin("MB of windows")
+            store = WindowFolder(folder, lambda read, _: report(read >> 20, None))
             stack.callback(store.close)
+        report.begin("windows")
         yield History(store, config.metrics, bonds)
 
 

@@ -22,16 +22,24 @@ def set_up_logging(level: str) -> None:
 
 
 class RunProgress:
-    """Shows records, event time reached and records a second: a line that moves on a terminal, one every 10 s otherwise."""
+    """Shows records (or what else is counted), event time reached and how many a second.
+
+    On a terminal it is a line that moves, elsewhere one every 10 s.
+    """
 
     def __init__(self, title: str) -> None:
         """Show nothing in the first two seconds."""
         self._title = title
+        self._unit = "records"
         self._start = time.monotonic()
         self._console = Console(stderr=True)
         self._next = self._start + (_AFTER_S if self._console.is_terminal else _EVERY_S)
         self._shown: Progress | None = None
         self._first: int | None = None
+
+    def begin(self, unit: str) -> None:
+        """Count something else from now on."""
+        self._unit, self._start, self._first = unit, time.monotonic(), None
 
     def __call__(self, records: int, event_ms: int | None) -> None:
         """Take the figures of now; a resumed run counts its speed from here."""
@@ -42,7 +50,7 @@ class RunProgress:
             return
         rate = (records - self._first) / (now - self._start)
         reached = "" if event_ms is None else f", at {rfc3339(event_ms // 1000 * 1000)}"
-        speed = f"{records:,} records{reached}, {rate:,.0f} records/s"
+        speed = f"{records:,} {self._unit}{reached}, {rate:,.0f} {self._unit}/s"
         # What judges windows that are there reads no records.
         text = f"{self._title}: {speed if records or event_ms is None else reached.removeprefix(', ')}"
         if not self._console.is_terminal:

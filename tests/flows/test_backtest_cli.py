@@ -14,6 +14,7 @@ from flows.backtest_words import duration, show
 from flows.config import loads
 from flows.history import History, HistoryError
 from flows.history_source import Wish, check, check_source, covered, kept_times, opened
+from flows.observe import RunProgress
 from flows.options import ConfigError
 from flows.policy import PolicyOptions
 from flows.rule import RuleOptions, Thresholds
@@ -201,7 +202,7 @@ def test_records_are_replayed_once_and_other_ones_are_not_taken_for_them(tmp_pat
         return True
 
     def go(**changes):
-        with opened(config, wish_of(tmp_path, **changes), (), replay, lambda *_: None) as history:
+        with opened(config, wish_of(tmp_path, **changes), (), replay, RunProgress("test")) as history:
             return history.start
 
     assert [go(start=START), go(start=START), replayed] == [START, START, [START]]
