@@ -155,6 +155,7 @@ def opened(config: Config, spec: RunSpec, stop: threading.Event | None = None) -
         snapshot_interval_ms=config.engine.snapshot_interval_ms,
         stop=stop or threading.Event(),
         on_batch=board.note,
+        on_place=board.place,
         on_asked=board.asked,
     )
     return run, outbox
