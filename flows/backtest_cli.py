@@ -174,10 +174,13 @@ def _write(
     listeners: tuple[Statistics, Labelled, Timelines],
     out: Path,
 ) -> None:
-    """Judge, and write down what is decided as it comes."""
+    """Judge, and write down what is decided as it comes; the files of an earlier one stay until it is complete."""
     statistics, beside, timelines = listeners
+    drafts = [out / f"{name}.draft" for name in FILES]
     with contextlib.ExitStack() as stack:
-        transitions, notifications, withheld = (stack.enter_context((out / name).open("wb")) for name in FILES)
+        for draft in drafts:
+            stack.callback(draft.unlink, missing_ok=True)
+        transitions, notifications, withheld = (stack.enter_context(draft.open("wb")) for draft in drafts)
         for decided in tried.run(history, *span):
             statistics.add(decided)
             beside.hear(decided.notifications)
@@ -185,6 +188,9 @@ def _write(
             transitions.writelines(each.line() for each in decided.transitions)
             notifications.writelines(each.line() for each in decided.notifications)
             withheld.writelines(withheld_line(each, statistics.why(each, decided)) for each in decided.withheld)
+        for file, draft, name in zip((transitions, notifications, withheld), drafts, FILES, strict=True):
+            file.close()
+            draft.replace(out / name)
 
 
 def _recommend(beside: Labelled, out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+import orjson
 
 from flows.config import Config, ConfigErrors
 from flows.history import History, HistoryError, Store
@@ -127,8 +128,12 @@ def _replayed(config: Config, wish: Wish, replay: Replay, report: Report) -> Pat
         )
         raise HistoryError(message)
     note.write_bytes(msgspec.json.encode(made_of))
-    if not (folder / "summary.json").is_file() and not replay(config, wish, folder, report):
+    summary = folder / "summary.json"
+    if not summary.is_file() and not replay(config, wish, folder, report):
         raise Stopped(f"stopped; the same command with --out {wish.out} goes on")
+    nothing = orjson.loads(summary.read_bytes()).get("empty")
+    if nothing:
+        raise HistoryError(nothing)
     return folder
 
 
@@ -152,7 +157,8 @@ def covered(history: History, start: int | None, end: int | None) -> tuple[int, 
     """
     first, last = history.start, history.end
     if first is None or last is None:
-        raise HistoryError(f"{history.store.name} holds no window of the configured metrics; {_WAY_OUT}")
+        way_out = "no record of the range is theirs" if _read_note(Path(history.store.name).parent / _MADE_OF) else _WAY_OUT
+        raise HistoryError(f"{history.store.name} holds no window of the configured metrics; {way_out}")
     low, high = max(first, first if start is None else start), min(last, last if end is None else end)
     here = [int(np.count_nonzero((found >= low) & (found < high))) for found in map(history.starts, history.datasets)]
     if not any(here):

@@ -211,6 +211,19 @@ def test_records_are_replayed_once_and_other_ones_are_not_taken_for_them(tmp_pat
         go(start=START + LENGTH)
 
 
+def test_a_range_without_a_record_is_refused_with_what_the_replay_found(tmp_path):
+    def replay(_, __, folder, ___):
+        written(folder, [])
+        (folder / "summary.json").write_text('{"empty":"nothing there"}')
+        return True
+
+    with (
+        pytest.raises(HistoryError, match="nothing there"),
+        opened(config_of(tmp_path), wish_of(tmp_path), (), replay, RunProgress("test")),
+    ):
+        pass
+
+
 def test_the_command_writes_its_files_and_exits_by_what_it_finds(tmp_path):
     config_of(tmp_path)
     written(tmp_path / "run", rates(0.0, 0.4, 0.4, 0.0, 0.0))
@@ -229,6 +242,8 @@ def test_the_command_writes_its_files_and_exits_by_what_it_finds(tmp_path):
     said = [json.loads(line)["reason"] for line in (tmp_path / "out" / "notifications.ndjson").read_text().splitlines()]
     moved = [json.loads(line)["to"] for line in (tmp_path / "out" / "transitions.ndjson").read_text().splitlines()]
     assert (said, moved) == (["first", "resolved"], ["firing", "recovering", "inactive"])
+    made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix in (".ndjson", ".json", ".draft"))
+    assert made == ["backtest.json", "notifications.ndjson", "transitions.ndjson", "withheld.ndjson"]
     (tmp_path / "run" / "windows.ndjson").write_text("no line\n")
     done = edgewatch(*arguments)
     assert done.returncode == 2
