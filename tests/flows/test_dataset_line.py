@@ -141,6 +141,22 @@ def test_counts_and_sums_of_a_sampled_topic_are_those_of_all_records_and_nothing
     }
 
 
+def test_a_repeated_upload_counts_once_where_repeats_are_dropped(tmp_path):
+    records = [
+        {"EdgeEndTimestamp": START + n, "RayID": f"{n:x}", "EdgeResponseStatus": 200, "ClientRequestSource": "eyeball"}
+        for n in range(200)
+    ]
+    extra = """
+    [[dataset]]
+    name = "http_requests"
+    kind = "http_requests"
+    dedup = ["RayID"]
+    """
+    values, _ = replayed(tmp_path, "http_requests", records + records[50:150], extra)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (values["requests", "", "count"], summary["records"], summary["repeats"], summary["late"]) == (200, 300, 100, 0)
+
+
 def test_a_labelled_series_in_csv_is_replayed_by_a_rule_of_ones_own(tmp_path):
     folder = tmp_path / "logs" / "series" / "0"
     folder.mkdir(parents=True)
