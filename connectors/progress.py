@@ -43,6 +43,7 @@ class Progress:
     dead: int = 0
     first_event: int | None = None
     last_event: int | None = None
+    rest: int | None = None  # the watermark of its end, where recorded advances had moved it
     repeats: int = 0
     memory: Memory | str = ""  # of records, where repeats are dropped
 
@@ -67,6 +68,7 @@ class Progress:
             self.dead,
             self.first_event,
             self.last_event,
+            self.rest,
             self.repeats,
         )
 

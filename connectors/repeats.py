@@ -6,6 +6,7 @@ by a hash of 64 bits: of a hundred million records one may be taken for a repeat
 """
 
 import base64
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,24 +28,26 @@ class Memory:
     def __init__(self, state: str = "") -> None:
         """Begin with nothing, or with what a snapshot has."""
         known = np.frombuffer(base64.b64decode(state), "<u8")
-        self._known: dict[int, None] = dict.fromkeys(known.tolist())
+        self._order: deque[int] = deque(known.tolist())
+        self._known = set(self._order)
 
     def fresh(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Take hashes (n,) in log order; tell which are no repeats."""
-        known = self._known
+        known, order = self._known, self._order
         out = np.ones(len(hashes), np.bool_)
         for place, each in enumerate(hashes.tolist()):
             if each in known:
                 out[place] = False
                 continue
-            known[each] = None
-            if len(known) > MEMORY:
-                del known[next(iter(known))]
+            known.add(each)
+            order.append(each)
+            if len(order) > MEMORY:
+                known.discard(order.popleft())
         return out
 
     def to_state(self) -> str:
         """Give what a snapshot keeps."""
-        return base64.b64encode(np.array(list(self._known), "<u8").tobytes()).decode()
+        return base64.b64encode(np.array(self._order, "<u8").tobytes()).decode()
 
 
 def record_hashes(decoded: Decoded, fields: Sequence[str], identity: str | None) -> NDArray[np.uint64]:

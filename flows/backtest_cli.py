@@ -127,7 +127,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
-        read = Ahead(history)
+        read = Ahead(history, progress)
         tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
         timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)
@@ -160,7 +160,11 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
         state=str((folder / ".state").absolute()),
         out=str(folder.absolute()),
     )
-    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
+
+    def told(records: int, event_ms: int | None, _: float | None) -> None:
+        report(records, event_ms)
+
+    return replay(config, spec, folder, processes=wish.processes, report=told) is not None
 
 
 def _write(
@@ -170,10 +174,13 @@ def _write(
     listeners: tuple[Statistics, Labelled, Timelines],
     out: Path,
 ) -> None:
-    """Judge, and write down what is decided as it comes."""
+    """Judge, and write down what is decided as it comes; the files of an earlier one stay until it is complete."""
     statistics, beside, timelines = listeners
+    drafts = [out / f"{name}.draft" for name in FILES]
     with contextlib.ExitStack() as stack:
-        transitions, notifications, withheld = (stack.enter_context((out / name).open("wb")) for name in FILES)
+        for draft in drafts:
+            stack.callback(draft.unlink, missing_ok=True)
+        transitions, notifications, withheld = (stack.enter_context(draft.open("wb")) for draft in drafts)
         for decided in tried.run(history, *span):
             statistics.add(decided)
             beside.hear(decided.notifications)
@@ -181,6 +188,9 @@ def _write(
             transitions.writelines(each.line() for each in decided.transitions)
             notifications.writelines(each.line() for each in decided.notifications)
             withheld.writelines(withheld_line(each, statistics.why(each, decided)) for each in decided.withheld)
+        for file, draft, name in zip((transitions, notifications, withheld), drafts, FILES, strict=True):
+            file.close()
+            draft.replace(out / name)
 
 
 def _recommend(beside: Labelled, out: Path) -> None:

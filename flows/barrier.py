@@ -111,6 +111,8 @@ class Barrier:
             known = self._marks.get(mark.partition)
             if known is None or mark.records >= known.records:
                 self._marks[mark.partition] = mark
+                if mark.rest is not None:
+                    self._turns.rest[result.dataset] = min(mark.rest, self._turns.rest.get(result.dataset, mark.rest))
         out: list[Output] = []
         if self._scope.early:
             out += [
@@ -191,6 +193,8 @@ class Barrier:
         return {
             "closed": self._closed,
             "through": self._turns.through,
+            "silent": self._turns.silent,
+            "rest": self._turns.rest,
             "pending": pending,
             "spans": {name: [[end, spans] for end, spans in sorted(ends.items())] for name, ends in self._spans.items()},
             "marks": marks,
@@ -213,6 +217,7 @@ class Barrier:
             self._spans[name] = {
                 end: {part: (low, high) for part, (low, high) in spans.items()} for end, spans in state["spans"][name]
             }
+        self._turns.silent, self._turns.rest = dict(state.get("silent", {})), dict(state.get("rest", {}))
         self._marks = {values[0]: Mark(*values) for values in state["marks"]}
         self._counts = state["counts"]
         self._done = set(state["done"])

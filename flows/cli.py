@@ -28,6 +28,7 @@ from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
 from flows.top_cli import top
+from flows.verify_cli import verify
 
 app = typer.Typer(
     name="edgewatch",
@@ -227,6 +228,7 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(replay)
+app.command()(verify)
 app.command()(explain)
 app.command()(top)
 app.command()(report)

@@ -59,6 +59,7 @@ class Run:
     snapshot_interval_ms: int
     stop: Event
     on_batch: Callable[[str, Batch], None]
+    on_place: Callable[[str, tuple[int, int]], None] = lambda _lane, _place: None
     on_asked: Callable[[str], None] = lambda _lane: None
     failures: list[BaseException] = field(default_factory=list)
 
@@ -169,6 +170,8 @@ class _LanePart(StatefulSourcePartition[Batch, bytes]):
             self._pause = _SOON if batches else min(self._pause * 2, _IDLE)
             for batch in batches:
                 self._run.on_batch(self._name, batch)
+            if batches:
+                self._run.on_place(self._name, self._lane.place())
             return batches
 
     def next_awake(self) -> datetime.datetime | None:

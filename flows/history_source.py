@@ -5,9 +5,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
+import orjson
 
 from flows.config import Config, ConfigErrors
 from flows.history import History, HistoryError, Store
@@ -25,8 +27,7 @@ _MADE_OF = "made-of.json"
 _TOTAL_S = 600.0  # a query over a year may take minutes
 _WAY_OUT = "replay from the records (--source kafka or archive:DIR)"
 
-Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
-Replay = Callable[[Config, "Wish", Path, Report], bool]  # into a folder; False: told to stop
+Replay = Callable[[Config, "Wish", Path, "Report"], bool]  # into a folder; False: told to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,18 @@ class _MadeOf(msgspec.Struct, frozen=True, kw_only=True):
     measures: str
 
 
+class Report(Protocol):
+    """Is told how far reading is: how many of a unit, and the event time reached (ms)."""
+
+    def begin(self, unit: str) -> None:
+        """Count something else from now on."""
+        ...
+
+    def __call__(self, records: int, event_ms: int | None) -> None:
+        """Take the figures of now."""
+        ...
+
+
 class Stopped(Exception):
     """The replay was told to stop; the same command goes on."""
 
@@ -85,8 +98,10 @@ def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: R
             store = StoredWindows(client, config.metrics, run=name, url=config.clickhouse.url)
         else:
             folder = Path(name) if kind == "windows" else _replayed(config, wish, replay, report)
-            store = WindowFolder(folder)
+            report.begin("MB of windows")
+            store = WindowFolder(folder, lambda read, _: report(read >> 20, None))
             stack.callback(store.close)
+        report.begin("windows")
         yield History(store, config.metrics, bonds)
 
 
@@ -113,8 +128,12 @@ def _replayed(config: Config, wish: Wish, replay: Replay, report: Report) -> Pat
         )
         raise HistoryError(message)
     note.write_bytes(msgspec.json.encode(made_of))
-    if not (folder / "summary.json").is_file() and not replay(config, wish, folder, report):
+    summary = folder / "summary.json"
+    if not summary.is_file() and not replay(config, wish, folder, report):
         raise Stopped(f"stopped; the same command with --out {wish.out} goes on")
+    nothing = orjson.loads(summary.read_bytes()).get("empty")
+    if nothing:
+        raise HistoryError(nothing)
     return folder
 
 
@@ -138,7 +157,8 @@ def covered(history: History, start: int | None, end: int | None) -> tuple[int, 
     """
     first, last = history.start, history.end
     if first is None or last is None:
-        raise HistoryError(f"{history.store.name} holds no window of the configured metrics; {_WAY_OUT}")
+        way_out = "no record of the range is theirs" if _read_note(Path(history.store.name).parent / _MADE_OF) else _WAY_OUT
+        raise HistoryError(f"{history.store.name} holds no window of the configured metrics; {way_out}")
     low, high = max(first, first if start is None else start), min(last, last if end is None else end)
     here = [int(np.count_nonzero((found >= low) & (found < high))) for found in map(history.starts, history.datasets)]
     if not any(here):

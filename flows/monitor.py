@@ -14,7 +14,7 @@ from flows.barrier import Output
 from flows.board import Board
 from flows.config import Config
 from flows.engine import prepare_recovery
-from flows.inputs import archive_datasets, open_source
+from flows.inputs import archive_datasets, empty_words, open_source
 from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
@@ -32,7 +32,7 @@ from sinks.files import read_blocks, write_outputs
 from sinks.notification import DeliveryError, Notification
 from sinks.spool import Spool
 
-Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
+Report = Callable[[int, int | None, float | None], None]  # records read, event time reached (ms), share of the input
 Summary = dict[str, Any]
 _REPORT_S = 0.5
 _log = logging.getLogger(__name__)
@@ -79,7 +79,10 @@ def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: R
     known = _records(already)
     if not _drive(config, spec, processes, report):
         return None
-    return _finish(RunFolder(Path(spec.state)), out, time.perf_counter() - before, known)
+    summary = _finish(RunFolder(Path(spec.state)), out, time.perf_counter() - before, known)
+    if not summary["windows"] and (spec.start is not None or spec.end is not None):
+        summary["empty"] = empty_words(config, spec, summary)
+    return summary
 
 
 def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> bool:
@@ -99,8 +102,8 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
         if processes == 1:
             with tick:
                 return run_process(config, spec)
-        supervise(folder.spec, processes, tick.tick, _restarts(config, folder, board) if spec.mode == "live" else None)
-        return True
+        restarts = _restarts(config, folder, board) if spec.mode == "live" else None
+        return supervise(folder.spec, processes, tick.tick, restarts)
 
 
 def _restarts(config: Config, folder: RunFolder, board: Board) -> Restarts:
@@ -124,7 +127,7 @@ class _Ticker:
     def tick(self) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _REPORT_S
-            self._report(self._board.records(), self._board.event_time())
+            self._report(self._board.records(), self._board.event_time(), self._board.share())
 
     def __enter__(self) -> None:
         threading.Thread(target=self._loop, name="progress", daemon=True).start()

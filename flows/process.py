@@ -159,6 +159,7 @@ def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: l
                     snapshot_interval_ms=config.engine.snapshot_interval_ms,
                     stop=stop,
                     on_batch=board.note,
+                    on_place=board.place,
                     on_asked=board.asked,
                 ),
                 process=process,

@@ -14,6 +14,7 @@ from flows.backtest_words import duration, show
 from flows.config import loads
 from flows.history import History, HistoryError
 from flows.history_source import Wish, check, check_source, covered, kept_times, opened
+from flows.observe import RunProgress
 from flows.options import ConfigError
 from flows.policy import PolicyOptions
 from flows.rule import RuleOptions, Thresholds
@@ -201,13 +202,26 @@ def test_records_are_replayed_once_and_other_ones_are_not_taken_for_them(tmp_pat
         return True
 
     def go(**changes):
-        with opened(config, wish_of(tmp_path, **changes), (), replay, lambda *_: None) as history:
+        with opened(config, wish_of(tmp_path, **changes), (), replay, RunProgress("test")) as history:
             return history.start
 
     assert [go(start=START), go(start=START), replayed] == [START, START, [START]]
     assert kept_times(tmp_path / "out", "archive:logs") == (START, None)
     with pytest.raises(HistoryError, match="holds windows of other records, metrics or times: give another --out"):
         go(start=START + LENGTH)
+
+
+def test_a_range_without_a_record_is_refused_with_what_the_replay_found(tmp_path):
+    def replay(_, __, folder, ___):
+        written(folder, [])
+        (folder / "summary.json").write_text('{"empty":"nothing there"}')
+        return True
+
+    with (
+        pytest.raises(HistoryError, match="nothing there"),
+        opened(config_of(tmp_path), wish_of(tmp_path), (), replay, RunProgress("test")),
+    ):
+        pass
 
 
 def test_the_command_writes_its_files_and_exits_by_what_it_finds(tmp_path):
@@ -228,6 +242,8 @@ def test_the_command_writes_its_files_and_exits_by_what_it_finds(tmp_path):
     said = [json.loads(line)["reason"] for line in (tmp_path / "out" / "notifications.ndjson").read_text().splitlines()]
     moved = [json.loads(line)["to"] for line in (tmp_path / "out" / "transitions.ndjson").read_text().splitlines()]
     assert (said, moved) == (["first", "resolved"], ["firing", "recovering", "inactive"])
+    made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix in (".ndjson", ".json", ".draft"))
+    assert made == ["backtest.json", "notifications.ndjson", "transitions.ndjson", "withheld.ndjson"]
     (tmp_path / "run" / "windows.ndjson").write_text("no line\n")
     done = edgewatch(*arguments)
     assert done.returncode == 2
