@@ -62,14 +62,16 @@ def run(config: Config, *, processes: int, until_end: bool, out: Path | None, re
             out=str(out.absolute()),
         )
         return _bounded(config, spec, processes, out, report)
+    _drive(config, live_spec(config), processes, report)
+    return None
+
+
+def live_spec(config: Config) -> RunSpec:
+    """Give the spec of a live run; where state was given up, it goes on where that was left."""
     state = str(Path(config.engine.directory).absolute())
     spec = RunSpec(mode="live", config=str(config.source), source="kafka", start=None, end=None, state=state, out=None)
     restart = read_restart(RunFolder.at(Path(state)).restart)
-    if restart is not None:
-        spec = spec.with_(start=restart.start, alerts=restart.alerts)
-    _ask_clickhouse(config)
-    _drive(config, spec, processes, report)
-    return None
+    return spec if restart is None else spec.with_(start=restart.start, alerts=restart.alerts)
 
 
 def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: Report) -> Summary | None:
@@ -89,13 +91,7 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
     """Run all processes of a run to their end; False where it was told to stop before."""
     folder = RunFolder(Path(spec.state))
     with folder.locked():
-        folder.refuse_other(spec)
-        if spec.recorded is not None:
-            take_recorded(Path(spec.recorded), folder)
-        take_alerts(config, spec, folder)
-        prepare_recovery(folder.recovery)
-        check_store(folder.recovery)
-        folder.write_spec(spec)
+        prepared(config, spec, folder)
         line = build_line(config, archive_datasets(config, spec))
         board = Board(folder.board, open_source(config, line, spec).lanes())
         tick = _Ticker(board, report)
@@ -104,6 +100,19 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
                 return run_process(config, spec)
         restarts = _restarts(config, folder, board) if spec.mode == "live" else None
         return supervise(folder.spec, processes, tick.tick, restarts)
+
+
+def prepared(config: Config, spec: RunSpec, folder: RunFolder) -> None:
+    """Make a held folder ready for the processes of a run; raises what stops a start."""
+    if spec.mode == "live":
+        _ask_clickhouse(config)
+    folder.refuse_other(spec)
+    if spec.recorded is not None:
+        take_recorded(Path(spec.recorded), folder)
+    take_alerts(config, spec, folder)
+    prepare_recovery(folder.recovery)
+    check_store(folder.recovery)
+    folder.write_spec(spec)
 
 
 def _restarts(config: Config, folder: RunFolder, board: Board) -> Restarts:
