@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=100)
     parser.add_argument("--rules", type=int, default=10)
-    parser.add_argument("--days", type=float, default=365)
+    parser.add_argument("--days", type=float, default=30)
     chosen = parser.parse_args()
     config = config_of(chosen.rules)
     with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as server:
