@@ -72,7 +72,8 @@ def test_no_secret_arrives_whatever_part_of_an_event_it_stands_in(sentry):
             'log.info("asking with %s", token)\n'
             "with sentry_sdk.new_scope() as scope:\n"
             '    scope.set_tag("where", f"at {token}"); scope.set_tag("api_key", "plain-words")\n'
-            '    scope.set_context("call", {"deep": {"password": "plain-words", "list": [{"set-cookie": "plain-words"}], "note": token}})\n'
+            '    scope.set_context("call", {"deep": {"password": "plain-words", "list": [{"set-cookie": "plain-words"}],'
+            ' "note": token}})\n'
             '    scope.set_extra("config", {"routing_key": "plain-words", "kept": "fine"})\n'
             '    try:\n        raise RuntimeError(f"refused {token}, Bearer abcdef")\n'
             '    except RuntimeError:\n        log.exception("failed with %s", token)\n',
