@@ -108,7 +108,7 @@ def main() -> None:
     config = loads(CONFIG, Path("monitor.toml"), secrets=False)
     history = History(store, config.metrics)
     asked = Asked(axes=NOISY if options.noisy else AXES, budget=parse_budget("2 pages/week"))
-    span = range_of(START, store.end, LENGTH, asked)
+    span = range_of(START, store.end, LENGTH, asked, incidents=store.incidents)
     question = Question(config, CONFIG, plan_of(config, asked), asked, span, store.incidents)
     before = time.perf_counter()
     found = sweep(question, history)

@@ -20,7 +20,7 @@ from connectors.decoded import EXCERPT
 from connectors.decoder import Decoder
 from connectors.hold import Hold
 from connectors.log_blocks import LONGEST_LINE, blocks, filled
-from connectors.log_file import ENDINGS, UNREADABLE, is_log, open_log
+from connectors.log_file import ENDINGS, UNREADABLE, is_log, open_log, packed_position, size_of
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
@@ -175,6 +175,12 @@ class ArchiveLane:
         self._fresh = False
         return [part.nothing(self._decoders[part.planned.dataset]) for part in self._parts]
 
+    def place(self) -> tuple[int, int]:
+        """Give how many bytes of files (as they lie there) were read, and how many there are."""
+        return sum(part.size if part.progress.done else part.read_bytes for part in self._parts), sum(
+            p.size for p in self._parts
+        )
+
     def snapshot(self) -> bytes:
         """Give the state to resume from."""
         return msgspec.json.encode({part.progress.name: part.progress.to_state() for part in self._parts})
@@ -204,6 +210,8 @@ class _Part:
         if state is not None:
             self.progress = Progress(**state)  # type: ignore[arg-type]
         self._reading = reading
+        self.size = sum(size_of(self._folder / name) for name in planned.files)
+        self.read_bytes = 0
         self._blocks = self._read_files(self.progress.next_offset)
 
     def read(self, decoder: Decoder) -> Batch:
@@ -227,6 +235,7 @@ class _Part:
         self.progress.next_offset += self.progress.records - before
         last = self._reading.last_end
         if last is not None and self.progress.watermark(self.timing) >= last:
+            self.progress.rest = self.progress.watermark(self.timing)
             self.close()  # the next read says that it is done: what its watermark closes is closed before
         return batch
 
@@ -254,11 +263,13 @@ class _Part:
 
     def _read_files(self, skip: int) -> Iterator[tuple[bytes, int | None, tuple[str, bytes] | None]]:
         """Give (lines, limit, trouble) from line `skip` of the partition on."""
+        before = 0
         for name in self.planned.files:
             until = _until(name)
             try:
                 with open_log(self._folder / name) as stream:
                     for lines, count, broken in blocks(stream, self._reading.chunk_records):
+                        self.read_bytes = before + packed_position(stream)
                         if skip >= count:
                             skip -= count
                         elif broken:
@@ -274,3 +285,4 @@ class _Part:
                     skip -= 1
                 else:
                     yield b"", until, (f"{name}: cannot be read further: {error}", b"")
+            before += size_of(self._folder / name)

@@ -127,7 +127,10 @@ class Identities(Sequence[str | None]):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far one partition has come: its watermark (ms UTC) and its counts since its first record."""
+    """How far one partition has come: its watermark (ms UTC) and its counts since its first record.
+
+    `rest` is the watermark with which a bounded partition ended, where more than its records has moved it.
+    """
 
     partition: str
     watermark: int
@@ -136,6 +139,8 @@ class Mark:
     dead: int
     first_event: int | None
     last_event: int | None
+    rest: int | None = None
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

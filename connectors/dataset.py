@@ -24,8 +24,6 @@ class DecodeError(Exception):
 class DatasetOptions:
     """One `[[dataset]]` table: a name for records of one kind, and where their values stand."""
 
-    NOT_YET = ("dedup",)
-
     name: str = field(metadata={"help": "the name that topics and metrics use"})
     kind: str = field(metadata={"help": "what the records are: http_requests, data_points, json, app_logs, ..."})
     blobs: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's blobs, by position"})
@@ -38,6 +36,7 @@ class DatasetOptions:
     identity: str = field(default="", metadata={"help": "json: the column that names a record to a person"})
     paths: tuple[str, ...] = field(default=(), metadata={"help": "json: columns that hold URL paths; their ids are one"})
     csv: tuple[str, ...] = field(default=(), metadata={"help": "json: records are lines of CSV with these columns instead"})
+    dedup: tuple[str, ...] = field(default=(), metadata={"help": "records alike in these fields and in time count once"})
     rename: dict[str, str] = field(default_factory=dict, metadata={"help": "key or path in the record = the field it is"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -55,6 +54,10 @@ class DatasetOptions:
                 yield name, f"a data point has {limit} {name} at most"
         yield from self._wrong_columns()
         yield from self._wrong_renames()
+        known = self.columns() if self.kind == "json" else DATASETS[self.kind](replace(self, rename={})).fields
+        for name in self.dedup:
+            if name not in known:
+                yield "dedup", f"no field {name!r}"
 
     def columns(self) -> dict[str, tuple[FieldKind, str]]:
         """Give the columns of a json dataset: name -> kind and path."""
@@ -138,6 +141,7 @@ class Dataset:
     dimensions: Mapping[str, Field] = field(default_factory=dict)  # what bad records are told apart by, by name
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)  # key -> where it stands, if not at the key
     csv: tuple[str, ...] = ()  # the columns, where records are lines of CSV
+    dedup: tuple[str, ...] = ()  # what tells records apart, where repeats are dropped
 
     @property
     def kinds(self) -> dict[str, FieldKind]:
@@ -147,7 +151,7 @@ class Dataset:
 
 def build_dataset(options: DatasetOptions) -> Dataset:
     """Make the dataset that `options` describe; the kind must be in DATASETS."""
-    return DATASETS[options.kind](options)
+    return replace(DATASETS[options.kind](options), dedup=options.dedup)
 
 
 def _renamed(options: DatasetOptions, keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class Decoder:
     def __init__(self, dataset: Dataset, fields: frozenset[str], *, native: bool | None = None) -> None:
         """Take names of the dataset's columns, unknown ones are a KeyError; `native` says which reader, if it matters."""
         self.dataset = dataset
-        names = sorted(fields | ({dataset.identity} if dataset.identity else set()))
+        names = sorted({*fields, *dataset.dedup, *([dataset.identity] if dataset.identity else [])})
         columns = {name: dataset.fields[name] for name in names}
         self._typed = TypedReader(dataset, columns)
         self._details = TypedReader(replace(dataset, event_time=()), dataset.dimensions)

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.archive import Reading
 from connectors.hold import Hold
+from connectors.kafka_extent import extents, moment_words, produced_at
 from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
@@ -118,6 +119,8 @@ class KafkaSource:
         self.plan: Plan = load_or_create(folder / "plan.json", lambda: make_plan(self._look(), identity), identity)
         if live:
             self._refuse_grown_topics()
+        else:
+            self._say_what_has_grown()
         names = [partition.name for partition in self.plan.partitions]
         self._hold = Hold(folder / "hold", names, ahead_ms=4 * reading.length_ms)
         self.vitals = Vitals(folder / "vitals", names) if live else None
@@ -145,6 +148,19 @@ class KafkaSource:
                 raise SourceError(
                     f"topic {topic} has {count} partitions, and the run in {self._folder} was planned with "
                     f"{planned.get(topic, 0)}; start in a new state folder ([engine].directory) to read them all"
+                )
+
+    def _say_what_has_grown(self) -> None:
+        """Say that a topic has got partitions since the plan: what is in them came after the ends that were fixed."""
+        planned = Counter(partition.topic for partition in self.plan.partitions)
+        for topic, count in look_at_topics(self._options, timeout_s=_START_S).items():
+            if topic in planned and count != planned[topic]:
+                _log.warning(
+                    "topic %s has %d partitions now; this run reads the %d that there were when it was begun, up to their ends "
+                    "then. Start in a new folder to read them all",
+                    topic,
+                    count,
+                    planned[topic],
                 )
 
     def lanes(self) -> list[str]:
@@ -178,15 +194,32 @@ class KafkaSource:
         consumer = Consumer(client_settings(self._options, watch, 1))
         try:
             topics = _topics(consumer, watch, self._options, _START_S)
-            return [
+            found = [
                 self._planned(consumer, topic, number) for topic, partitions in topics.items() for number in sorted(partitions)
             ]
+            self._look_at_range(consumer, found)
+            return found
         except KafkaException as error:
             raise SourceError(
                 watch.fatal or f"Kafka at {', '.join(self._options.brokers)}: {_reason(error.args[0])}"
             ) from error
         finally:
             consumer.close()
+
+    def _look_at_range(self, consumer: Consumer, found: list[PlannedPartition]) -> None:
+        """Refuse a range behind everything that is there, and say where the beginning of one is not there any more."""
+        start = self._reading.start
+        if start is None or self._live:
+            return
+        if all(planned.end is not None and planned.start >= planned.end for planned in found):
+            there = "; ".join(extents(consumer, found))
+            raise SourceError(f"there is no record from {moment_words(start)} on. What is there: {there}")
+        for planned in found:
+            low, high = consumer.get_watermark_offsets(TopicPartition(planned.topic, int(planned.partition)), timeout=_START_S)
+            if 0 < low == planned.start < high:
+                first = produced_at(consumer, planned, low)
+                if first is not None and first > start:
+                    _log.warning("%s: begins only at %s; what was before is gone", planned.name, moment_words(first))
 
     def _planned(self, consumer: Consumer, topic: str, number: int) -> PlannedPartition:
         place = TopicPartition(topic, number)

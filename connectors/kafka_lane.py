@@ -258,11 +258,11 @@ class KafkaLane:
                     ended += self._event(message)
         self._watch.on_message()
         work = [self._columns(self._parts[place], run) for place, run in sorted(runs.items())]
-        for part in ended:
-            if part.planned.end is not None and part.progress.next_offset >= part.planned.end:
-                self._finish(part)
-                work.append([part, [], []])
-        return self._batches(work)
+        batches = self._batches(work)
+        over = [part for part in ended if part.planned.end is not None and part.progress.next_offset >= part.planned.end]
+        for part in over:  # only now: what came with the end is judged by the time before it
+            self._finish(part)
+        return batches + self._batches([[part, [], []] for part in over])
 
     def _event(self, message: Message) -> list[_Part]:
         """Take an end of partition; any other event is an error that stops the lane."""
@@ -404,12 +404,13 @@ class KafkaLane:
 
         Windows up to there are closed by time, not by the end: only so is silence in them judged.
         """
-        if part in self._ending:
+        if part.progress.done or part in self._ending:
             return
         known = bool(part.highs)
         self._apply(part, part.progress.next_offset)
         last = self._reading.last_end
         if known or (last is not None and part.watermark() >= last):
+            part.progress.rest = part.watermark()
             self._ending.append(part)
         else:
             self._done(part)
@@ -427,6 +428,12 @@ class KafkaLane:
                 self._consumer.commit(offsets=[part.place for part in self._open()], asynchronous=True)
             except KafkaException:
                 return
+
+    def place(self) -> tuple[int, int]:
+        """Give how many offsets were read, and how many there are; (0, 0) where there is no end."""
+        parts = [(part, part.planned.end - part.planned.start) for part in self._parts.values() if part.planned.end is not None]
+        done = sum(size if part.progress.done else part.progress.next_offset - part.planned.start for part, size in parts)
+        return done, sum(size for _, size in parts)
 
     def snapshot(self) -> bytes:
         """Give the state to resume from."""

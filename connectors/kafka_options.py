@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 class TopicOptions:
     """What is said of one topic."""
 
-    NOT_YET = ("sample_rate", "labels")
+    NOT_YET = ("labels",)
 
     dataset: str = field(metadata={"help": "what the topic holds"})
     allowed_lateness_ms: int | None = field(
         default=None, metadata={"duration": True, "help": "of this topic; default: the window's"}
     )
+    sample_rate: float = field(default=1.0, metadata={"help": "share of records that the Logpush job sends"})
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (key, problem) for what the types cannot say."""
+        if not 0 < self.sample_rate <= 1:
+            yield "sample_rate", f"must be above 0 and at most 1, not {self.sample_rate:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +53,19 @@ class KafkaOptions:
         }
         return dataclasses.replace(self, topics=topics)
 
+    def sample_rates(self) -> dict[str, float]:
+        """Give the share of records that is sent, by dataset."""
+        return {topic.dataset: topic.sample_rate for topic in self.topic_options().values()}
+
+    def _unequal_rates(self) -> Iterable[tuple[str, str]]:
+        rates = self.sample_rates()
+        for name, topic in self.topic_options().items():
+            if topic.sample_rate != rates[topic.dataset]:
+                yield f'topics."{name}"', f"all topics of {topic.dataset} need the same sample_rate: they are counted together"
+
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
+        yield from self._unequal_rates()
         if not self.brokers:
             yield "brokers", 'name at least one broker, as in ["127.0.0.1:9092"]'
         for broker in self.brokers:

@@ -35,6 +35,20 @@ def open_log(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+def packed_position(stream: BinaryIO) -> int:
+    """Give how many bytes of the file itself were read of a stream that `open_log` gave."""
+    members = getattr(stream, "raw", None)
+    return members.tell_packed() if isinstance(members, _Members) else stream.tell()
+
+
+def size_of(path: Path) -> int:
+    """Give how large a file is; 0 where it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _zstd() -> Any:
     return zstandard.ZstdDecompressor().decompressobj()
 
@@ -54,6 +68,9 @@ class _Members(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def tell_packed(self) -> int:
+        return self._file.tell()
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")

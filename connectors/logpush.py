@@ -18,13 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from connectors.forward import Forwarder, NotTaken, Receipt
 from connectors.receive_options import ReceiveOptions
 from connectors.sorted_lines import BadLine, LineSorter
 from connectors.upload import Upload, UploadRefused
+from connectors.upload_counts import CONTENT_TYPE, UploadCounts
 
 PREFIX = "/logpush/"
 
@@ -92,6 +93,7 @@ class Logpush:
         self._secrets = [secret.encode() for secret in options.secrets]
         self._threads = ThreadPoolExecutor(options.threads, thread_name_prefix="upload")
         self._uploads = self._in_flight = 0
+        self._counts = UploadCounts()
         self._seen: OrderedDict[tuple[str, bytes], asyncio.Future[Taken]] = OrderedDict()
         self.stopping = False
 
@@ -102,6 +104,9 @@ class Logpush:
         if scope["path"] in ("/livez", "/readyz"):
             health = self._health(scope["path"])
             await JSONResponse({"message": health.words}, health.status)(scope, receive, send)
+            return
+        if scope["path"] == "/metrics" and self._stranger(Headers(scope=scope)) is None:
+            await Response(self._counts.text(self._uploads), media_type=CONTENT_TYPE)(scope, receive, send)
             return
         began = time.monotonic()
         visit = _Visit()
@@ -122,6 +127,9 @@ class Logpush:
             answer = Answer(503, f"the upload cannot be kept on the disk: {error.strerror}", retry=True)
         except ClientGone:
             answer = Answer(_GONE, "the client went away")
+        self._counts.answered(
+            visit.dataset, answer.status, size=visit.body, records=taken.records, dead_letters=taken.dead_letters
+        )
         self._log_visit(scope, visit, taken, answer, time.monotonic() - began)
         if answer.status != _GONE:
             await self._response(answer, taken)(scope, receive, send)

@@ -16,6 +16,7 @@ from connectors.batch import DONE, UNHEARD, Batch, DeadLetter, Detail, Identitie
 from connectors.decoded import EXCERPT, Decoded
 from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST, INVALID
+from connectors.repeats import Memory, record_hashes
 
 NO_LIMIT = 2**63 - 1
 
@@ -42,6 +43,9 @@ class Progress:
     dead: int = 0
     first_event: int | None = None
     last_event: int | None = None
+    rest: int | None = None  # the watermark of its end, where recorded advances had moved it
+    repeats: int = 0
+    memory: Memory | str = ""  # of records, where repeats are dropped
 
     @property
     def name(self) -> str:
@@ -64,6 +68,8 @@ class Progress:
             self.dead,
             self.first_event,
             self.last_event,
+            self.rest,
+            self.repeats,
         )
 
     def admit(self, times: NDArray[np.int64], timing: Timing) -> NDArray[np.bool_]:
@@ -84,7 +90,16 @@ class Progress:
 
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        memory = self.memory.to_state() if isinstance(self.memory, Memory) else self.memory
+        return {name: getattr(self, name) for name in self.__slots__} | {"memory": memory}
+
+    def fresh(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Take the hashes of records in log order; give which of them were not there before, and count the others."""
+        if isinstance(self.memory, str):
+            self.memory = Memory(self.memory)
+        found = self.memory.fresh(hashes)
+        self.repeats += int(len(found) - found.sum())
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +135,12 @@ def read_batch(decoder: Decoder, chunks: Sequence[Chunk], *, lines: bool = False
         part = slice(edges[number], edges[number + 1])
         late[part] = chunk.progress.admit(times[part], chunk.timing)
         chunk.progress.records += int(edges[number + 1] - edges[number])
+    if decoder.dataset.dedup:
+        hashes = record_hashes(decoded, decoder.dataset.dedup, decoder.dataset.identity)
+        hashes = hashes if whole else hashes[valid]
+        parts = [chunk.progress.fresh(hashes[edges[n] : edges[n + 1]]) for n, chunk in enumerate(chunks)]
+        fresh = np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+        valid, late = valid[fresh], late[fresh]
     return _assemble(decoder, decoded, chunks, valid, late, offsets, bounds, tuple(dead), lines=lines)
 
 

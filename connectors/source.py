@@ -23,6 +23,9 @@ class Lane(Protocol):
     def read(self) -> list[Batch]:
         """Give what came, at most one batch a dataset; nothing where nothing came within about 50 ms."""
 
+    def place(self) -> tuple[int, int]:
+        """Give how much of a bounded input was read, and how much there is (offsets, or bytes of files); (0, 0) live."""
+
     def snapshot(self) -> bytes:
         """Give the state to resume from; never pickle."""
 

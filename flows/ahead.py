@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,18 @@ from flows.history import Chunk, History, Wanted
 
 _POLL_S = 0.1
 
+Report = Callable[[int, int | None], None]  # windows handed out, event time reached (ms)
 _Item = tuple[Chunk, ...] | BaseException | None  # None: that was all
 
 
 class Ahead:
     """A history whose chunks are read one span ahead, so two of them are held."""
 
-    def __init__(self, history: History) -> None:
-        """Take the history."""
+    def __init__(self, history: History, report: Report = lambda *_: None) -> None:
+        """Take the history, and what is told how far it is."""
         self._history = history
+        self._report = report
+        self._windows = 0
 
     def starts(self, dataset: str) -> NDArray[np.int64]:
         """Give the starts (ms) of the windows of a dataset that left rows."""
@@ -46,6 +49,8 @@ class Ahead:
                 if isinstance(item, BaseException):
                     raise item
                 yield item
+                self._windows += sum(len(chunk.starts) for chunk in item)
+                self._report(self._windows, item[0].end)
         finally:
             stop.set()
             thread.join()

@@ -14,6 +14,7 @@ from flows.decision_log import ClickHouseLog, DecisionLog, FolderLog, LogMissing
 from flows.history import History, HistoryError
 from flows.recall import Recall
 from flows.run_folder import RunFolder, RunSpec
+from flows.stored_windows import StoredWindows
 from flows.window_folder import WindowFolder
 from sinks.clickhouse import ClickHouse
 
@@ -53,7 +54,7 @@ def doubts_of(folder: RunFolder) -> list[str]:
 
 
 @contextlib.contextmanager
-def _opened(config: Config, where: str) -> Iterator[tuple[DecisionLog, History | None]]:
+def _opened(config: Config, where: str) -> Iterator[tuple[DecisionLog, History]]:
     if where != CLICKHOUSE:
         log = FolderLog(Path(where))
         with contextlib.closing(WindowFolder(Path(where))) as store:
@@ -62,4 +63,5 @@ def _opened(config: Config, where: str) -> Iterator[tuple[DecisionLog, History |
     if config.clickhouse is None:
         raise SourceError(f"{config.source} has no [clickhouse] to read the alerts before --from from; give --alerts DIR")
     with contextlib.closing(ClickHouse(config.clickhouse)) as client:
-        yield ClickHouseLog(client), None
+        tables = StoredWindows(client, config.metrics, url=config.clickhouse.url)
+        yield ClickHouseLog(client), History(tables, config.metrics)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from flows.ahead import Ahead
 from flows.backtest import Backtest, Windows
+from flows.backtest_page import PAGE, write_page
 from flows.backtest_statistics import Judged, Statistics, withheld_line
 from flows.backtest_words import show
 from flows.config import Config, ConfigErrors, load
@@ -30,9 +31,11 @@ from flows.observe import RunProgress, set_up_logging
 from flows.options import ConfigError
 from flows.output import canonical, rfc3339
 from flows.policy import NO_SILENCES
+from flows.report_source import Range
 from flows.run_folder import RunSpec
 from flows.silence import Silences
 from flows.sweep_table import print_labels, print_sweep
+from flows.timeline import Timelines
 from flows.withheld import Suppressors
 
 _FAILED, _BAD_USE, _INTERRUPTED = 1, 2, 130
@@ -119,23 +122,26 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
     asked.out.mkdir(parents=True, exist_ok=True)
     with opened(config, wish, tried.bonds, replay_into, progress) as history:
         first, last = covered(history, asked.start, asked.end)
-        check(history, config)
+        not_judged = check(history, config)
         start = first if asked.start is None else asked.start
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
         warm = max(start - asked.warm_up_ms, history.start or start)
-        read = Ahead(history)
+        read = Ahead(history, progress)
         tried.warm(read, warm, start)
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
-        _write(tried, read, (start, end), (statistics, beside), asked.out)
+        timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)
+        _write(tried, read, (start, end), (statistics, beside, timelines), asked.out)
         judged = Judged(start=start, end=end, first=first, last=last, windows=tried.windows, pane_ms=config.window.pane_ms)
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
             "config_version": config.version,
             "warm_up": {"from": rfc3339(min(warm, start)), "to": rfc3339(start)},
             "judged_one_by_one": tried.slow_rules,
+            "not_judged": [{"rule": rule, "why": why} for rule, why in sorted(not_judged.items())],
         }
         figures |= beside.report(history, silences, lambda at: progress(0, at))
+        write_page(asked.out / PAGE, timelines, history, figures, asked.zone)
     _recommend(beside, asked.out)
     (asked.out / "backtest.json").write_bytes(canonical(figures) + b"\n")
     return figures
@@ -154,20 +160,37 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
         state=str((folder / ".state").absolute()),
         out=str(folder.absolute()),
     )
-    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
+
+    def told(records: int, event_ms: int | None, _: float | None) -> None:
+        report(records, event_ms)
+
+    return replay(config, spec, folder, processes=wish.processes, report=told) is not None
 
 
-def _write(tried: Backtest, history: Windows, span: tuple[int, int], listeners: tuple[Statistics, Labelled], out: Path) -> None:
-    """Judge, and write down what is decided as it comes."""
-    statistics, beside = listeners
+def _write(
+    tried: Backtest,
+    history: Windows,
+    span: tuple[int, int],
+    listeners: tuple[Statistics, Labelled, Timelines],
+    out: Path,
+) -> None:
+    """Judge, and write down what is decided as it comes; the files of an earlier one stay until it is complete."""
+    statistics, beside, timelines = listeners
+    drafts = [out / f"{name}.draft" for name in FILES]
     with contextlib.ExitStack() as stack:
-        transitions, notifications, withheld = (stack.enter_context((out / name).open("wb")) for name in FILES)
+        for draft in drafts:
+            stack.callback(draft.unlink, missing_ok=True)
+        transitions, notifications, withheld = (stack.enter_context(draft.open("wb")) for draft in drafts)
         for decided in tried.run(history, *span):
             statistics.add(decided)
             beside.hear(decided.notifications)
+            timelines.add(decided)
             transitions.writelines(each.line() for each in decided.transitions)
             notifications.writelines(each.line() for each in decided.notifications)
             withheld.writelines(withheld_line(each, statistics.why(each, decided)) for each in decided.withheld)
+        for file, draft, name in zip((transitions, notifications, withheld), drafts, FILES, strict=True):
+            file.close()
+            draft.replace(out / name)
 
 
 def _recommend(beside: Labelled, out: Path) -> None:
@@ -264,7 +287,7 @@ def _print(figures: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if "sweep" in figures:
         console.print("\n[bold]Settings that were tried[/]")
         print_sweep(figures["sweep"], console)
-    made = ["backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
+    made = [PAGE, "backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
     console.print(f"{out}: {', '.join(made)}", soft_wrap=True, highlight=False)
 
 

@@ -9,7 +9,7 @@ import orjson
 
 from flows.amount import amount
 from flows.paging import Pages
-from flows.report_numbers import key_words, lasted, share, whole
+from flows.report_numbers import key_words, lasted, whole
 from flows.timeline import Timeline
 from sinks.chart import Limit, Line, Mark, Point, Scatter, Span, TimeChart, thin, with_gaps
 from sinks.notification import one_line
@@ -186,7 +186,7 @@ def _front_table(found: dict[str, Any], names: list[str]) -> Table:
         rows.append(_front_row(current, names, "as configured now"))
     columns = [Column(name) for name in names]
     for part in ("fitted", "held out"):
-        columns += [Column(f"{name}, {part}", "number") for name in ("Recall", "Pages a week", "Time to detect")]
+        columns += [Column(f"{name}, {part}", "number") for name in ("Found", "Pages a week", "Detected")]
     return Table(caption="The front", columns=[*columns, Column("")], rows=rows)
 
 
@@ -200,5 +200,5 @@ def _part(part: dict[str, Any] | None) -> list[Cell]:
     if part is None:
         return [Cell("")] * 3
     recall, rate, delay = part["recall"], part["pages_a_week"]["value"], part["time_to_detect_ms"]["median"]
-    found = f"{recall['k']} of {recall['n']} ({share(recall['value'])})" if recall["n"] else "none"
+    found = f"{recall['k']} of {recall['n']}" if recall["n"] else "none"
     return [Cell(found), Cell("" if rate is None else f"{rate:.3g}"), Cell("" if delay is None else lasted(delay))]

@@ -5,21 +5,24 @@ It is made of what `backtest.json` holds and of timelines; every number of the p
 
 import datetime
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
 from flows.backtest_figures import days_figure, front_blocks, timeline_figure
+from flows.history import History
 from flows.incidents import Incident
 from flows.report import DAY_MS
 from flows.report_numbers import key_words, lasted, measured, when, whole
 from flows.report_source import Range
-from flows.timeline import Timeline
+from flows.timeline import Timeline, Timelines
 from sinks.notification import Notification
-from sinks.page import Block, Cell, Column, Page, Section, Table, Tile, Tiles, Words
+from sinks.page import Block, Cell, Column, Page, Section, Table, Tile, Tiles, Words, html
 
+PAGE = "backtest.html"
 MOST_EPISODES = 500
 _STATES = ("pending", "firing", "recovering")
 
@@ -37,6 +40,14 @@ class Told:
     source: str
     incidents: Sequence[Incident] = ()
     left_out: dict[str, int] | None = None
+
+
+def write_page(path: Path, timelines: Timelines, history: History, found: Found, zone: datetime.tzinfo) -> None:
+    """Write the page of a backtest whose decisions `timelines` heard; the history is read once more."""
+    lines = timelines.read(history)
+    told = Told(found=found, timelines=lines, over=timelines.over, zone=zone, source=history.store.name)
+    told = replace(told, incidents=timelines.incidents, left_out=timelines.left_out)
+    path.write_text(html(backtest_page(told)), encoding="utf-8")
 
 
 def backtest_page(told: Told) -> Page:

@@ -21,10 +21,16 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     console.print(f"{rung['total']:,} pages, {rung['per_week']:,.1f} a week; {rings}")
     if not rung["pagers"]:
         console.print("No channel is a pager, so the first word of each critical alert counts as a page.", style="dim")
-    console.print(_rules(figures["rules"]))
+    missing = {each["rule"]: each["why"] for each in figures.get("not_judged", ())}
+    console.print()
+    console.print(_rules([each for each in figures["rules"] if each["rule"] not in missing]))
+    if missing:
+        console.print(f"not judged: {', '.join(f'{rule} ({why})' for rule, why in missing.items())}", style="dim")
     if figures["noisiest_keys"]:
+        console.print()
         console.print(_keys(figures["noisiest_keys"]))
     if figures["withheld"]:
+        console.print()
         console.print(_withheld(figures["withheld"]))
 
 

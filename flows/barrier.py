@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from connectors.batch import DONE, UNHEARD, Mark
 from flows.bad_records import BadSample, joined
@@ -20,6 +21,8 @@ from flows.output import Block, Closed, canonical, rfc3339
 from flows.rows import exemplar_lines, histogram_lines, pipeline_lines, window_lines
 from flows.turns import ENDLESS, Patience, Turn, Turns
 from flows.window import Layout, MetricRows, ShardResult, WindowResult
+
+_GROWING = frozenset({"count", "rate", "sum"})  # statistics that a sample has a part of
 
 Output = Block | Any  # Any: a Notification, Closed or About
 
@@ -108,6 +111,8 @@ class Barrier:
             known = self._marks.get(mark.partition)
             if known is None or mark.records >= known.records:
                 self._marks[mark.partition] = mark
+                if mark.rest is not None:
+                    self._turns.rest[result.dataset] = min(mark.rest, self._turns.rest.get(result.dataset, mark.rest))
         out: list[Output] = []
         if self._scope.early:
             out += [
@@ -165,6 +170,7 @@ class Barrier:
             "records": sum(mark.records for mark in marks),
             "late": sum(mark.late for mark in marks),
             "dead_letters": sum(mark.dead for mark in marks),
+            "repeats": sum(mark.repeats for mark in marks),
             **self._counts,
             "first_event": rfc3339(min(first)) if first else None,
             "last_event": rfc3339(max(last)) if last else None,
@@ -187,6 +193,8 @@ class Barrier:
         return {
             "closed": self._closed,
             "through": self._turns.through,
+            "silent": self._turns.silent,
+            "rest": self._turns.rest,
             "pending": pending,
             "spans": {name: [[end, spans] for end, spans in sorted(ends.items())] for name, ends in self._spans.items()},
             "marks": marks,
@@ -209,6 +217,7 @@ class Barrier:
             self._spans[name] = {
                 end: {part: (low, high) for part, (low, high) in spans.items()} for end, spans in state["spans"][name]
             }
+        self._turns.silent, self._turns.rest = dict(state.get("silent", {})), dict(state.get("rest", {}))
         self._marks = {values[0]: Mark(*values) for values in state["marks"]}
         self._counts = state["counts"]
         self._done = set(state["done"])
@@ -233,7 +242,7 @@ def _result(layout: Layout, end: int, groups: list[Group]) -> WindowResult:
     exemplars: dict[tuple[str, str], tuple[Exemplar, ...]] = {}
     for number, metric in enumerate(layout.metrics):
         name = metric.options.name
-        rows = [_rows_of(group, number, layout.length_ms / 1000) for group in groups if number in group.measures]
+        rows = [_rows_of(group, number, layout) for group in groups if number in group.measures]
         joined = _join(name, [row for row in rows if row.keys])
         if joined is not None:
             metrics[name] = joined
@@ -258,10 +267,20 @@ def _bad_of(metric: Metric, groups: list[Group], number: int) -> BadSample | Non
     return joined(parts) if parts else None
 
 
-def _rows_of(group: Group, number: int, seconds: float) -> MetricRows:
+def _rows_of(group: Group, number: int, layout: Layout) -> MetricRows:
     keys = list(group.keys)
-    rows = group.measures[number].rows(seconds)
-    return MetricRows("", [keys[i] for i in rows.keys.tolist()], rows.counts, rows.statistics, rows.sketch)
+    rows = group.measures[number].rows(layout.length_ms / 1000)
+    statistics = rows.statistics if layout.scale == 1 else scaled(rows.statistics, layout.scale)
+    return MetricRows("", [keys[i] for i in rows.keys.tolist()], rows.counts, statistics, rows.sketch)
+
+
+def scaled(statistics: Mapping[str, NDArray[np.float64]], scale: float) -> dict[str, NDArray[np.float64]]:
+    """Give statistics of a sample as those of all records: counts, rates and sums grow, nothing else changes.
+
+    A ratio's total and bad stay those of the sample: what is said with few records is judged by the records there are.
+    """
+    grown = {name: values * scale if name in _GROWING else values for name, values in statistics.items()}
+    return {name: np.rint(values) if name == "count" else values for name, values in grown.items()}
 
 
 def _join(name: str, parts: list[MetricRows]) -> MetricRows | None:

@@ -11,14 +11,14 @@ import numpy as np
 
 from connectors.batch import Batch
 
-_COLUMNS = 3
-_RECORDS, _EVENT_TIME, _ASKED = range(_COLUMNS)
+_COLUMNS = 5
+_RECORDS, _EVENT_TIME, _ASKED, _DONE, _TOTAL = range(_COLUMNS)
 
 
 class Board:
-    """Three int64 a lane: records read, highest event time (ms), and when it was last asked (ms of the machine's uptime).
+    """Five int64 a lane: records read, highest event time (ms), when it was last asked (ms of the machine's uptime).
 
-    Why uptime: all processes of a machine share it, and nobody sets it.
+    And how much of how much of its input it has read. Why uptime: all processes of a machine share it, and nobody sets it.
     """
 
     def __init__(self, path: Path, lanes: Sequence[str]) -> None:
@@ -45,6 +45,16 @@ class Board:
         """Give how long (s) some lane has not been asked, counted from `since` (time.monotonic()) at the earliest."""
         last = max(float(self._slots[:, _ASKED].min()) / 1000, since)
         return max(time.monotonic() - last, 0.0)
+
+    def place(self, lane: str, place: tuple[int, int]) -> None:
+        """Write how much of its input a lane has read, and how much there is."""
+        self._slots[self._rows[lane], _DONE:] = place
+
+    def share(self) -> float | None:
+        """Give which share of the input was read; None where there is no end, or not every lane has begun."""
+        done, total = self._slots[:, _DONE].sum(), self._slots[:, _TOTAL].sum()
+        begun = bool((self._slots[:, _TOTAL] > 0).all())
+        return float(done / total) if begun and total else None
 
     def records(self) -> int:
         """Give the records read by all lanes."""

@@ -45,6 +45,15 @@ class Decisions:
         return [each.notification for each in self.told]
 
 
+_NO_COLUMNS, _NO_CODES = AlertColumns(), np.zeros(0, np.int8)
+_NOBODY = Judged(
+    [],
+    Cells(np.zeros(0), np.zeros(0, np.int64), _NO_CODES),
+    _NO_COLUMNS,
+    Step(_NO_COLUMNS, _NO_CODES, _NO_CODES, _NO_CODES),
+)
+
+
 class _Change(NamedTuple):
     """One alert of which something moved or is said."""
 
@@ -75,11 +84,12 @@ class _Fact(NamedTuple):
 def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
     """Take the alerts at `places` out of their columns."""
     after, keys = judged.after, [judged.keys[place] for place in places.tolist()]
-    columns, cells = after.columns.take(places), judged.cells.take(places)
-    codes = (after.move[places], after.notice[places], judged.before.state[places], columns.state, columns.severity)
-    numbers = (after.severity[places], columns.start, columns.count, columns.peak, columns.breaches)
+    columns, cells = after.columns, judged.cells.take(places)
+    codes = (after.move, after.notice, judged.before.state, columns.state, columns.severity)
+    numbers = (after.severity, columns.start, columns.count, columns.peak, columns.breaches)
     rows = (cells.values, cells.counts, cells.level)
-    return map(_Fact._make, zip(keys, *(column.tolist() for column in (*codes, *numbers, *rows)), strict=True))
+    taken = (column[places].tolist() for column in (*codes, *numbers))
+    return map(_Fact._make, zip(keys, *taken, *(column.tolist() for column in rows), strict=True))
 
 
 class Book:
@@ -131,6 +141,8 @@ class Book:
     def still(self) -> Judged:
         """Give the alerts as they are, with nothing that moves: a window that is not judged keeps others quiet as before."""
         columns, size = self._columns, len(self._keys)
+        if not size:
+            return _NOBODY
         nothing = np.zeros(size, np.int8)
         cells = Cells(np.full(size, np.nan), np.zeros(size, np.int64), np.full(size, NO_DATA, np.int8))
         return Judged(self._keys, cells, columns, Step(columns, nothing, nothing, columns.severity))

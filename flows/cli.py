@@ -21,12 +21,14 @@ from flows.ingest_cli import ingest
 from flows.observe import RunProgress, set_up_logging
 from flows.own_errors import report_own_errors
 from flows.receive_cli import receive
+from flows.recovery_cli import recovery_app
 from flows.replay_cli import replay
 from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
 from flows.top_cli import top
+from flows.verify_cli import verify
 
 app = typer.Typer(
     name="edgewatch",
@@ -43,6 +45,7 @@ app.add_typer(page_app, name="status")
 app.add_typer(page_app, name="statuspage", hidden=True)  # its name in configurations
 app.add_typer(silence_app, name="silence")
 app.add_typer(route_app, name="route")
+app.add_typer(recovery_app, name="recovery")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -225,6 +228,7 @@ def clickhouse(
 
 app.command("test")(run_tests)
 app.command()(replay)
+app.command()(verify)
 app.command()(explain)
 app.command()(top)
 app.command()(report)

@@ -146,7 +146,7 @@ def _watch(config: Config, directory: Path, total: int, out: Console) -> Summary
             directory / "logs",
             directory / "out",
             on_notification=show,
-            report=lambda done, _: bar.advance(done),
+            report=lambda done, *_: bar.advance(done),
         )
 
 

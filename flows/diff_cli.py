@@ -43,8 +43,8 @@ def diff(
     old: Annotated[Path, typer.Argument(help="The configuration as it is.")],
     new: Annotated[Path, typer.Argument(help="The configuration as it is to be.")],
     source: Annotated[
-        str, typer.Option(help="Where windows come from: kafka, archive:DIR, clickhouse[:RUN], or windows:DIR of a replay.")
-    ] = "clickhouse",
+        str, typer.Option(help="Where windows come from: kafka, archive:DIR, clickhouse, clickhouse:RUN or windows:DIR.")
+    ] = "kafka",
     start: Annotated[str | None, typer.Option("--from", help="First window start, RFC 3339 or -30d.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Windows start before this.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Known incidents: CSV, or an export of PagerDuty or Statuspage.")] = None,
@@ -79,7 +79,7 @@ def diff(
         grace_ms = duration(grace)
     except ValueError as error:
         _bad_use(f"--grace {grace}: {error}")
-    secrets = source.partition(":")[0] in ("kafka", "clickhouse")
+    secrets = source == "kafka"  # of ClickHouse the password alone is read, where it is needed
     configs = load(old, secrets=secrets), load(new, secrets=False)
     with _folder(out) as folder:
         found = _run(_Asked(*configs, source, times, labels, grace_ms, folder, processes))

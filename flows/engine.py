@@ -28,6 +28,7 @@ from flows.barrier import Output, Scope
 from flows.dead_letter import dead_letter_block
 from flows.line import Line
 from flows.partial import Partial
+from flows.sealed import seal, unseal
 from flows.snapshot import pack, unpack
 from flows.window import Layout, ShardResult, Windows
 
@@ -58,6 +59,7 @@ class Run:
     snapshot_interval_ms: int
     stop: Event
     on_batch: Callable[[str, Batch], None]
+    on_place: Callable[[str, tuple[int, int]], None] = lambda _lane, _place: None
     on_asked: Callable[[str], None] = lambda _lane: None
     failures: list[BaseException] = field(default_factory=list)
 
@@ -143,7 +145,8 @@ class _Input(FixedPartitionedSource[Batch, bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_LanePart":  # noqa: ARG002
         with self._run.kept():
-            return _LanePart(self._run, for_part, self._run.source.open(for_part, resume_state))
+            state = None if resume_state is None else unseal(resume_state)
+            return _LanePart(self._run, for_part, self._run.source.open(for_part, state))
 
 
 class _LanePart(StatefulSourcePartition[Batch, bytes]):
@@ -167,13 +170,15 @@ class _LanePart(StatefulSourcePartition[Batch, bytes]):
             self._pause = _SOON if batches else min(self._pause * 2, _IDLE)
             for batch in batches:
                 self._run.on_batch(self._name, batch)
+            if batches:
+                self._run.on_place(self._name, self._lane.place())
             return batches
 
     def next_awake(self) -> datetime.datetime | None:
         return self._wake
 
     def snapshot(self) -> bytes:
-        return self._lane.snapshot()
+        return seal(self._lane.snapshot())
 
     def close(self) -> None:
         self._lane.close()
@@ -188,9 +193,10 @@ class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
         self._windows: Windows | None = None
         self._place: tuple[str, int] | None = None
         if state is not None:
-            dataset, shard, windows = unpack(state)
-            if dataset in layouts:
-                self._open(dataset, shard).restore(windows)
+            with run.kept():
+                dataset, shard, windows = unpack(unseal(state))
+                if dataset in layouts:
+                    self._open(dataset, shard).restore(windows)
 
     def _open(self, dataset: str, shard: int) -> Windows:
         self._place = dataset, shard
@@ -217,7 +223,7 @@ class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
 
     def snapshot(self) -> bytes:
         dataset, shard = self._place or ("", 0)
-        return pack([dataset, shard, self._windows.snapshot() if self._windows else None])
+        return seal(pack([dataset, shard, self._windows.snapshot() if self._windows else None]))
 
 
 class _Alert(StatefulBatchLogic[ShardResult, Output, bytes]):
@@ -225,7 +231,8 @@ class _Alert(StatefulBatchLogic[ShardResult, Output, bytes]):
         self._run = run
         self._barrier = run.line.barrier(layouts, run.scope)
         if state is not None:
-            self._barrier.restore(unpack(state))
+            with run.kept():
+                self._barrier.restore(unpack(unseal(state)))
 
     def on_batch(self, values: list[ShardResult]) -> tuple[list[Output], bool]:
         with self._run.kept():
@@ -241,7 +248,7 @@ class _Alert(StatefulBatchLogic[ShardResult, Output, bytes]):
         return None
 
     def snapshot(self) -> bytes:
-        return pack(self._barrier.snapshot())
+        return seal(pack(self._barrier.snapshot()))
 
 
 class _Output(FixedPartitionedSink[Output, bytes]):
@@ -256,7 +263,7 @@ class _Output(FixedPartitionedSink[Output, bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> Writer:  # noqa: ARG002
         with self._run.kept():
-            return _Kept(self._run, self._run.open_writer(resume_state))
+            return _Kept(self._run, self._run.open_writer(None if resume_state is None else unseal(resume_state)))
 
 
 class _Kept(Writer):
@@ -272,7 +279,7 @@ class _Kept(Writer):
 
     def snapshot(self) -> bytes:
         with self._run.kept():
-            return self._writer.snapshot()
+            return seal(self._writer.snapshot())
 
     def close(self) -> None:
         self._writer.close()

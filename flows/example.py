@@ -187,8 +187,8 @@ def _table(name: str, kind: type[Any]) -> str:
 
 def _topic() -> str:
     keys = ", ".join(key for key, _, _ in documented(TopicOptions))
-    assert keys == "dataset, allowed_lateness"  # noqa: S101 (a new key must be shown here)
-    return '{ dataset = "performance", allowed_lateness = "2m" }'
+    assert keys == "dataset, allowed_lateness, sample_rate"  # noqa: S101 (a new key must be shown here)
+    return '{ dataset = "performance", allowed_lateness = "2m", sample_rate = 1.0 }'
 
 
 def _value(default: Any, *, duration: bool) -> str | None:

@@ -10,15 +10,18 @@ from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
 from flows.history import HistoryError
+from flows.recovery_file import ArchiveRefused
+from flows.recovery_store import StoreBroken
 from flows.report_source import ReportError
 from flows.run_folder import FolderInUse
+from flows.sealed import SchemaUnknown
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolBroken, SpoolFull
 
 OUTSIDE = (
     *(ReportError, SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
-    *(FolderInUse, ProcessDied, PeerLost, ControlsBroken),
+    *(FolderInUse, ProcessDied, PeerLost, ControlsBroken, SchemaUnknown, StoreBroken, ArchiveRefused),
 )
 
 

@@ -5,9 +5,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
+import orjson
 
 from flows.config import Config, ConfigErrors
 from flows.history import History, HistoryError, Store
@@ -22,10 +24,10 @@ from sinks.clickhouse import ClickHouse, ClickHouseOptions
 SOURCES = "kafka, archive:DIR, clickhouse, clickhouse:RUN or windows:DIR"
 REPLAYED = "replay"  # the folder in --out that holds the windows of records that were read
 _MADE_OF = "made-of.json"
+_TOTAL_S = 600.0  # a query over a year may take minutes
 _WAY_OUT = "replay from the records (--source kafka or archive:DIR)"
 
-Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
-Replay = Callable[[Config, "Wish", Path, Report], bool]  # into a folder; False: told to stop
+Replay = Callable[[Config, "Wish", Path, "Report"], bool]  # into a folder; False: told to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,18 @@ class _MadeOf(msgspec.Struct, frozen=True, kw_only=True):
     measures: str
 
 
+class Report(Protocol):
+    """Is told how far reading is: how many of a unit, and the event time reached (ms)."""
+
+    def begin(self, unit: str) -> None:
+        """Count something else from now on."""
+        ...
+
+    def __call__(self, records: int, event_ms: int | None) -> None:
+        """Take the figures of now."""
+        ...
+
+
 class Stopped(Exception):
     """The replay was told to stop; the same command goes on."""
 
@@ -79,13 +93,15 @@ def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: R
         if kind == "clickhouse":
             if config.clickhouse is None:
                 raise ConfigError("clickhouse", "is missing in the configuration, so there are no windows to read from there")
-            client = ClickHouse(_with_password(config, config.clickhouse))
+            client = ClickHouse(_with_password(config, config.clickhouse), total=_TOTAL_S)
             stack.callback(client.close)
             store = StoredWindows(client, config.metrics, run=name, url=config.clickhouse.url)
         else:
             folder = Path(name) if kind == "windows" else _replayed(config, wish, replay, report)
-            store = WindowFolder(folder)
+            report.begin("MB of windows")
+            store = WindowFolder(folder, lambda read, _: report(read >> 20, None))
             stack.callback(store.close)
+        report.begin("windows")
         yield History(store, config.metrics, bonds)
 
 
@@ -102,8 +118,9 @@ def _replayed(config: Config, wish: Wish, replay: Replay, report: Report) -> Pat
     """Replay records into the folder of windows; what is there of the same records and metrics is used."""
     folder = wish.out / REPLAYED
     folder.mkdir(parents=True, exist_ok=True)
-    measures = hashlib.sha256(f"{config.metrics} {config.window}".encode()).hexdigest()
-    made_of = _MadeOf(source=wish.source, start=wish.start, end=wish.end, warm_up_ms=wish.warm_up_ms, measures=measures)
+    made_of = _MadeOf(
+        source=wish.source, start=wish.start, end=wish.end, warm_up_ms=wish.warm_up_ms, measures=_measures(config)
+    )
     note = folder / _MADE_OF
     if note.is_file() and _read_note(note) != made_of:
         message = (
@@ -111,8 +128,12 @@ def _replayed(config: Config, wish: Wish, replay: Replay, report: Report) -> Pat
         )
         raise HistoryError(message)
     note.write_bytes(msgspec.json.encode(made_of))
-    if not (folder / "summary.json").is_file() and not replay(config, wish, folder, report):
+    summary = folder / "summary.json"
+    if not summary.is_file() and not replay(config, wish, folder, report):
         raise Stopped(f"stopped; the same command with --out {wish.out} goes on")
+    nothing = orjson.loads(summary.read_bytes()).get("empty")
+    if nothing:
+        raise HistoryError(nothing)
     return folder
 
 
@@ -136,7 +157,8 @@ def covered(history: History, start: int | None, end: int | None) -> tuple[int, 
     """
     first, last = history.start, history.end
     if first is None or last is None:
-        raise HistoryError(f"{history.store.name} holds no window of the configured metrics; {_WAY_OUT}")
+        way_out = "no record of the range is theirs" if _read_note(Path(history.store.name).parent / _MADE_OF) else _WAY_OUT
+        raise HistoryError(f"{history.store.name} holds no window of the configured metrics; {way_out}")
     low, high = max(first, first if start is None else start), min(last, last if end is None else end)
     here = [int(np.count_nonzero((found >= low) & (found < high))) for found in map(history.starts, history.datasets)]
     if not any(here):
@@ -146,8 +168,12 @@ def covered(history: History, start: int | None, end: int | None) -> tuple[int, 
     return low, high
 
 
-def check(history: History, config: Config) -> None:
-    """Raise HistoryError where the windows cannot be judged by a configuration."""
+def check(history: History, config: Config) -> dict[str, str]:
+    """Raise HistoryError where the windows cannot be judged by a configuration; gives rules without any window, and why.
+
+    What the windows lack is an error where they were measured by another configuration: the metric may be a new one. It is
+    none where the history has nothing of a whole dataset, or where all these metrics were measured and left no row.
+    """
     name, window = history.store.name, config.window
     if history.length_ms and history.length_ms != window.length_ms:
         lengths = f"{history.length_ms / 1000:g} s long, those of the configuration {window.length_ms / 1000:g} s"
@@ -158,22 +184,38 @@ def check(history: History, config: Config) -> None:
         if len(between) and (int(between.min()) < pane or bool((between % pane).any())):
             spaces = f"begin every {int(between.min()) / 1000:g} s, those of the configuration every {pane / 1000:g} s"
             raise HistoryError(f"the windows of {name} {spaces} (window.hop); change that, or {_WAY_OUT}")
-    missing = list(_missing(history.store, config.rules, config.metrics))
-    if missing:
-        raise HistoryError(f"{name} lacks {'; '.join(missing)}. Take these rules out, or {_WAY_OUT}")
+    measured = _read_note(Path(name).parent / _MADE_OF)
+    whole = measured is not None and measured.measures == _measures(config)
+    lacks: list[str] = []
+    left: dict[str, str] = {}
+    for rule, dataset, what in _missing(history.store, config.rules, config.metrics):
+        if whole or not len(history.starts(dataset)):
+            left[rule] = f"no row of {what}" if len(history.starts(dataset)) else f"no window of {dataset}"
+        else:
+            lacks.append(f"{what} (rule {rule})")
+    if lacks:
+        raise HistoryError(f"{name} lacks {', '.join(lacks)}: take these rules out, or {_WAY_OUT}")
+    return left
 
 
-def _missing(store: Store, rules: Sequence[RuleOptions], metrics: Sequence[MetricOptions]) -> Iterator[str]:
-    """Say what rules need and the store does not have; a metric of events may never have had one."""
+def _measures(config: Config) -> str:
+    """Give what identifies the metrics and windows of a configuration."""
+    return hashlib.sha256(f"{config.metrics} {config.window}".encode()).hexdigest()
+
+
+def _missing(store: Store, rules: Sequence[RuleOptions], metrics: Sequence[MetricOptions]) -> Iterator[tuple[str, str, str]]:
+    """Say what rules need and the store does not have: rule, dataset, and what; a metric of events may never have had one."""
     known = {metric.name: metric for metric in metrics}
     there = store.metrics
     for rule in rules:
-        if rule.kind in ("composite", "event"):
+        if rule.kind == "composite":
             continue
+        dataset = known[rule.metric].dataset
         if rule.metric not in there:
-            yield f"the metric {rule.metric} (rule {rule.name})"
+            if rule.kind != "event":
+                yield rule.name, dataset, rule.metric
             continue
         wanted = {rule.statistic} | ({"bad", "good"} if rule.kind == "slo" else set())
         lacks = wanted & set(known[rule.metric].statistics()) - set(there[rule.metric])
         if lacks:
-            yield f"the statistic {', '.join(sorted(lacks))} of {rule.metric} (rule {rule.name})"
+            yield rule.name, dataset, f"{rule.metric} {', '.join(sorted(lacks))}"

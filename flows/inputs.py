@@ -1,8 +1,11 @@
 """Inputs: the source of a run, opened as its spec says, with the columns that the line needs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from connectors.archive import ArchiveSource, Reading, datasets_in
+from connectors.plan import read_plan
 from connectors.source import Source, SourceError
 from flows.config import Config
 from flows.line import Line
@@ -54,3 +57,16 @@ def open_source(config: Config, line: Line, spec: RunSpec) -> Source:
         begin=begin,
         recorded=recorded_in(RunFolder.at(folder)) if spec.recorded else None,
     )
+
+
+def empty_words(config: Config, spec: RunSpec, summary: Mapping[str, Any]) -> str:
+    """Say that a range had no window, and what there is instead."""
+    first, last = (summary[name] for name in ("first_event", "last_event"))
+    read = f"records that were read are from {first} to {last}" if first else "no record was read"
+    words = f"no window in the range has a record; {read}"
+    if spec.source.startswith(_ARCHIVE) or config.kafka is None:
+        return words
+    from connectors.kafka_extent import what_is_there  # noqa: PLC0415  (an archive needs no Kafka client)
+
+    there = what_is_there(config.kafka, read_plan(Path(spec.state) / "plan.json").partitions)
+    return f"{words}. What is there: {'; '.join(there)}" if there else words

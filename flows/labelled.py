@@ -78,7 +78,8 @@ class Labelled:
             alone = explain_unrung(history, self.config, unrung, self.given.grace_ms, silences)
             out["labels"] = scores.with_reasons(reasons, alone).as_dict()
         if self.plan is not None:
-            span = range_of(*self.span, history.length_ms, self.asked, self.given.warm_up_ms)
+            warm_up_ms = self.given.warm_up_ms
+            span = range_of(*self.span, history.length_ms, self.asked, incidents=self.incidents, warm_up_ms=warm_up_ms)
             source = self.config.source.read_text()
             found = sweep(
                 Question(self.config, source, self.plan, self.asked, span, self.incidents), history, silences, progress

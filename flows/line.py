@@ -4,7 +4,7 @@ Both drive the same objects (fold, windows, barrier), so both give the same byte
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.dataset import Dataset, build_dataset
@@ -50,10 +50,12 @@ class Line:
 
     def layouts(self, partitions: Mapping[str, Sequence[str]]) -> dict[str, Layout]:
         """Lay out the windows; `partitions` names the partitions of each dataset."""
-        return {
+        laid = {
             name: layout_of(name, self.metrics[name], tuple(partitions.get(name, ())), self.config.window)
             for name in self.datasets
         }
+        rates = self.config.kafka.sample_rates() if self.config.kafka else {}
+        return {name: replace(layout, scale=1 / rates.get(name, 1.0)) for name, layout in laid.items()}
 
     def windows(self, layouts: Mapping[str, Layout], dataset: str, shard: int) -> Windows:
         """Make the window step of one shard of one dataset."""

@@ -14,13 +14,15 @@ from flows.barrier import Output
 from flows.board import Board
 from flows.config import Config
 from flows.engine import prepare_recovery
-from flows.inputs import archive_datasets, open_source
+from flows.inputs import archive_datasets, empty_words, open_source
 from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
 from flows.output import Block, canonical
 from flows.process import run_process, scope_of
 from flows.recorded import take_recorded
+from flows.recovery_store import check_store
+from flows.restart import read_restart
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
 from flows.supervisor import Restarts, supervise
@@ -30,7 +32,7 @@ from sinks.files import read_blocks, write_outputs
 from sinks.notification import DeliveryError, Notification
 from sinks.spool import Spool
 
-Report = Callable[[int, int | None], None]  # records read, event time reached (ms)
+Report = Callable[[int, int | None, float | None], None]  # records read, event time reached (ms), share of the input
 Summary = dict[str, Any]
 _REPORT_S = 0.5
 _log = logging.getLogger(__name__)
@@ -60,11 +62,16 @@ def run(config: Config, *, processes: int, until_end: bool, out: Path | None, re
             out=str(out.absolute()),
         )
         return _bounded(config, spec, processes, out, report)
+    _drive(config, live_spec(config), processes, report)
+    return None
+
+
+def live_spec(config: Config) -> RunSpec:
+    """Give the spec of a live run; where state was given up, it goes on where that was left."""
     state = str(Path(config.engine.directory).absolute())
     spec = RunSpec(mode="live", config=str(config.source), source="kafka", start=None, end=None, state=state, out=None)
-    _ask_clickhouse(config)
-    _drive(config, spec, processes, report)
-    return None
+    restart = read_restart(RunFolder.at(Path(state)).restart)
+    return spec if restart is None else spec.with_(start=restart.start, alerts=restart.alerts)
 
 
 def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: Report) -> Summary | None:
@@ -74,27 +81,38 @@ def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: R
     known = _records(already)
     if not _drive(config, spec, processes, report):
         return None
-    return _finish(RunFolder(Path(spec.state)), out, time.perf_counter() - before, known)
+    summary = _finish(RunFolder(Path(spec.state)), out, time.perf_counter() - before, known)
+    if not summary["windows"] and (spec.start is not None or spec.end is not None):
+        summary["empty"] = empty_words(config, spec, summary)
+    return summary
 
 
 def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> bool:
     """Run all processes of a run to their end; False where it was told to stop before."""
     folder = RunFolder(Path(spec.state))
     with folder.locked():
-        folder.refuse_other(spec)
-        if spec.recorded is not None:
-            take_recorded(Path(spec.recorded), folder)
-        take_alerts(config, spec, folder)
-        prepare_recovery(folder.recovery)
-        folder.write_spec(spec)
+        prepared(config, spec, folder)
         line = build_line(config, archive_datasets(config, spec))
         board = Board(folder.board, open_source(config, line, spec).lanes())
         tick = _Ticker(board, report)
         if processes == 1:
             with tick:
                 return run_process(config, spec)
-        supervise(folder.spec, processes, tick.tick, _restarts(config, folder, board) if spec.mode == "live" else None)
-        return True
+        restarts = _restarts(config, folder, board) if spec.mode == "live" else None
+        return supervise(folder.spec, processes, tick.tick, restarts)
+
+
+def prepared(config: Config, spec: RunSpec, folder: RunFolder) -> None:
+    """Make a held folder ready for the processes of a run; raises what stops a start."""
+    if spec.mode == "live":
+        _ask_clickhouse(config)
+    folder.refuse_other(spec)
+    if spec.recorded is not None:
+        take_recorded(Path(spec.recorded), folder)
+    take_alerts(config, spec, folder)
+    prepare_recovery(folder.recovery)
+    check_store(folder.recovery)
+    folder.write_spec(spec)
 
 
 def _restarts(config: Config, folder: RunFolder, board: Board) -> Restarts:
@@ -118,7 +136,7 @@ class _Ticker:
     def tick(self) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _REPORT_S
-            self._report(self._board.records(), self._board.event_time())
+            self._report(self._board.records(), self._board.event_time(), self._board.share())
 
     def __enter__(self) -> None:
         threading.Thread(target=self._loop, name="progress", daemon=True).start()

@@ -1,11 +1,20 @@
 """Observe: how the program speaks of itself on standard error: log lines, and progress of what takes longer than 2 s."""
 
+import datetime
 import logging
 import sys
 import time
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from flows.output import rfc3339
 
@@ -22,39 +31,64 @@ def set_up_logging(level: str) -> None:
 
 
 class RunProgress:
-    """Shows records, event time reached and records a second: a line that moves on a terminal, one every 10 s otherwise."""
+    """Shows records (or what else is counted), event time reached, how many a second, and of a bounded input the time left.
+
+    A bar that moves on a terminal, a line every 10 s otherwise.
+    """
 
     def __init__(self, title: str) -> None:
         """Show nothing in the first two seconds."""
         self._title = title
+        self._unit = "records"
         self._start = time.monotonic()
         self._console = Console(stderr=True)
         self._next = self._start + (_AFTER_S if self._console.is_terminal else _EVERY_S)
         self._shown: Progress | None = None
-        self._first: int | None = None
+        self._first: tuple[int, float] | None = None
 
-    def __call__(self, records: int, event_ms: int | None) -> None:
-        """Take the figures of now; a resumed run counts its speed from here."""
+    def begin(self, unit: str) -> None:
+        """Count something else from now on."""
+        self._unit, self._start, self._first = unit, time.monotonic(), None
+
+    def __call__(self, records: int, event_ms: int | None, share: float | None = None) -> None:
+        """Take the figures of now; a resumed run counts its speed, and what is left, from here."""
         if self._first is None:
-            self._first = records
+            self._first = records, share or 0.0
         now = time.monotonic()
         if now < self._next:
             return
-        rate = (records - self._first) / (now - self._start)
+        rate = (records - self._first[0]) / (now - self._start)
+        left = _left(share, self._first[1], now - self._start)
         reached = "" if event_ms is None else f", at {rfc3339(event_ms // 1000 * 1000)}"
-        text = f"{self._title}: {records:,} records{reached}, {rate:,.0f} records/s"
+        speed = f"{records:,} {self._unit}{reached}, {rate:,.0f} {self._unit}/s"
+        # What judges windows that are there reads no records.
+        text = f"{self._title}: {speed if records or event_ms is None else reached.removeprefix(', ')}"
         if not self._console.is_terminal:
-            sys.stderr.write(text + "\n")
+            done = "" if share is None else f", {share:.0%} done{left}"
+            sys.stderr.write(text + done + "\n")
             self._next = now + _EVERY_S
             return
         if self._shown is None:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-            self._shown = Progress(*columns, console=self._console, transient=True)
-            self._shown.add_task(text)
+            self._shown = self._bar(bounded=share is not None)
+            self._shown.add_task(text, total=1.0, left="")
             self._shown.start()
-        self._shown.update(self._shown.task_ids[0], description=text)
+        self._shown.update(self._shown.task_ids[0], description=text, completed=share or 0.0, left=left.removeprefix(", "))
+
+    def _bar(self, *, bounded: bool) -> Progress:
+        columns: tuple[ProgressColumn, ...] = (SpinnerColumn(), TextColumn("{task.description}"))
+        if bounded:
+            columns += (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+        return Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True)
 
     def stop(self) -> None:
         """Take the line away."""
         if self._shown is not None:
             self._shown.stop()
+
+
+def _left(share: float | None, first: float, seconds: float) -> str:
+    """Say how long it takes yet, at the pace so far; nothing where that is not known."""
+    if share is None or share <= first or share >= 1:
+        return ""
+    left = datetime.timedelta(seconds=round((1 - share) / (share - first) * seconds))
+    return f", {left} left"

@@ -135,8 +135,8 @@ def beat_if_heard(beat: Callable[[], None], unheard: Callable[[], bool]) -> None
         beat()
 
 
-def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:
-    """Run one process until its input ends (True) or it was told to stop (False)."""
+def opened(config: Config, spec: RunSpec, stop: threading.Event | None = None) -> tuple[Run, Outbox]:
+    """Give what the engine runs in this process, and what is to be closed after it."""
     folder = RunFolder(Path(spec.state))
     live, closed = spec.mode == "live", closed_of(folder.firing)
     silences = Controls(folder.controls, closed, live=live)
@@ -144,26 +144,30 @@ def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: l
     words = EarlyLog(folder.early, closed) if live else NO_WORDS
     line = build_line(config, archive_datasets(config, spec), silences, patience, words)
     source = open_source(config, line, spec)
-    stop = threading.Event()
     board = Board(folder.board, source.lanes())
     outbox = Outbox(config, spec, folder, source, board)
+    run = Run(
+        line=line,
+        source=source,
+        scope=scope_of(config, spec),
+        open_writer=outbox.open,
+        recovery=folder.recovery,
+        snapshot_interval_ms=config.engine.snapshot_interval_ms,
+        stop=stop or threading.Event(),
+        on_batch=board.note,
+        on_place=board.place,
+        on_asked=board.asked,
+    )
+    return run, outbox
+
+
+def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:
+    """Run one process until its input ends (True) or it was told to stop (False)."""
+    stop = threading.Event()
+    run, outbox = opened(config, spec, stop)
     with _stopped_by_signals(stop):
         try:
-            execute(
-                Run(
-                    line=line,
-                    source=source,
-                    scope=scope_of(config, spec),
-                    open_writer=outbox.open,
-                    recovery=folder.recovery,
-                    snapshot_interval_ms=config.engine.snapshot_interval_ms,
-                    stop=stop,
-                    on_batch=board.note,
-                    on_asked=board.asked,
-                ),
-                process=process,
-                addresses=addresses,
-            )
+            execute(run, process=process, addresses=addresses)
         finally:
             outbox.close(drain=not stop.is_set())
     return not stop.is_set()

@@ -110,10 +110,11 @@ class Recall:
         for book in self._books:
             end = until[book.rule.metric.dataset]
             rows = self._follow(book, end, at_once=at_once)
+            last = self._last_rows(book.rule, rows)
             state = book.to_state(lists)
             name = book.rule.options.name
             lists[state["keys"]] = list(lists[state["keys"]])
-            self._look_after(book.rule, state, lists[state["keys"]], rows)
+            self._look_after(book.rule, state, lists[state["keys"]], (rows, last))
             remembered = self._remembered(book.rule, rows, end)
             rules[name] = state | ({"signal": remembered} if remembered else {})
         silent = {name: since for name, end in until.items() if (since := self._silent_since(name, end)) is not None}
@@ -137,22 +138,28 @@ class Recall:
             reach *= _FURTHER
         if open_:
             self._doubts.append(f"{options.name}: {len(open_)} alerts were open before the first record that there is")
-        _replay(book, rows, begins, self._window.length_ms)
+        _replay(book, rows, begins, self._judged(book.rule, rows, until))
         return rows
 
-    def _look_after(self, rule: Rule, state: dict[str, Any], keys: list[str], rows: list[Row]) -> None:
+    def _judged(self, rule: Rule, rows: list[Row], until: int) -> list[int]:
+        """Give the ends up to `until` (ms) of the windows that a rule has judged, with records or without."""
+        ends = {row["at"] for row in rows}
+        if self._history is not None and rows:
+            closed = self._history.starts(rule.metric.dataset) + self._window.length_ms
+            ends |= set(closed[(closed > rows[0]["at"]) & (closed <= until)].tolist())
+        return sorted(ends)
+
+    def _look_after(
+        self, rule: Rule, state: dict[str, Any], keys: list[str], read: tuple[list[Row], Mapping[str, int]]
+    ) -> None:
         """Correct what following the records leaves open: last rows, who heard, and what other limits have decided."""
-        columns, last = state["columns"], {}
+        rows, last = read
+        columns = state["columns"]
         ends = rows[-1]["at"] if rows else 0
         now = {row["key"]: row for row in rows if row["at"] == ends}
-        signal = _Records(rule, self._signals[rule.options.name])
-        for row in rows:
-            if signal.has_row(row):
-                last[row["key"]] = row["at"]
-        last |= self._last_rows(rule.options, signal, [key for key in keys if key not in last], ends)
         wrong = 0
         for place, key in enumerate(keys):
-            columns["last_row"][place] = last.get(key, ends - rule.options.forget_after_ms)
+            columns["last_row"][place] = last[key]
             row = now[key]
             if STATES[columns["state"][place]] != row["state_after"]:
                 wrong += 1
@@ -162,16 +169,22 @@ class Recall:
             self._doubts.append(f"{rule.options.name}: {wrong} alerts were decided by other limits; they go on as they were")
         self._who_heard(rule.options, state, keys, ends)
 
-    def _last_rows(self, options: RuleOptions, signal: _Records, keys: list[str], until: int) -> dict[str, int]:
-        """Give when keys that have been without a row for longer than was read last had one."""
+    def _last_rows(self, rule: Rule, rows: list[Row]) -> dict[str, int]:
+        """Give when each key of the last records last had a row; further back than was read where it must be."""
+        if not rows:
+            return {}
+        options, until = rule.options, rows[-1]["at"]
+        signal = _Records(rule, self._signals[options.name])
+        keys = [row["key"] for row in rows if row["at"] == until]
+        last = {row["key"]: row["at"] for row in rows if signal.has_row(row)}
+        missing = {key for key in keys if key not in last}
         after = until - options.forget_after_ms - 1
-        chosen: Sequence[str | None] = keys if len(keys) <= _FEW_KEYS else [None]
-        found = [
-            row
-            for key in chosen
-            for row in self._log.rows(EVALUATIONS, Wanted(rule=options.name, key=key, after=after, until=until))
-        ]
-        return {row["key"]: row["at"] for row in found if row["key"] in set(keys) and signal.has_row(row)}
+        chosen: Sequence[str | None] = sorted(missing) if len(missing) <= _FEW_KEYS else [None]
+        for key in chosen:
+            for row in self._log.rows(EVALUATIONS, Wanted(rule=options.name, key=key, after=after, until=until)):
+                if row["key"] in missing and signal.has_row(row):
+                    last[row["key"]] = row["at"]
+        return {key: last.get(key, until - options.forget_after_ms) for key in keys}
 
     def _who_heard(self, options: RuleOptions, state: dict[str, Any], keys: list[str], until: int) -> None:
         """Take who heard of each open episode from what was said: routes may have been others then."""
@@ -269,21 +282,36 @@ def _beginnings(rows: Iterable[Row], options: RuleOptions, *, whole: bool) -> tu
     return begins, sorted(known - begins.keys())
 
 
-def _replay(book: Book, rows: Iterable[Row], begins: Mapping[str, int], length_ms: int) -> None:
-    """Move a book by records; a key is followed from where it begins, and one that is calm is known at the end."""
+def _replay(book: Book, rows: Iterable[Row], begins: Mapping[str, int], judged: Sequence[int]) -> None:
+    """Move a book by records; a key is followed from where it begins, and those of the last judged window are known at the end.
+
+    `judged` are the ends (ms, ascending) of the windows that the rule has judged: each left a record of every key that was
+    known, so a key without one had been forgotten.
+    """
     signal = book.signal
     assert isinstance(signal, _Records)  # noqa: S101 (narrows the type)
-    last: list[Row] = []
+    place = {end: number for number, end in enumerate(judged)}
+    last: list[str] = []
+    before = -1
     for end, group in groupby(rows, key=lambda row: row["at"]):
-        last = list(group)
-        chosen = [row for row in last if begins.get(row["key"], end) <= end]
+        found = list(group)
+        _keep(book, last if place[end] == before + 1 else [])
+        last, before = [row["key"] for row in found], place[end]
+        chosen = [row for row in found if begins.get(row["key"], end) <= end]
         if not chosen:
             continue
         signal.rows = chosen
         quiet = {row["key"]: _QUIET[row["suppressed_by"]] for row in chosen if row["suppressed_by"] in _QUIET}
-        dataset = book.rule.metric.dataset
-        book.relive(Window(WindowResult(dataset, end - length_ms, end, {}, {}), []), quiet)
-    book.know([row["key"] for row in last])
+        book.relive(Window(WindowResult(book.rule.metric.dataset, end, end, {}, {}), []), quiet)
+    book.know(last if before == len(judged) - 1 else [])
+
+
+def _keep(book: Book, keys: Sequence[str]) -> None:
+    """Forget the keys that are not among `keys`."""
+    known = book.still().keys
+    kept = set(known).intersection(keys)
+    if len(kept) < len(known):
+        book.know(sorted(kept))
 
 
 def _code(severity: str | None) -> int:

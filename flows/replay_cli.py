@@ -12,7 +12,9 @@ from flows.config import Config, load
 from flows.failure import explained
 from flows.moment import duration, moment
 from flows.observe import RunProgress, set_up_logging
+from flows.replay_rows_cli import RowsWanted, before_rows, publish_rows, write_rows
 from flows.run_folder import RunFolder, RunSpec, read_spec
+from flows.upload import NAME
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 
@@ -39,13 +41,25 @@ def replay(
     lateness: Annotated[
         str | None, typer.Option("--allowed-lateness", help="In place of the configuration's: 6h takes in what came late.")
     ] = None,
+    into: Annotated[bool, typer.Option("--into-clickhouse", help="Also write rows, under the name of a run.")] = False,
+    run: Annotated[str, typer.Option(help="The name of the run in the tables' column `run`.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a run that has this name.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Then repair the live rows of the range, after showing what changes and asking.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, for scripts.")] = False,
     as_json: Json = False,
 ) -> None:
     """Replay a range of Kafka or an archive into windows, decisions and notifications; nothing is sent.
 
+    With --into-clickhouse the rows also go into the tables, under a name beside the live rows, to be compared in SQL. --publish
+    repairs the live windows, histograms and exemplars; what was decided and said stays. Exit code 1: not published.
+
     Example: edgewatch replay -c monitor.toml --source archive:logs --out out
     """
     spec = spec_of(config, out, source=source, start=start, end=end)
+    rows = RowsWanted(run=run, replace=replace, publish=publish, yes=yes) if into else None
+    _check_rows(rows, spec, run=run, replace=replace, publish=publish)
     if recorded is not None and source != "kafka":
         bad_use("--recorded is of a run that reads Kafka; leave --source out")
     if alerts is not None and spec.start is None:
@@ -54,11 +68,18 @@ def replay(
         recorded=None if recorded is None else str(recorded.absolute()),
         alerts=alerts if alerts in (None, "clickhouse") else str(Path(alerts).absolute()),
         allowed_lateness_ms=None if lateness is None else _lateness(lateness),
+        rows=into,
     )
-    settings = load(config, secrets=source == "kafka" or alerts == "clickhouse")
+    settings = load(config, secrets=source == "kafka" or alerts == "clickhouse" or into)
     set_up_logging(settings.observe.log_level)
+    if rows is not None:
+        before_rows(settings, out, rows)
     summary = run_replay(settings, spec, out, processes=processes)
+    if rows is not None:
+        summary["rows"] = write_rows(settings, out, rows)
     print_summary(summary, out, as_json=as_json)
+    if rows is not None and publish:
+        publish_rows(settings, spec, out, rows)
 
 
 def run_replay(config: Config, spec: RunSpec, out: Path, *, processes: int) -> dict[str, Any]:
@@ -99,6 +120,19 @@ def spec_of(config: Path, out: Path, *, source: str, start: str | None, end: str
         state=str((out / ".state").absolute()),
         out=str(out.absolute()),
     )
+
+
+def _check_rows(rows: RowsWanted | None, spec: RunSpec, *, run: str, replace: bool, publish: bool) -> None:
+    if rows is None:
+        if run or replace or publish:
+            bad_use("--run, --replace and --publish go with --into-clickhouse")
+        return
+    if NAME.fullmatch(run) is None:
+        bad_use(f"--run {run!r}: give the run a name of letters, digits, dots and dashes; '' are the live rows")
+    if publish and (spec.start is None or spec.end is None):
+        bad_use("--publish needs --from and --to: it repairs a range")
+    if publish and not rows.yes and not sys.stdin.isatty():
+        bad_use("--publish asks before it changes live rows, and here is no terminal; give --yes")
 
 
 def print_summary(summary: dict[str, Any], out: Path, *, as_json: bool) -> None:

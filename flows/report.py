@@ -27,7 +27,7 @@ from flows.slo import SloOptions
 VERSION = 1
 STEPS = 8
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-BY_HOUR, _BY_DAY = 2 * DAY_MS, 92 * DAY_MS
+BY_HOUR, BY_DAY = 2 * DAY_MS, 92 * DAY_MS
 _POINTS = 2000  # stretches of a course: each has its least and its greatest
 _COURSES: Mapping[str, tuple[str, ...]] = {
     "requests": ("rate",),
@@ -168,7 +168,7 @@ def edges_of(over: Range, zone: ZoneInfo) -> list[int]:
     if over.length <= BY_HOUR:
         inner = range(over.start // HOUR_MS * HOUR_MS + HOUR_MS, over.end, HOUR_MS)
         return [over.start, *inner, over.end]
-    each = 1 if over.length <= _BY_DAY else 7
+    each = 1 if over.length <= BY_DAY else 7
     edges, day = [over.start], datetime.datetime.fromtimestamp(over.start / 1000, zone).date()
     while True:
         day += datetime.timedelta(days=each)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
-from flows.report import BY_HOUR
+from flows.report import BY_DAY, BY_HOUR
 from flows.report_alert_page import alert_blocks
 from flows.report_figures import Figures
 from flows.report_measures import Content
@@ -33,7 +33,7 @@ def page_of(content: Content) -> Page:
         Section("Objectives", _objectives(content)),
         Section("Alerts", list(alert_blocks(content, figures, zone))),
         Section("Worst hosts and endpoints", _worst(content)),
-        Section("Hour by hour" if _hourly(content) else "Day by day", _stretches(content, zone)),
+        Section(_by(content), _stretches(content, zone)),
     ]
     if content["other"]:
         sections.append(Section("Other metrics", [_other(content, zone)]))
@@ -254,8 +254,9 @@ def _figures_of(row: Content, unit: str) -> list[Cell]:
     return [Cell(whole(row["count"])), *(Cell(measured(value, unit)) for value in (row["mean"], p99, row["max"])), Cell(excess)]
 
 
-def _hourly(content: Content) -> bool:
-    return bool(content["to"] - content["from"] <= BY_HOUR)
+def _by(content: Content) -> str:
+    length = content["to"] - content["from"]
+    return "Hour by hour" if length <= BY_HOUR else "Day by day" if length <= BY_DAY else "Week by week"
 
 
 def _stretches(content: Content, zone: ZoneInfo) -> list[Block]:

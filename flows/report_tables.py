@@ -32,6 +32,7 @@ class ReportTables:
             f"toUnixTimestamp(window_start) % {length_ms // 1000} = 0 AND window_end - window_start = {length_ms // 1000}"
         )
         self.name = f"ClickHouse, run {run}" if run else "ClickHouse"
+        self._buckets: dict[tuple[str, Range], dict[str, Buckets]] = {}
         if run:
             self._check_run(run)
         rows = client.query(f"SELECT DISTINCT metric FROM window_metrics WHERE {self._run}")  # noqa: S608
@@ -79,12 +80,14 @@ class ReportTables:
         return Course(over.start + places * step, low, high)
 
     def buckets(self, metric: str, over: Range) -> dict[str, Buckets] | None:
-        """Give the merged histogram of each key."""
-        rows = self._client.query(
-            f"SELECT key, {_HISTOGRAM} WHERE {self._run} AND metric = {quoted(metric)} AND {self._apart} AND {_within(over)}"
-            " GROUP BY key, bucket ORDER BY bucket"
-        )
-        return _merged([(canonical(row["key"]).decode(), row) for row in rows])
+        """Give the merged histogram of each key; asked once, as it is the most that there is to add up."""
+        if (metric, over) not in self._buckets:
+            rows = self._client.query(
+                f"SELECT key, {_HISTOGRAM} WHERE {self._run} AND metric = {quoted(metric)}"
+                f" AND {self._apart} AND {_within(over)} GROUP BY key, bucket ORDER BY bucket"
+            )
+            self._buckets[metric, over] = _merged([(canonical(row["key"]).decode(), row) for row in rows])
+        return self._buckets[metric, over]
 
     def bucket_stretches(self, metric: str, edges: Sequence[int]) -> dict[str, Buckets] | None:
         """Give the merged histogram of the total between edges."""

@@ -76,6 +76,8 @@ class RunFolder:
         self.recall = path / "recall"
         self.doubts = path / "doubts.json"
         self.upload = path / "upload.json"
+        self.plan = path / "plan.json"
+        self.restart = path / "restart.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -61,12 +61,13 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def supervise(spec: Path, processes: int, tick: Callable[[], None], restarts: Restarts | None = None) -> None:
-    """Run `python -m flows.worker spec K ...` for every K until all end; raises ProcessDied.
+def supervise(spec: Path, processes: int, tick: Callable[[], None], restarts: Restarts | None = None) -> bool:
+    """Run `python -m flows.worker spec K ...` for every K until all end; False where they were told to stop.
 
-    SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is interrupted.
+    Raises ProcessDied. SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is
+    interrupted.
     """
-    _Supervisor([sys.executable, "-m", "flows.worker", str(spec)], processes, tick, restarts).run()
+    return _Supervisor([sys.executable, "-m", "flows.worker", str(spec)], processes, tick, restarts).run()
 
 
 class _Supervisor:
@@ -75,16 +76,15 @@ class _Supervisor:
         self._children: list[subprocess.Popen[bytes]] = []
         self._told = threading.Event()
 
-    def run(self) -> None:
-        before = signal.signal(signal.SIGTERM, lambda *_: self._stop())
+    def run(self) -> bool:
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, lambda *_: self._stop()) for number in numbers}
         try:
             self._run()
-        except KeyboardInterrupt:
-            self._stop()
-            self._wait()
-            raise
+            return not self._told.is_set()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _stop(self) -> None:
         self._told.set()
@@ -120,15 +120,13 @@ class _Supervisor:
     def _once(self, began: float) -> None:
         """Run all processes once, to their end."""
         addresses = free_addresses(self._processes)
-        self._children = [subprocess.Popen([*self._command, str(number), *addresses]) for number in range(self._processes)]
+        # In a group of their own: a terminal's Ctrl-C is for this process alone, which tells them all.
+        commands = ([*self._command, str(number), *addresses] for number in range(self._processes))
+        self._children = [subprocess.Popen(command, process_group=0) for command in commands]
         if self._told.is_set():
             self._signal_all(signal.SIGTERM)
         try:
             self._watch(began)
-        except KeyboardInterrupt:
-            self._stop()
-            self._wait()
-            raise
         finally:
             self._signal_all(signal.SIGKILL)
             self._wait()

@@ -57,10 +57,17 @@ def plan_of(config: Config, asked: Asked) -> Plan:
     return Plan(parse_axes(asked.axes, rules), rules, {metric.name: metric for metric in config.metrics})
 
 
-def range_of(start: int, end: int, length_ms: int, asked: Asked, warm_up_ms: int = 0) -> Range:
-    """Cut a range in two at a window's end."""
+def range_of(  # noqa: PLR0913 (what a range is made of)
+    start: int, end: int, length_ms: int, asked: Asked, *, incidents: Sequence[Incident] = (), warm_up_ms: int = 0
+) -> Range:
+    """Cut a range in two at a window's end, ahead of an incident that it would cut."""
     cut = start + int((end - start) * (1 - asked.holdout)) // length_ms * length_ms if asked.holdout else end
-    return Range(warm=start - warm_up_ms, start=start, end=end, cut=max(cut, start + length_ms), grace_ms=asked.grace_ms)
+    for each in sorted(incidents, key=lambda each: -each.start):
+        before = start + (each.start - start) // length_ms * length_ms
+        if cut < end and each.start < cut < each.end + asked.grace_ms and before > start:
+            cut = before
+    cut = max(cut, start + length_ms)
+    return Range(warm=start - warm_up_ms, start=start, end=end, cut=cut, grace_ms=asked.grace_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from flows.history import History, keys_of
 from flows.incidents import Incident
 from flows.labels import Labels
 from flows.metric import TOTAL, MetricOptions
-from flows.report_alerts import Stay, stays
+from flows.report_alerts import FIRING, Stay, stays
 from flows.report_source import Range
 from flows.rule import Rule, RuleOptions, compile_rule
 from flows.transition import Transition
@@ -137,9 +137,10 @@ class Timelines:
         judged = keys_of(rule, history.keys(rule.options.metric))
         known = set(judged)
         labelled = [each.key for each in self.incidents if each.rule == name and each.key in known]
-        busy = [key for key in judged if (name, key) in found or (name, key) in self._said]
-        busy.sort(key=lambda key: (-len(self._said.get((name, key), ())), -_lasted(found.get((name, key), ())), key))
-        keys = list(dict.fromkeys([*labelled, *busy]))
+        moved = [key for key in judged if (name, key) in found or (name, key) in self._said]
+        moved.sort(key=lambda key: (-len(self._said.get((name, key), ())), -_lasted(found.get((name, key), ())), key))
+        busy = [key for key in moved if (name, key) in self._said or any(map(_fires, found[name, key]))]
+        keys = list(dict.fromkeys([*labelled, *busy])) or moved[:1]  # of those that were pending alone, one
         most = max(1, min(MOST_KEYS, MOST_IN_ALL // max(len(self.config.rules), 1)))
         if len(keys) > most:
             self.left_out[name] = len(keys) - most
@@ -183,6 +184,10 @@ _Columns = Mapping[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.flo
 
 def _lasted(found: Iterable[Stay]) -> int:
     return sum(each.end - each.start for each in found)
+
+
+def _fires(stay: Stay) -> bool:
+    return stay.state in FIRING
 
 
 def _shows(rule: Rule) -> str:

@@ -63,6 +63,8 @@ class Turns:
         self._patience = patience
         self.low = dict.fromkeys(panes, UNHEARD)
         self.through = dict.fromkeys(panes, UNHEARD)
+        self.silent: dict[str, int] = {}  # up to which end silence has been judged, or there was none
+        self.rest: dict[str, int] = {}  # how far in time a dataset's input came that has ended (ms), where that is known
 
     def due(
         self, dataset: str, pending: Mapping[str, Collection[int]], hears_silence: Callable[[str], bool]
@@ -101,15 +103,20 @@ class Turns:
     def _ends(self, name: str, through: int, pending: Collection[int], *, silence: bool) -> list[int]:
         """Give the ends up to `through`: of windows with records, and of all where rules hear silence."""
         ends = sorted(end for end in pending if end <= through)
-        before = self.through[name]
-        if through <= before or not silence:
+        if through <= self.through[name] or not silence:
             return ends
-        # The end of the input closes what there is; silence after it is not the platform's.
-        last = max(ends, default=before) if self.low[name] == DONE else through
+        before, rest = self.silent.get(name, self.through[name]), self.rest.get(name)
+        if self.low[name] == DONE:
+            # The end of the input closes what there is; silence after it is not the platform's. What waits for other datasets
+            # comes later, and the silence before it counts.
+            last = min(through, max([*pending, before if rest is None else max(rest, before)]))
+        else:
+            last = max([*ends, through if rest is None else min(through, rest)])
         if last == UNHEARD:
             return ends
         # Where a live run began to listen depends on when it was started, so that is recorded.
-        first = self._patience.begins(name, min([*ends, last])) if before == UNHEARD else before + self._panes[name]
-        if before != UNHEARD:
-            first = max(first, self._patience.begins(name, first))
+        first = min([*ends, last]) if before == UNHEARD else before + self._panes[name]
+        began = self._patience.begins(name, first)
+        first = began if before == UNHEARD else max(first, began)
+        self.silent[name] = max(before, last)
         return sorted({*ends, *range(first, last + 1, self._panes[name])})

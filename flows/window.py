@@ -113,6 +113,7 @@ class Layout:
     max_keys: int
     groupings: tuple[Grouping, ...]
     metrics: tuple[Metric, ...]
+    scale: float = 1.0  # what one record stands for: 1 / sample_rate
 
 
 def layout_of(dataset: str, metrics: tuple[Metric, ...], partitions: tuple[str, ...], options: WindowOptions) -> Layout:

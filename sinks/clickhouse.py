@@ -102,9 +102,9 @@ class ClickHouse:
         answer = self._ask(f"{sql.strip().rstrip(';')} FORMAT JSONEachRow", {"database": self._options.database})
         return [orjson.loads(line) for line in answer.body.splitlines()]
 
-    def execute(self, sql: str) -> None:
-        """Run a statement that gives no rows, in the database."""
-        self._ask(sql, {"database": self._options.database})
+    def execute(self, statement: str) -> None:
+        """Run a statement that gives no rows, in the database; a mutation is waited for."""
+        self._ask(statement, {"database": self._options.database, "mutations_sync": "1"})
 
     def binary(self, sql: str) -> bytes:
         """Give what a SELECT without a FORMAT gives as RowBinary, uncompressed: numbers hardly shrink."""

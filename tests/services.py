@@ -19,6 +19,7 @@ SERVICES = {
     "alertmanager": "apt-get install prometheus-alertmanager",
     "compiler": "apt-get install gcc libc6-dev, with the headers of this Python; then install again",
     "browser": "apt-get install chromium",
+    "strace": "apt-get install strace",
     "tmpfs": "run as root, who may mount a small file system",
 }
 _MISSING = re.compile(r"missing service: ([a-z-]+)")

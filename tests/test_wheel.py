@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,3 +56,10 @@ def test_the_runbooks_of_the_built_in_rules_are_found_where_the_wheel_is_install
         for path, env in ((python, {}), (sys.executable, {"PYTHONPATH": str(tmp_path / "t")}))
     ]
     assert found == [f"{3 * len(names)}\n"] * 2
+
+
+def test_pages_find_their_script_style_and_licence_where_the_wheel_is_installed(wheel):
+    with zipfile.ZipFile(wheel) as held:
+        names = {name for name in held.namelist() if name.startswith("sinks/web/")}
+        assert held.read("sinks/web/charts.js") == (ROOT / "sinks" / "web" / "charts.js").read_bytes()
+    assert names == {f"sinks/web/{path.name}" for path in (ROOT / "sinks" / "web").iterdir()}

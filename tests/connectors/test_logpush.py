@@ -215,6 +215,24 @@ def test_it_says_whether_it_lives_and_is_ready(shared):
     assert [shared.get(path).status_code for path in ("/livez", "/readyz", "/")] == [200, 200, 404]
 
 
+def test_what_was_taken_is_counted_for_those_who_have_the_secret(brokers, door):
+    started, _, _ = door(f'secrets = ["{SECRET}"]')
+    for rows in ((line(1), line(2)), (line(3), b"bad")):
+        assert started.post(body(*rows), headers={"X-CF-Secret": SECRET}).status_code == 200
+    started.post(b"no gzip", headers={"X-CF-Secret": SECRET})
+    url = started.url.removesuffix("/logpush/") + "/metrics"
+    assert httpx.get(url).status_code == 404
+    found = httpx.get(url, headers={"X-CF-Secret": SECRET}).text
+    wanted = [
+        'edgewatch_uploads_total{dataset="http_requests",status="200"} 2.0',
+        'edgewatch_uploads_total{dataset="http_requests",status="400"} 1.0',
+        'edgewatch_upload_records_total{dataset="http_requests"} 3.0',
+        'edgewatch_upload_dead_letters_total{dataset="http_requests"} 1.0',
+        "edgewatch_uploads_in_flight 0.0",
+    ]
+    assert [each for each in wanted if each not in found.splitlines()] == []
+
+
 def test_a_chunked_upload_and_one_that_asks_first_are_taken(shared):
     def pieces():
         packed = body(line(1), line(2))

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -201,17 +202,30 @@ SILENCES = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
-@given(cases(), histories(30), jobs(), SILENCES, st.sampled_from([1, 40, 2_000_000]), st.integers(0, 3))
-def test_a_backtest_decides_as_if_every_window_went_through_every_rule(
-    tmp_path_factory, case, history, other, silences, cells, first
-):
+DRAWN = (cases(), histories(30), jobs(), SILENCES, st.sampled_from([1, 40, 2_000_000]), st.integers(0, 3))
+
+
+def agree(folder, drawn):
+    case, history, other, silences, cells, first = drawn
     windows = windows_of(history, other)
     given_silences = Given(tuple(silences)) if silences else NO_SILENCES
-    store = WindowFolder(written(tmp_path_factory.mktemp("run"), windows))
+    store = WindowFolder(written(folder, windows))
     start, end = START + first * LENGTH, START + 50 * LENGTH
     bonds = Alerting(case, case.policy).bonds
     found = at_once(case, given_silences, History(store, EVERY, bonds, cells=cells), start, end)
     want = one_by_one(case, given_silences, windows, start, end)
     assert [line for *_, line in found[0]] == [line for *_, line in want[0]]
     assert found == want
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(*DRAWN))
+def test_a_backtest_decides_as_if_every_window_went_through_every_rule(tmp_path_factory, drawn):
+    agree(tmp_path_factory.mktemp("run"), drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(st.tuples(*DRAWN))
+def test_a_backtest_decides_alike_whatever_the_rules_and_the_policy(tmp_path_factory, drawn):
+    agree(tmp_path_factory.mktemp("run"), drawn)

@@ -9,10 +9,11 @@ from tests.runs import ACCEPTANCE, checked, edgewatch
 
 COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
 COMMANDS += ["status list", "status approve"]
-COMMANDS += ["drill", "silence add", "silence list", "silence expire"]
+COMMANDS += ["verify", "drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
 COMMANDS += ["report", "top"]
 COMMANDS += ["backtest", "diff"]
+COMMANDS += ["recovery show", "recovery reset", "recovery export", "recovery import"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

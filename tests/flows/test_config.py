@@ -37,8 +37,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
         *("dashboard.listen", "dashboard.token"),
-        *(f"input.kafka.topics.logpush.http_requests.{key}" for key in ("sample_rate", "labels")),
-        'dataset "performance".dedup',
+        "input.kafka.topics.logpush.http_requests.labels",
     }
 
 
@@ -249,3 +248,20 @@ def test_what_always_comes_late_is_never_stale():
     assert found == [
         "engine.stale_after: must be longer than windows wait (7260 s: allowed_lateness and idle_after), or 0s for never"
     ]
+
+
+@pytest.mark.parametrize(
+    ("topics", "words"),
+    [
+        ('"a" = { dataset = "http_requests", sample_rate = 0 }', "sample_rate: must be above 0 and at most 1, not 0"),
+        ('"a" = { dataset = "http_requests", sample_rate = 1.5 }', "must be above 0 and at most 1, not 1.5"),
+        (
+            '"a" = { dataset = "http_requests", sample_rate = 0.5 }, "b" = "http_requests"',
+            'input.kafka.topics."a": all topics of http_requests need the same sample_rate',
+        ),
+    ],
+)
+def test_a_sample_rate_is_a_share_and_one_for_a_dataset(topics, words):
+    with pytest.raises(ConfigErrors) as caught:
+        loads(f'[input.kafka]\nbrokers = ["127.0.0.1:9092"]\ntopics = {{ {topics} }}\n', PATH)
+    assert words in str(caught.value)

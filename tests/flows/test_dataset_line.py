@@ -8,20 +8,20 @@ from tests import runs
 CONFIG = """
 [input.kafka]
 brokers = ["127.0.0.1:9"]
-topics = {{ t = "{dataset}" }}
+topics = {{ t = {topic} }}
 [window]
 allowed_lateness = "0s"
 """
 START = 1_764_547_200  # a window begins
 
 
-def replayed(tmp_path, dataset, records, extra=""):
+def replayed(tmp_path, dataset, records, extra="", topic=None):
     """Replay records of a dataset; gives rows by (metric, key, statistic) of the first window, and what was notified."""
     folder = tmp_path / "logs" / dataset / "0"
     folder.mkdir(parents=True)
     (folder / "a.ndjson.gz").write_bytes(gzip.compress(b"\n".join(json.dumps(each).encode() for each in records)))
     config, out = tmp_path / "monitor.toml", tmp_path / "out"
-    config.write_text(CONFIG.format(dataset=dataset) + extra)
+    config.write_text(CONFIG.format(topic=topic or f'"{dataset}"') + extra)
     runs.checked("replay", "-c", config, "--source", f"archive:{tmp_path / 'logs'}", "--out", out)
     rows = [json.loads(row) for row in (out / "windows.ndjson").read_text().splitlines()]
     first = [row for row in rows if row["window_start"] == rows[0]["window_start"]]
@@ -107,6 +107,56 @@ def test_business_events_are_counted_and_added_up_by_portal(tmp_path):
     assert said == set()
 
 
+def test_counts_and_sums_of_a_sampled_topic_are_those_of_all_records_and_nothing_else_changes(tmp_path):
+    points = [("investment_made", "investor", 500.5), ("investment_made", "investor", 1000), ("pitch_created", "creator", 0)]
+    records = [
+        {"timestamp": START + n, "blobs": [event, f"u{n}", portal], "doubles": [amount, 1], "indexes": ["", "production"]}
+        for n, (event, portal, amount) in enumerate(points)
+    ]
+    extra = """
+    [[metric]]
+    name = "events"
+    kind = "count"
+    dataset = "business"
+    [[metric]]
+    name = "amount"
+    kind = "sum"
+    dataset = "business"
+    value = "amount"
+    [[metric]]
+    name = "invested"
+    kind = "ratio"
+    dataset = "business"
+    good = 'event == "investment_made"'
+    """
+    sampled = '{ dataset = "business", sample_rate = 0.25 }'
+    values, _ = replayed(tmp_path, "business", records, extra, topic=sampled)
+    assert {(metric, name): value for (metric, _, name), value in values.items()} == {
+        ("events", "count"): 12,
+        ("events", "rate"): 12 / 300,
+        ("amount", "sum"): 6002,
+        ("invested", "total"): 3,
+        ("invested", "good"): 2,
+        ("invested", "ratio"): 2 / 3,
+    }
+
+
+def test_a_repeated_upload_counts_once_where_repeats_are_dropped(tmp_path):
+    records = [
+        {"EdgeEndTimestamp": START + n, "RayID": f"{n:x}", "EdgeResponseStatus": 200, "ClientRequestSource": "eyeball"}
+        for n in range(200)
+    ]
+    extra = """
+    [[dataset]]
+    name = "http_requests"
+    kind = "http_requests"
+    dedup = ["RayID"]
+    """
+    values, _ = replayed(tmp_path, "http_requests", records + records[50:150], extra)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (values["requests", "", "count"], summary["records"], summary["repeats"], summary["late"]) == (200, 300, 100, 0)
+
+
 def test_a_labelled_series_in_csv_is_replayed_by_a_rule_of_ones_own(tmp_path):
     folder = tmp_path / "logs" / "series" / "0"
     folder.mkdir(parents=True)
@@ -114,7 +164,7 @@ def test_a_labelled_series_in_csv_is_replayed_by_a_rule_of_ones_own(tmp_path):
     (folder / "series.csv").write_text("timestamp,value\n" + "\n".join(rows))
     config, out = tmp_path / "monitor.toml", tmp_path / "out"
     config.write_text(
-        CONFIG.format(dataset="series")
+        CONFIG.format(topic='"series"')
         + """
         [[dataset]]
         name = "series"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.ahead import Ahead
 from flows.history import History, HistoryError
 from flows.metric import MetricOptions
 from flows.rows import window_lines
@@ -159,3 +160,20 @@ def test_what_follows_from_earlier_windows_has_no_readings(tmp_path):
     compiled = compile_rule(rule(kind="change"), METRICS[0])
     with pytest.raises(HistoryError, match="not in one window alone"):
         list(history.readings(compiled, 0, FOREVER))
+
+
+def test_reading_ahead_gives_the_same_chunks_and_the_same_errors(tmp_path):
+    results = [result_of(n, {("requests", KEYS[1]): (n, 5)}) for n in range(9)]
+    history = History(WindowFolder(written(tmp_path / "run", results)), METRICS, cells=4)
+    told: list[tuple] = []
+    found = [
+        chunk.window(n)
+        for chunks in Ahead(history, lambda *each: told.append(each)).chunks(0, FOREVER)
+        for chunk in chunks
+        for n in range(len(chunk.starts))
+    ]
+    assert shown(found) == shown(results)
+    assert told[-1] == (9, FOREVER)
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        list(Ahead(history).chunks(0, FOREVER, {"requests": {"nothing"}}))
+    next(Ahead(history).chunks(0, FOREVER))  # whoever stops early is not waited for

@@ -325,10 +325,10 @@ def test_burn_rates_are_those_of_the_windows_added_up(series, objective, step, r
     evaluations, said = rows_of(results, [], [slo], restarts)
     assert [row["level"] for row in evaluations] == want
     for each in said:
-        facts = each["evidence"]["slo"]
-        assert (facts["good"], facts["bad"]) == tuple(
-            sum(column) for column in zip(*((g, b) for s, g, b in history if s < _ms(each["at"])), strict=True)
-        )
+        facts, at = each["evidence"]["slo"], _ms(each["at"])
+        first = ((at - step) // DAY - slo.period_ms // DAY + 1) * DAY  # a period is of whole days, today's among them
+        counted = [(good, bad) for start, good, bad in history if first <= start < at]
+        assert (facts["good"], facts["bad"]) == tuple(sum(column) for column in zip(*counted, strict=True))
 
 
 def test_a_latency_objective_counts_the_records_under_its_threshold():

@@ -50,7 +50,7 @@ def asked(budget):
     axes = ("many_requests.above.critical=50:450:10", "many_requests.for.critical=1,2,3,6")
     wanted = Asked(axes=axes, budget=parse_budget(budget), grace_ms=0)
     history = history_of(config, {"requests": cells})
-    span = range_of(history.start, history.end, LENGTH, wanted)
+    span = range_of(history.start, history.end, LENGTH, wanted, incidents=incidents)
     return Question(config, CONFIG, plan_of(config, wanted), wanted, span, incidents), history
 
 

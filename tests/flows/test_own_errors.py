@@ -71,15 +71,16 @@ def test_no_secret_arrives_whatever_part_of_an_event_it_stands_in(sentry):
             'token = "xoxb-planted-slack-token"\n'
             'log.info("asking with %s", token)\n'
             "with sentry_sdk.new_scope() as scope:\n"
-            '    scope.set_tag("where", f"at {token}"); scope.set_tag("api_key", "abc")\n'
-            '    scope.set_context("call", {"deep": {"password": "abc", "list": [{"set-cookie": "abc"}], "note": token}})\n'
-            '    scope.set_extra("config", {"routing_key": "abc", "kept": "fine"})\n'
+            '    scope.set_tag("where", f"at {token}"); scope.set_tag("api_key", "plain-words")\n'
+            '    scope.set_context("call", {"deep": {"password": "plain-words", "list": [{"set-cookie": "plain-words"}],'
+            ' "note": token}})\n'
+            '    scope.set_extra("config", {"routing_key": "plain-words", "kept": "fine"})\n'
             '    try:\n        raise RuntimeError(f"refused {token}, Bearer abcdef")\n'
             '    except RuntimeError:\n        log.exception("failed with %s", token)\n',
         )
     )
     text = json.dumps(event)
-    assert [secret for secret in (*SECRETS, "abc") if secret in text] == []
+    assert [secret for secret in (*SECRETS, "plain-words") if secret in text] == []
     assert event["contexts"]["call"] == {
         "deep": {"password": "[Filtered]", "list": [{"set-cookie": "[Filtered]"}], "note": "***"}
     }

@@ -293,6 +293,21 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(place):
     client.close()
 
 
+def test_a_run_is_read_apart_from_the_live_rows(place, users):
+    half = START + HOUR
+    lines = (place[0] / "replay" / "windows.ndjson").read_bytes().splitlines()
+    kept = [line for line in lines if json.loads(line)["window_start"] < "2025-12-01T09:00:00Z"]
+    client = ClickHouse(ClickHouseOptions(url=place[2]))
+    client.insert("window_metrics", b"".join(b'{"run":"again",' + line[1:] + b"\n" for line in kept))
+    source = ReportTables(client, "again", WINDOW)
+    assert (source.name, source.span()) == ("ClickHouse, run again", (START, half))
+    content = report(place[1], source, asked())
+    client.close()
+    assert content["requests"]["total"] == sum(at(row) < half for row in users)
+    (found,) = [each for each in content["quality"]["datasets"] if each["dataset"] == "http_requests"]
+    assert (found["windows"], found["expected"], found["gaps"]) == (12, 24, [{"from": half, "to": WHOLE.end}])
+
+
 def test_days_are_those_of_a_zone_over_the_change_of_its_clock():
     zone = ZoneInfo("Europe/Berlin")
     start = 1_761_346_800_000  # 2025-10-25T01:00:00+02:00; the clock goes back on the 26th

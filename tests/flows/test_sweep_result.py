@@ -78,7 +78,9 @@ END = START + DAYS * DAY * LENGTH
 def question(axes, text=CONFIG, incidents=INCIDENTS, **asked):
     config = config_of(text)
     wanted = Asked(axes=tuple(axes), **asked)
-    return Question(config, text, plan_of(config, wanted), wanted, range_of(START, END, LENGTH, wanted), incidents)
+    return Question(
+        config, text, plan_of(config, wanted), wanted, range_of(START, END, LENGTH, wanted, incidents=incidents), incidents
+    )
 
 
 def one_by_one(asked, history, number):
@@ -217,6 +219,15 @@ def test_settings_that_come_to_the_same_are_represented_by_the_one_in_their_midd
     outcome = Outcome(asked.plan, judged, asked.incidents, asked.span, BY_PAGE)
     (point,) = points_of(asked.plan, outcome.columns())
     assert (point.alike, asked.plan.values(point.number)) == (20, (0.19,))
+
+
+def test_the_range_is_never_cut_within_an_incident():
+    asked = Asked(axes=("slow.clear=1",), holdout=0.5)
+    middle = START + 50 * LENGTH
+    across = Incident(middle - 5 * LENGTH - 1000, middle + LENGTH, "across")
+    over = Incident(middle - 30 * LENGTH, middle - 20 * LENGTH, "over")
+    cuts = [range_of(START, START + 100 * LENGTH, LENGTH, asked, incidents=each).cut for each in ([], [over], [over, across])]
+    assert cuts == [middle, middle, middle - 6 * LENGTH]
 
 
 def test_too_many_settings_are_refused_with_their_number():

@@ -1,7 +1,9 @@
 """Timelines of a backtest, and its page: the keys that matter, their values, states and messages, and labelled incidents."""
 
+import csv
 import dataclasses
 import json
+import sys
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from flows.backtest import Backtest
 from flows.backtest_page import Told, backtest_page, episodes_of
+from flows.cli import main
 from flows.config import loads
 from flows.history import History
 from flows.incidents import Incident
@@ -268,8 +271,8 @@ def test_the_page_has_incidents_front_and_episodes(lines):
         "| error-surge | 2025-12-01 08:15 | 2025-12-01 09:05 | 10 min | no | failing |",
         "| missed | no | failing was 0.1 %, the limit is 1 % |",
         "| failing.above.critical = 0.02 | 1.5 | 0.5 | 4 |",
-        "| 0.02 | 2 of 4 (50 %) | 1.5 | 4 min | 2 of 4 (50 %) | 1.5 | 4 min | recommended |",
-        "| 0.05 | 2 of 4 (50 %) | 1.5 | 4 min | 2 of 4 (50 %) | 1.5 | 4 min | as configured now |",
+        "| 0.02 | 2 of 4 | 1.5 | 4 min | 2 of 4 | 1.5 | 4 min | recommended |",
+        "| 0.05 | 2 of 4 | 1.5 | 4 min | 2 of 4 | 1.5 | 4 min | as configured now |",
         '[[rule]]\nname = "failing"',
         "failing: 4 more keys have something to show",
         "| failing | a | critical | 20 % | Failing on a: 20 % (critical above 5 %) | error-surge | 10 min |",
@@ -293,4 +296,26 @@ def test_the_page_opens_in_a_browser_with_all_charts_and_runs_nothing(lines, bro
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 390
     assert visit.page.locator("img").count() == 0
     assert HOSTILE in visit.page.locator("main").inner_text()
+    assert (visit.elsewhere, visit.errors) == ([], [])
+
+
+def test_the_command_writes_the_page_beside_its_figures(history, incidents, browser, tmp_path, monkeypatch):
+    (tmp_path / "monitor.toml").write_text(CONFIG)
+    rows = [[rfc3339(each.start), rfc3339(each.end), each.name, each.rule, each.key] for each in incidents]
+    with (tmp_path / "incidents.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["start", "end", "name", "rule", "key"], *rows])
+    given = ["-c", "monitor.toml", "--source", "windows:.", "--labels", "incidents.csv", "--out", "backtest"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["edgewatch", "backtest", *given, "--sweep", "failing.above.critical=0.02,0.05,0.1"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    figures = json.loads((tmp_path / "backtest" / "backtest.json").read_text())
+    visit = browser.open(tmp_path / "backtest" / "backtest.html")
+    text = visit.page.locator("main").inner_text()
+    assert f"{figures['pages']['total']} in all, to pagerduty" in text
+    assert "error-surge" in text
+    assert "failing.above.critical" in text
+    visit.page.evaluate("edgewatchCharts.startAll()")
+    assert visit.page.evaluate("edgewatchCharts.plots.filter((chart) => chart.spec.kind === 'time').length") >= 6
     assert (visit.elsewhere, visit.errors) == ([], [])

@@ -98,6 +98,26 @@ def test_windows_without_records_are_judged_where_rules_hear_silence_but_not_aft
     assert [t.end for t in judged(turns, [("a", low)], {"a": {20, 40}}, quiet)] == want
 
 
+def test_silence_is_judged_also_where_the_input_ended_before_that_of_the_others():
+    ends = {"a": {20, 70}, "b": {10, 40, 80}}
+    orders = (
+        [("a", DONE), ("b", 40), ("b", 60), ("b", DONE)],
+        [("b", DONE), ("a", 30), ("a", DONE)],
+        [("a", 70), ("b", DONE)],
+    )
+    for closings in orders:
+        turns = Turns(PANES, [("a", "b")], ENDLESS)
+        got = judged(turns, [*closings, ("a", DONE)], ends, lambda name: name == "a")
+        assert [turn.end for turn in got if turn.dataset == "a"] == [20, 30, 40, 50, 60, 70], closings
+
+
+def test_silence_is_judged_as_far_as_the_clock_had_moved_an_input_that_ended():
+    turns = Turns(PANES, [("a", "b")], ENDLESS)
+    turns.rest["a"] = 50
+    got = judged(turns, [("a", 50), ("a", DONE), ("b", 30), ("b", DONE)], {"a": {20}}, lambda name: name == "a")
+    assert [turn.end for turn in got if turn.dataset == "a"] == [20, 30, 40, 50]
+
+
 def test_a_source_that_is_silent_from_the_start_is_judged_from_its_first_closed_window_on():
     turns = Turns(PANES, [], ENDLESS)
     assert [t.end for t in judged(turns, [("a", 50), ("a", 70)], {}, quiet)] == [50, 60, 70]

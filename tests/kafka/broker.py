@@ -18,12 +18,13 @@ LIBS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
 _CLUSTER = "ZWRnZXdhdGNoLXRlc3RzLQ"  # any 16 bytes in base64
 _READY_S = 90.0
 _STOP_S = 30.0
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _HEAP = ("-Xms128m", "-Xmx768m")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """The one user of a broker's SASL/PLAIN listener."""
+    """The one user of a broker's SASL listener."""
 
     user: str
     password: str
@@ -54,7 +55,7 @@ def free_ports(count: int) -> list[int]:
 class Broker:
     """One broker on 127.0.0.1. Its data stay in `directory`, so start() after kill() finds them again.
 
-    `address` takes anyone; with a `login`, `sasl_address` (SASL_PLAINTEXT, PLAIN) takes that user alone.
+    `address` takes anyone; with a `login`, `sasl_address` (SASL_PLAINTEXT; PLAIN, SCRAM) takes that user alone.
     Topics are not made by reading or writing. The process ends with the one that started it.
     """
 
@@ -87,7 +88,9 @@ class Broker:
         settings = self.directory / "server.properties"
         settings.write_text(self._settings(), encoding="utf-8")
         if not (self.directory / "data" / "meta.properties").exists():
-            self._java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(settings)).wait()
+            scram = [f"SCRAM-SHA-512=[name={login.user},password={login.password}]"] if (login := self._login) else []
+            users = [each for user in scram for each in ("--add-scram", user)]
+            self._java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(settings), *users).wait()
         self._process = self._java("kafka.Kafka", str(settings))
         self._until_ready()
 
@@ -182,7 +185,8 @@ class Broker:
             module = "org.apache.kafka.common.security.plain.PlainLoginModule"
             user = f'user_{self._login.user}="{self._login.password}"'
             lines += [
-                "sasl.enabled.mechanisms=PLAIN",
+                "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512",
+                f"listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={_SCRAM} required;",
                 f"listener.name.sasl_plaintext.plain.sasl.jaas.config={module} required {user};",
             ]
         return "\n".join(lines) + "\n"

@@ -110,6 +110,12 @@ def test_nothing_in_a_page_points_elsewhere():
     assert "@import" not in style
 
 
+def test_a_page_carries_the_licence_of_what_is_copied_into_it():
+    text = html(page("tame"))
+    assert "The MIT License (MIT)" in text
+    assert "Leon Sorokin" in text
+
+
 def test_our_own_part_of_a_page_is_small():
     empty = html(Page(title="t", lead="l", sections=[]))
     assert len(empty.encode()) < 51_081 + 1_857 + 80_000

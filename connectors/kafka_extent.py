@@ -1,0 +1,64 @@
+"""Kafka extent: from when to when the messages of partitions were produced, for those who asked for another time."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from connectors.kafka_options import KafkaOptions
+from connectors.plan import PlannedPartition
+
+_WAIT_S = 5.0
+
+
+def extents(consumer: Consumer, partitions: Iterable[PlannedPartition]) -> list[str]:
+    """Say of each partition what is there: `topic/0: 2025-12-01 00:00:00 to ... UTC`. Raises KafkaException."""
+    out = []
+    for planned in partitions:
+        place = TopicPartition(planned.topic, int(planned.partition))
+        low, high = consumer.get_watermark_offsets(place, timeout=_WAIT_S)
+        first = produced_at(consumer, planned, low) if low < high else None
+        last = produced_at(consumer, planned, high - 1) if low < high else None
+        out.append(f"{planned.name}: {_words(first, last)}")
+    return out
+
+
+def produced_at(consumer: Consumer, planned: PlannedPartition, offset: int) -> int | None:
+    """Give when the message at an offset, or the next one behind it, was produced (ms); None where none comes."""
+    consumer.assign([TopicPartition(planned.topic, int(planned.partition), offset)])
+    deadline = time.monotonic() + _WAIT_S
+    try:
+        while time.monotonic() < deadline:
+            for message in consumer.consume(1, 0.2):
+                if message.error() is not None:
+                    return None  # the end: what is there is no message
+                stamp = int(message.timestamp()[1])
+                return stamp if stamp >= 0 else None
+    finally:
+        consumer.unassign()
+    return None
+
+
+def what_is_there(options: KafkaOptions, partitions: Iterable[PlannedPartition]) -> list[str]:
+    """Say what is there, with a client of its own; nothing where the brokers do not answer."""
+    from connectors.kafka import Watch, client_settings  # noqa: PLC0415 (that module plans with this one)
+
+    consumer = Consumer(client_settings(options, Watch(", ".join(options.brokers)), 1))
+    try:
+        return extents(consumer, partitions)
+    except KafkaException:
+        return []
+    finally:
+        consumer.close()
+
+
+def moment_words(ms: int) -> str:
+    """Write a time for people."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _words(first: int | None, last: int | None) -> str:
+    if first is None:
+        return "no message"
+    return f"produced from {moment_words(first)} to {moment_words(first if last is None else last)}"

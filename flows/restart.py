@@ -1,0 +1,36 @@
+"""Restart: where a live run goes on whose state was given up: one small file of the state folder, read at every start."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from connectors.source import SourceError
+
+
+class Restart(msgspec.Struct, frozen=True, kw_only=True):
+    """Windows that start at `start` (ms) or later are judged; `alerts` says where the alerts before come from."""
+
+    start: int
+    alerts: str | None = None
+
+
+def read_restart(path: Path) -> Restart | None:
+    """Give where to go on; None where no state was given up. Raises SourceError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Restart)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise SourceError(f"{path} is broken: {error}; `edgewatch recovery reset` writes it anew") from error
+
+
+def write_restart(path: Path, restart: Restart) -> None:
+    """Write the file in one piece; it is on the disk when this returns."""
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        file.write(msgspec.json.encode(restart))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.chmod(0o600)
+    draft.replace(path)

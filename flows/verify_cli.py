@@ -1,0 +1,105 @@
+"""Verify command: `edgewatch verify`: whether what a live run stored is what a replay of the same records gives."""
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from flows.barrier import judged_before
+from flows.config import Config, load
+from flows.failure import explained
+from flows.firing import closed_of
+from flows.observe import set_up_logging
+from flows.output import rfc3339
+from flows.replay_cli import ConfigFile, From, Json, Processes, To, bad_use, run_replay, spec_of
+from flows.run_folder import RunFolder, RunSpec
+from flows.verify import TABLES, Compared, compare, first_of, reasons
+from sinks.clickhouse import ClickHouse
+
+_FAILED = 1
+_LISTED = 5
+
+
+def verify(
+    config: ConfigFile,
+    start: From,
+    end: To,
+    recorded: Annotated[
+        Path | None, typer.Option(help="The state folder of the live run [default: [engine].directory].")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the replay in this folder; the same folder resumes.")] = None,
+    processes: Processes = 1,
+    as_json: Json = False,
+) -> None:
+    """Replay a range of your own records and compare it with the rows that the live run stored, byte by byte.
+
+    Windows, decision records, transitions and notifications are compared. Exit code 0: all equal; 1: something differs, and the
+    first differences are shown with what is known of why.
+
+    Example: edgewatch verify -c monitor.toml --from 2025-12-01T00:00:00Z --to 2025-12-02T00:00:00Z
+    """
+    settings = load(config)
+    set_up_logging(settings.observe.log_level)
+    if settings.clickhouse is None:
+        bad_use(f"{config} has no [clickhouse], so nothing was stored that could be compared")
+    with contextlib.ExitStack() as stack:
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewatch-verify-")))
+        spec = spec_of(config, folder, source="kafka", start=start, end=end)
+        if spec.start is None or spec.end is None:
+            bad_use("verify needs --from and --to")
+        state = recorded or Path(settings.engine.directory)
+        has = (state / "plan.json").is_file()
+        spec = spec.with_(recorded=str(state.absolute()) if has else None, alerts="clickhouse")
+        summary = run_replay(settings, spec, folder, processes=processes)
+        found = _compared(settings, spec, folder, state)
+        why = reasons((d for each in found for d in each.differences), settings.version, summary, recorded=has)
+    _say(found, why, as_json=as_json)
+    if any(each.differences for each in found):
+        raise typer.Exit(_FAILED)
+
+
+def _compared(config: Config, spec: RunSpec, out: Path, state: Path) -> list[Compared]:
+    """Compare each table over the windows of the range that the live run has judged."""
+    assert spec.start is not None  # noqa: S101 (the caller has looked)
+    assert spec.end is not None  # noqa: S101
+    assert config.clickhouse is not None  # noqa: S101
+    window = config.window
+    first = judged_before(spec.start, window.pane_ms, window.length_ms) + window.pane_ms
+    last = judged_before(spec.end, window.pane_ms, window.length_ms)
+    closed = min(closed_of(RunFolder.at(state).firing).values(), default=last)
+    if closed < last:
+        print(f"edgewatch: the live run has judged up to {rfc3339(closed)}; what comes after is not compared", file=sys.stderr)
+    with _outside(), contextlib.closing(ClickHouse(config.clickhouse)) as client:
+        return [compare(client, out, table, first, min(last, closed)) for table in TABLES]
+    raise typer.Exit(_FAILED)
+
+
+@contextlib.contextmanager
+def _outside() -> Iterator[None]:
+    with explained():
+        yield
+
+
+def _say(found: list[Compared], why: list[str], *, as_json: bool) -> None:
+    differ = any(each.differences for each in found)
+    if as_json:
+        report: dict[str, Any] = {
+            "equal": not differ,
+            "tables": {each.table.name: {"rows": each.rows, "differences": len(each.differences)} for each in found},
+            "first": [each.words() for each in first_of(found, _LISTED)],
+            "reasons": why if differ else [],
+        }
+        sys.stdout.buffer.write(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    for each in found:
+        verdict = f"{len(each.differences):,} differ" if each.differences else "equal"
+        print(f"{each.table.name}: {each.rows:,} rows, {verdict}")
+    for difference in first_of(found, _LISTED):
+        print(f"    {difference.words()}")
+    if differ:
+        print("\n".join(f"possible reason: {reason}" for reason in why) or "no reason is known: this should not be")

@@ -1,0 +1,207 @@
+"""The recovery store as people see it: shown, given up, moved, and refused where it is not what this program wrote."""
+
+import io
+import os
+import pickle
+import shutil
+import sqlite3
+import stat
+import tarfile
+
+import msgspec
+import pytest
+import zstandard
+
+from flows.recovery_store import StoreBroken, check_store, read_store
+from flows.run_folder import RunFolder
+from flows.sealed import SCHEMA, SchemaUnknown, seal, unseal
+from tests.runs import ACCEPTANCE, checked, edgewatch, make_logs, outputs
+
+
+class Runs_a_command:  # noqa: N801 (reads as what it is)
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Give a folder with a replay's output, its state, and a configuration whose state folder that is."""
+    folder = tmp_path_factory.mktemp("recovery")
+    logs = make_logs(folder / "logs", records=3000)
+    checked("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{logs}", "--out", folder / "out")
+    (folder / "out" / ".state" / "firing.json").write_text('{"http_requests": {"at": 1764547500000, "alerts": [{}, {}]}}')
+    return folder
+
+
+@pytest.fixture
+def state(done, tmp_path):
+    """Give a copy of the state."""
+    return RunFolder(shutil.copytree(done / "out" / ".state", tmp_path / "state"))
+
+
+def config_of(path, folder):
+    text = (ACCEPTANCE / "monitor.toml").read_text()
+    assert "[engine]" not in text
+    path.write_text(f'{text}\n[engine]\ndirectory = "{folder}"\n')
+    return path
+
+
+@pytest.fixture
+def config(state, tmp_path):
+    return config_of(tmp_path / "monitor.toml", state.path)
+
+
+def change(store, statement, *values):
+    for path in store.glob("*.sqlite3"):
+        with sqlite3.connect(path) as file:
+            file.execute(statement, values)
+        file.close()
+
+
+def modes(folder):
+    return {
+        oct(stat.S_IMODE(path.stat().st_mode))
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name == "recovery"
+    }
+
+
+def test_a_version_is_put_before_state_and_state_without_one_is_of_the_first_schema():
+    assert unseal(seal(b"state")) == b"state"
+    assert (unseal(b'{"a": 1}'), unseal(b""), SCHEMA) == (b'{"a": 1}', b"", 1)
+    with pytest.raises(SchemaUnknown, match=r"state of schema 2, and this edgewatch reads schema 1.*recovery reset"):
+        unseal(b"\xc1ew\x00\x02state")
+
+
+def test_show_says_where_a_resume_goes_on(config, state):
+    found = msgspec.json.decode(checked("recovery", "show", "-c", config, "--json").stdout)
+    assert (found["schemas"], found["starts"], found["processes"]) == ([1], 1, 1)
+    assert set(found["steps"]) == {"source", "window", "alert", "sink"}
+    assert all(each["bytes"] > 0 for each in found["steps"].values())
+    planned = msgspec.json.decode(state.plan.read_bytes())["partitions"]
+    assert sorted(found["partitions"]) == sorted(f"{each['topic']}/{each['partition']}" for each in planned)
+    assert sum(each["records"] for each in found["partitions"].values()) > 2500
+    assert set(found["closed"]) == {each["dataset"] for each in planned}
+    text = checked("recovery", "show", "-c", config).stdout
+    assert "dataset http_requests: closed to its end" in text
+    assert "partition http_requests/" in text
+
+
+def test_state_without_versions_resumes(done, tmp_path):
+    out = shutil.copytree(done / "out", tmp_path / "out")
+    store = RunFolder(out / ".state").recovery
+    for path in store.glob("*.sqlite3"):
+        with sqlite3.connect(path) as file:
+            for row, data in file.execute("SELECT rowid, ser_change FROM snaps WHERE ser_change IS NOT NULL").fetchall():
+                assert pickle.loads(data).startswith(b"\xc1ew")  # noqa: S301 (ours)
+                file.execute("UPDATE snaps SET ser_change = ? WHERE rowid = ?", (pickle.dumps(unseal(pickle.loads(data))), row))  # noqa: S301
+        file.close()
+    (out / "windows.ndjson").unlink()
+    checked("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
+    assert outputs(out) == outputs(done / "out")
+
+
+def test_state_of_another_schema_stops_the_start_and_says_the_way_out(done, tmp_path):
+    out = shutil.copytree(done / "out", tmp_path / "out")
+    change(RunFolder(out / ".state").recovery, "UPDATE snaps SET ser_change = ?", pickle.dumps(b"\xc1ew\x00\x07..."))
+    again = edgewatch("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
+    assert (again.returncode, "Traceback" in again.stderr) == (1, False)
+    assert "has state of schema 7, and this edgewatch reads schema 1" in again.stderr
+    assert "edgewatch recovery reset -c CONFIG --keep-alerts" in again.stderr
+
+
+def test_a_snapshot_that_would_run_code_is_refused_and_does_not_run(done, state, tmp_path):
+    planted = tmp_path / "planted"
+    change(state.recovery, "UPDATE snaps SET ser_change = ?", pickle.dumps(Runs_a_command(planted)))
+    with pytest.raises(StoreBroken, match="that edgewatch did not write"):
+        check_store(state.recovery)
+    assert not planted.exists()
+
+
+def test_reset_asks_says_what_is_lost_and_goes_on_from_the_last_closed_window(config, state):
+    asked = edgewatch("recovery", "reset", "-c", config)
+    assert (asked.returncode, state.recovery.exists()) == (1, True)
+    assert "judges windows from 2025-12-01T00:00:00Z on" in asked.stderr
+    assert "2 open alerts are forgotten" in asked.stderr
+    without = edgewatch("recovery", "reset", "-c", config, "--yes", "--keep-alerts")
+    assert (without.returncode, "has no [clickhouse]" in without.stderr) == (2, True)
+    config.write_text(config.read_text() + '[clickhouse]\nurl = "http://127.0.0.1:9"\n')
+    checked("recovery", "reset", "-c", config, "--yes", "--keep-alerts")
+    assert msgspec.json.decode(state.restart.read_bytes()) == {"start": 1_764_547_200_000, "alerts": "clickhouse"}
+    assert (state.recovery.exists(), state.plan.exists()) == (False, False)
+    gone = edgewatch("recovery", "reset", "-c", config, "--yes")
+    assert (gone.returncode, "there is no state of a run in" in gone.stderr) == (2, True)
+
+
+def test_a_fresh_reset_leaves_nothing_to_go_on_from(config, state):
+    state.restart.write_text('{"start": 1}')
+    checked("recovery", "reset", "-c", config, "--yes", "--fresh")
+    assert (state.restart.exists(), state.plan.exists()) == (False, False)
+
+
+@pytest.mark.parametrize("command", [["reset", "--yes", "--fresh"], ["export"]])
+def test_state_that_a_run_holds_is_left_alone(config, state, tmp_path, command):
+    with state.locked():
+        arguments = [*command, *([tmp_path / "state.tar.zst"] if command == ["export"] else [])]
+        refused = edgewatch("recovery", arguments[0], "-c", config, *arguments[1:])
+    assert (refused.returncode, "is in use by another run" in refused.stderr) == (1, True)
+    assert (state.recovery.exists(), (tmp_path / "state.tar.zst").exists()) == (True, False)
+
+
+def test_state_is_moved_as_one_file_and_resumes_from_the_same_place(config, state, tmp_path):
+    file = tmp_path / "state.tar.zst"
+    checked("recovery", "export", "-c", config, file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    target = config_of(tmp_path / "other.toml", tmp_path / "other")
+    checked("recovery", "import", "-c", target, file)
+    shown = [checked("recovery", "show", "-c", each, "--json").stdout for each in (config, target)]
+    assert shown[0] == shown[1]
+    assert read_store(tmp_path / "other" / "recovery") == read_store(state.recovery)
+    assert (stat.S_IMODE((tmp_path / "other").stat().st_mode), modes(tmp_path / "other")) == (0o700, {"0o600"})
+    assert (tmp_path / "other" / "plan.json").read_bytes() == state.plan.read_bytes()
+    again = edgewatch("recovery", "import", "-c", target, file)
+    assert (again.returncode, "has state of its own" in again.stderr) == (1, True)
+
+
+def repacked(source, path, *, add=(), change=None):
+    """Write an export again with a part more, or with one changed."""
+    data = zstandard.ZstdDecompressor().stream_reader(source.read_bytes()).read()
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(data)) as old, tarfile.open(fileobj=raw, mode="w") as new:
+        for entry in old:
+            held = old.extractfile(entry).read()
+            if entry.name == change:
+                held = held[:-1] + bytes([held[-1] ^ 1])
+            new.addfile(entry, io.BytesIO(held))
+        for name in add:
+            new.addfile(tarfile.TarInfo(name), io.BytesIO())
+    path.write_bytes(zstandard.ZstdCompressor().compress(raw.getvalue()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("added", "holds '../../outside', which its manifest does not have"),
+        ("changed", "plan.json is not what was exported"),
+        ("torn", "is not a whole export"),
+        ("foreign", "is not a whole export"),
+    ],
+)
+def test_a_file_that_was_changed_or_torn_is_refused_and_leaves_nothing(config, tmp_path, fault, words):
+    file = tmp_path / "state.tar.zst"
+    checked("recovery", "export", "-c", config, file)
+    if fault == "added":
+        repacked(file, file, add=["../../outside"])
+    elif fault == "changed":
+        repacked(file, file, change="plan.json")
+    else:
+        file.write_bytes(file.read_bytes()[:-200] if fault == "torn" else b"not an export")
+    target = config_of(tmp_path / "other.toml", tmp_path / "other")
+    refused = edgewatch("recovery", "import", "-c", target, file)
+    assert (refused.returncode, "Traceback" in refused.stderr) == (1, False)
+    assert words in refused.stderr
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["lock"]

@@ -1,0 +1,95 @@
+"""Backtests from records, from topics, from windows and from ClickHouse against a replay of the same records."""
+
+import json
+import socket
+
+import pytest
+
+from flows.cli import app
+from sinks.clickhouse import ClickHouse, ClickHouseOptions
+from sinks.embedded import Embedded
+from tests.runs import ACCEPTANCE, checked, config_for, make_logs, produce_archive
+
+pytestmark = pytest.mark.slow
+
+RECORDS = 30_000
+MONITOR = ACCEPTANCE / "monitor.toml"
+OF_RECORDS = ("exemplars", "contribution")  # evidence that windows do not hold
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Give the acceptance data as files."""
+    return make_logs(tmp_path_factory.mktemp("archive") / "logs", records=RECORDS)
+
+
+@pytest.fixture(scope="module")
+def replayed(archive, tmp_path_factory):
+    """Give the replay of the files."""
+    out = tmp_path_factory.mktemp("replayed") / "out"
+    checked("replay", "-c", MONITOR, "--source", f"archive:{archive}", "--out", out)
+    return out
+
+
+def decided(folder):
+    """Give transitions as bytes, and notifications without the evidence that needs records."""
+    notifications = [json.loads(line) for line in (folder / "notifications.ndjson").read_text().splitlines()]
+    for each in notifications:
+        each["evidence"] = {name: value for name, value in each["evidence"].items() if name not in OF_RECORDS}
+    return (folder / "transitions.ndjson").read_bytes(), notifications
+
+
+def evaluations(folder):
+    """Count the decision records of a replay."""
+    return (folder / "evaluations.ndjson").read_bytes().count(b"\n")
+
+
+def agrees(out, replayed):
+    """Hold a backtest to a replay."""
+    assert decided(out) == decided(replayed)
+    figures = json.loads((out / "backtest.json").read_bytes())
+    said, moved = decided(replayed)[1], decided(replayed)[0].count(b"\n")
+    assert (figures["notifications"]["total"], figures["transitions"]["total"]) == (len(said), moved)
+    assert figures["evaluations"] == evaluations(replayed)
+    assert len(said) > 0
+
+
+def test_of_an_archive_that_is_read_once(archive, replayed, tmp_path):
+    arguments = ("backtest", "-c", MONITOR, "--source", f"archive:{archive}", "--out", tmp_path / "out", "--processes", 2)
+    checked(*arguments)
+    agrees(tmp_path / "out", replayed)
+    made = (tmp_path / "out" / "replay" / "windows.ndjson").stat().st_mtime_ns
+    checked(*arguments)
+    agrees(tmp_path / "out", replayed)
+    assert (tmp_path / "out" / "replay" / "windows.ndjson").stat().st_mtime_ns == made
+
+
+def test_of_topics(archive, replayed, tmp_path, brokers, topic):
+    names = {"http_requests": topic(4), "performance": topic(3)}
+    produce_archive(brokers, archive, names, batch=200)
+    config = config_for(tmp_path / "monitor.toml", brokers, names)
+    checked("backtest", "-c", config, "--out", tmp_path / "out")
+    agrees(tmp_path / "out", replayed)
+
+
+def test_of_windows_without_any_connection(replayed, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
+    arguments = ["backtest", "-c", MONITOR, "--source", f"windows:{replayed}", "--out", tmp_path / "out"]
+    assert (app([str(each) for each in arguments], standalone_mode=False), asked) == (None, [])
+    agrees(tmp_path / "out", replayed)
+
+
+def test_of_rows_in_clickhouse_live_or_of_a_run(replayed, tmp_path, tmp_path_factory):
+    lines = (replayed / "windows.ndjson").read_bytes()
+    with Embedded(tmp_path_factory.mktemp("chdb")) as server:
+        config = tmp_path / "monitor.toml"
+        config.write_text(f'{MONITOR.read_text()}\n[clickhouse]\nurl = "{server.url}"\n')
+        client = ClickHouse(ClickHouseOptions(url=server.url))
+        client.migrate()
+        client.insert("window_metrics", lines)
+        client.insert("window_metrics", lines.replace(b'"value":', b'"run":"may","value":'))
+        client.close()
+        for source in ("clickhouse", "clickhouse:may"):
+            checked("backtest", "-c", config, "--source", source, "--out", tmp_path / source.replace(":", "-"))
+            agrees(tmp_path / source.replace(":", "-"), replayed)
