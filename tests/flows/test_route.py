@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -246,4 +247,5 @@ def test_what_is_remembered_of_routes_and_matchers_is_what_all_labels_would_give
         assert routes.taken(chosen, key, severity) == want
         matched = parse_match(options[0].match if options else {}).matches(seen) and "host" in seen
         subject = Subject(chosen.options.name, key, severity)
-        assert chooser.choose(subject, lambda s, r=chosen: labels.of_subject(r, s)) == ((seen["host"],) if matched else None)
+        labels_of = partial(labels.of_subject, chosen)
+        assert chooser.choose(subject, labels_of) == ((seen["host"],) if matched else None)
