@@ -102,7 +102,7 @@ class Feed:
 class Watched:
     """A live run with its channels."""
 
-    def __init__(self, folder, brokers, topic, slack, pagerduty, *, processes=1, idle_after="1s"):
+    def __init__(self, folder, brokers, topic, slack, pagerduty, *, processes=1, idle_after="1s", more=""):
         self.folder, self.slack, self.pagerduty, self.log = folder, slack, pagerduty, folder / "log"
         self.config = folder / "monitor.toml"
         self.config.write_text(
@@ -114,6 +114,7 @@ class Watched:
                 pagerduty=pagerduty.enqueue_url,
                 idle_after=idle_after,
             )
+            + more
         )
         self.command = ("run", "-c", self.config, "--processes", processes)
         self.process = start(*self.command, log=self.log)
