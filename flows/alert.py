@@ -34,6 +34,7 @@ from flows.silence import Silences
 from flows.silent_source import SilentSource
 from flows.slo import SloOptions
 from flows.snapshot import pack, unpack
+from flows.transition import fingerprint_of
 from flows.window import WindowResult
 from sinks.clickhouse import ClickHouseOptions
 from sinks.notification import Notification
@@ -205,8 +206,16 @@ class Alerting:
         return any(book.hears_silence for book in self._books if book.rule.metric.dataset == dataset)
 
     def firing(self, dataset: str) -> list[dict[str, Any]]:
-        """Give the alerts of a dataset that are firing or recovering, with the labels that matchers see."""
-        return [alert for book in self._books if book.rule.metric.dataset == dataset for alert in book.firing()]
+        """Give the alerts of a dataset that are firing or recovering, with the labels that matchers see.
+
+        `heard` has the channels that were told of an alert, `bundles` the episode that is told by those that hear of several.
+        """
+        found = [alert for book in self._books if book.rule.metric.dataset == dataset for alert in book.firing()]
+        if self._grouping.has_bundles:
+            for alert in found:
+                fingerprint = fingerprint_of(self._environment, alert["key"], alert["rule"])
+                alert["bundles"] = self._grouping.bundles(fingerprint, alert["heard"])
+        return found
 
     def snapshot(self) -> bytes:
         """Give the state of all rules, compressed."""

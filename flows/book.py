@@ -405,13 +405,14 @@ class Book:
                 out.provenance.append(provenance_line(change.saying, told.notification))
 
     def firing(self) -> Iterable[dict[str, Any]]:
-        """Give the alerts that are firing or recovering."""
+        """Give the alerts that are firing or recovering, with the channels that have heard of each."""
         columns = self._columns
         for place in np.flatnonzero(columns.state >= FIRING).tolist():
             key, severity = self._keys[place], int(columns.severity[place])
             labels = self._labels.of(self.rule, key, severity)
             state = STATES[columns.state[place]]
-            yield {"rule": self.rule.options.name, "state": state, "start": int(columns.start[place]), "labels": labels}
+            alert = {"rule": self.rule.options.name, "state": state, "start": int(columns.start[place]), "labels": labels}
+            yield {**alert, "key": key, "heard": self._hearing.told.get(key, [])}
 
     def silenced(self, judged: Judged, quiet: NDArray[np.int8] | None) -> Iterable[Known]:
         """Give the alerts that somebody heard of and that a silence keeps quiet since this barrier, as `Hearing.silenced`."""

@@ -32,13 +32,28 @@ class FiringFile:
         for block in blocks:
             # A resume judges again what was judged: how far it had come stays known.
             at = max(block.at, self._datasets.get(block.name, {}).get("at", block.at))
-            self._datasets[block.name] = {"at": at, "alerts": [orjson.loads(line) for line in block.data.splitlines()]}
+            alerts = [orjson.loads(line) for line in block.data.splitlines()]
+            self._keep_beginnings(block.name, alerts)
+            self._datasets[block.name] = {"at": at, "alerts": alerts}
         draft = self._path.with_suffix(".draft")
         with draft.open("wb") as file:
             file.write(orjson.dumps(self._datasets))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
+
+    def _keep_beginnings(self, name: str, alerts: list[dict[str, Any]]) -> None:
+        """Add the severity at which an alert was said for the first time (`began`) to those that were said."""
+        before = {
+            _episode(alert): alert["began"] for alert in self._datasets.get(name, {}).get("alerts", ()) if "began" in alert
+        }
+        for alert in alerts:
+            if alert.get("heard"):
+                alert["began"] = before.get(_episode(alert), alert["labels"].get("severity", ""))
+
+
+def _episode(alert: dict[str, Any]) -> tuple[str, str, int]:
+    return alert["rule"], alert["key"], alert["start"]
 
 
 def read_firing(path: Path) -> dict[str, dict[str, Any]]:

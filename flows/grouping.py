@@ -123,6 +123,16 @@ class Grouping:
                 out.append(dataclasses.replace(each, channels=tuple(alone)))
         return out
 
+    @property
+    def has_bundles(self) -> bool:
+        """Tell whether a channel hears of several alerts together."""
+        return bool(self._bundles)
+
+    def bundles(self, fingerprint: str, channels: Iterable[str]) -> dict[str, str]:
+        """Give the episodes by which channels hear of an alert, where they do not hear of it alone."""
+        found = {channel: self._bundles.get(self._of.get((channel, fingerprint), "")) for channel in channels}
+        return {channel: _episode(bundle) for channel, bundle in found.items() if bundle is not None}
+
     def _opens(self, channel: str, told: Told) -> bool:
         """Tell whether a channel hears of an alert that it has not heard of before."""
         speaks = told.notification.status == "firing" and told.notification.reason != "de-escalated"
@@ -186,7 +196,7 @@ class Grouping:
 
     def _message(self, bundle: _Bundle, news: Sequence[Notification], reason: str, severity: str) -> Notification:
         number, bundle.said = bundle.said, bundle.said + 1
-        episode, lines = f"{bundle.name}:{bundle.start // 1000}", _lines(bundle, news, reason)
+        episode, lines = _episode(bundle), _lines(bundle, news, reason)
         return Notification(
             at=news[0].at,
             id=hashlib.sha256(f"{episode}|{number}".encode()).hexdigest()[:32],
@@ -253,9 +263,13 @@ class Grouping:
         self._of = {(b.channel, each): b.name for b in self._bundles.values() for each in b.open}
 
 
+def _episode(bundle: _Bundle) -> str:
+    return f"{bundle.name}:{bundle.start // 1000}"
+
+
 def _of_bundle(acknowledged: Notification, bundle: _Bundle) -> Notification:
     """Give the acknowledgement of a bundle, by that of the last of its alerts."""
-    episode = f"{bundle.name}:{bundle.start // 1000}"
+    episode = _episode(bundle)
     return dataclasses.replace(
         acknowledged,
         id=hashlib.sha256(f"{episode}|{acknowledged.reason}|{acknowledged.at}".encode()).hexdigest()[:32],

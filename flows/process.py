@@ -26,6 +26,7 @@ from flows.line import build_line
 from flows.outgoing import build_catch_up, build_delivery
 from flows.patience import Limited, Recorded
 from flows.run_folder import RunFolder, RunSpec
+from flows.said_again import say_again
 from flows.self_view import SelfView
 from flows.status_server import StatusServer
 from flows.watch import Watcher, watched
@@ -62,6 +63,8 @@ class Outbox:
             return SegmentWriter(self._folder.segments, state)
         self._spool = Spool(self._folder.spool)
         if self._spec.mode == "live":
+            if state is not None:
+                say_again(self._spool, self._folder, self._config)
             say_what_changed(self._spool, self._folder.deployed, self._config, int(time.time() * 1000))
         self.delivery = build_delivery(self._spool, self._config)
         self.delivery.start()

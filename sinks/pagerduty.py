@@ -94,8 +94,11 @@ class PagerDuty:
 
     def _trigger(self, notification: Notification, memory: dict[str, str]) -> None:
         base = _cut(notification.dedup_key)
-        opened = _opened(memory)
         critical = notification.severity == "critical"
+        if critical and notification.evidence.get("began") == "warning" and not memory:
+            # The memory was lost with the spool: what was first said as a warning is an incident that pages nobody again.
+            memory |= {base: self._options.routing_key, "severity": "warning"}
+        opened = _opened(memory)
         key = base
         if base + _CRITICAL in opened or (base in opened and critical and memory.get("severity") == "warning"):
             key = base + _CRITICAL

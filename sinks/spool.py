@@ -165,6 +165,11 @@ class Spool:
             self.wake({row[1] for row in rows})
         return new
 
+    def is_new(self) -> bool:
+        """Tell whether nothing was ever put into it."""
+        with self._lock:
+            return self._db.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'items'").fetchone() is None
+
     def wake(self, destinations: set[str]) -> None:
         """Tell the listeners that something waits for these destinations."""
         for listener in self._listeners:

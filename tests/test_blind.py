@@ -102,7 +102,7 @@ class Feed:
 class Watched:
     """A live run with its channels."""
 
-    def __init__(self, folder, brokers, topic, slack, pagerduty, *, processes=1, idle_after="1s"):
+    def __init__(self, folder, brokers, topic, slack, pagerduty, *, processes=1, idle_after="1s", more=""):
         self.folder, self.slack, self.pagerduty, self.log = folder, slack, pagerduty, folder / "log"
         self.config = folder / "monitor.toml"
         self.config.write_text(
@@ -114,6 +114,7 @@ class Watched:
                 pagerduty=pagerduty.enqueue_url,
                 idle_after=idle_after,
             )
+            + more
         )
         self.command = ("run", "-c", self.config, "--processes", processes)
         self.process = start(*self.command, log=self.log)
@@ -159,12 +160,16 @@ class Watched:
     def chat(self):
         return [json.dumps(each) for each in self.slack.posted if "edgewatch is blind" in json.dumps(each)]
 
-    def delivered(self):
-        """Tell whether the channels have all that was said, and this is written down: what is not is sent again."""
+    def waiting(self):
+        """Give the destinations for which something waits."""
         spool = Spool(self.folder / "state" / "spool" / "spool-0.db")
         waiting = {row.destination for row in spool.rows()}
         spool.close()
-        return not waiting & {"slack", "pagerduty"}
+        return waiting
+
+    def delivered(self):
+        """Tell whether the channels have all that was said, and this is written down: what is not is sent again."""
+        return not self.waiting() & {"slack", "pagerduty"}
 
     def rows(self, table):
         """Give the rows of a table that wait in the spool."""

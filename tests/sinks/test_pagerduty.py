@@ -38,6 +38,15 @@ def test_an_escalation_pages_again_and_one_resolve_closes_both(pagerduty: FakePa
     assert (pagerduty.open, pagerduty.dropped) == ({}, [])
 
 
+def test_an_escalation_that_is_said_again_without_memory_pages_and_one_resolve_closes_both(pagerduty: FakePagerDuty) -> None:
+    tell(channel(pagerduty), "first", severities=("warning",))
+    again, resolved = story("repeat", "resolved", severities=("critical", "critical"))
+    memory = channel(pagerduty).send(dataclasses.replace(again, evidence={"began": "warning"}), {})
+    assert len(pagerduty.pages) == 2
+    channel(pagerduty).send(resolved, memory)
+    assert (pagerduty.open, pagerduty.dropped) == ({}, [])
+
+
 def test_a_de_escalation_pages_nobody_and_resolves_nothing(pagerduty: FakePagerDuty) -> None:
     tell(channel(pagerduty), "first", "de-escalated", severities=("critical", "warning"))
     assert (len(pagerduty.seen), len(pagerduty.open)) == (1, 1)
