@@ -84,7 +84,7 @@ def backtest(config, history, out, *options):
 @pytest.mark.parametrize(("name", "lines", "windows"), [("nasa", nasa, 44), ("semicomplete", semicomplete, 84)])
 def test_windows_of_an_access_log_are_the_counts_of_its_lines(logs, name, lines, windows):
     want = counted(lines())
-    got = defaultdict(dict)
+    got: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
     for row in read(logs / f"{name}-history" / "windows.ndjson"):
         figure = row["metric"], row["statistic"]
         if row["key"] == {} and figure in want[row["window_start"]]:
