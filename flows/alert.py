@@ -223,7 +223,12 @@ class Alerting:
             lists: list[list[str]] = []
             rules = {book.rule.options.name: book.to_state(lists) for book in self._books}
             state = {"keys": lists, "rules": rules, "groups": self._grouping.to_state(), "removed": self._removed.open}
-            state |= {"early": self._early.to_state(), "usual": self._blame.to_state(), "silent": self._silent.since}
+            state |= {
+                "early": self._early.to_state(),
+                "usual": self._blame.to_state(),
+                "silent": self._silent.since,
+                "silent_for": self._silent.windows,
+            }
             self._snapshot = zstandard.compress(pack(state), 1)
         return self._snapshot
 
@@ -235,6 +240,7 @@ class Alerting:
         self._early.load(found.get("early", {"through": {}, "words": []}))
         self._blame.load(found.get("usual", {}))
         self._silent.since = dict(found.get("silent", {}))
+        self._silent.windows = dict(found.get("silent_for", {}))
         for name, known in found["rules"].items():
             if name in books and known["identity"] == books[name].identity:
                 books[name].load(known, found["keys"])

@@ -31,6 +31,7 @@ class _Alert(NamedTuple):
     severity: int
     start: int
     heard: frozenset[str]
+    windows: float  # without a record of its metric, up to now
 
     @property
     def rank(self) -> tuple[int, int, str]:
@@ -38,12 +39,13 @@ class _Alert(NamedTuple):
 
 
 class SilentSource:
-    """Remembers since when each dataset is silent."""
+    """Remembers since when, and for how many windows, each dataset is silent."""
 
     def __init__(self, routes: Routes) -> None:
         """Take who hears of what."""
         self._routes = routes
         self.since: dict[str, int] = {}  # end of the first window without any record (ms), by dataset
+        self.windows: dict[str, int] = {}  # without any record, by dataset
 
     def quiet(
         self, result: WindowResult, judged: Sequence[tuple[Rule, Judged]], quiet: list[Quiet] | None, *, silent: bool
@@ -51,11 +53,14 @@ class SilentSource:
         """Give `quiet` (as `Suppression.at`, a column for each of `judged`) with what the alert of a silent source inhibits."""
         if not silent:
             self.since.pop(result.dataset, None)
+            self.windows.pop(result.dataset, None)
             return quiet
         since = self.since.setdefault(result.dataset, result.end)
+        windows = self.windows[result.dataset] = self.windows.get(result.dataset, 0) + 1
         alerts = sorted(self._alerts(result.dataset, judged), key=lambda each: each.rank)
-        # One that fired before is about a metric, and who heard of it has not heard of the source.
-        speaking = [each for each in alerts if each.key == TOTAL and each.start >= since]
+        # One that fired before is about a metric, and who heard of it has not heard of the source. An alert within the cooldown
+        # of the last one began with that: its metric tells, which fell silent together with the source.
+        speaking = [each for each in alerts if each.key == TOTAL and (each.start >= since or each.windows <= windows)]
         if not speaking:
             return quiet
         out = quiet or [np.zeros(len(each.keys), np.int8) for _, each in judged]
@@ -76,4 +81,5 @@ class SilentSource:
                 severity = int(columns.severity[place])
                 subject = Subject(rule.options.name, each.keys[place], severity)
                 heard = self._routes.channels(self._routes.taken(rule, subject.key, severity))
-                yield _Alert(book, place, rule, subject.key, severity, int(columns.start[place]), heard)
+                windows = float(each.cells.values[place])
+                yield _Alert(book, place, rule, subject.key, severity, int(columns.start[place]), heard, windows)

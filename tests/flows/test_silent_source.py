@@ -77,6 +77,14 @@ def test_what_is_still_missing_when_the_source_is_back_is_said_then():
     ]
 
 
+@pytest.mark.parametrize("restarts", [(), (6,)])
+def test_a_source_that_is_silent_again_within_the_cooldown_is_said_by_one_alert_too(restarts):
+    told, kept = said([TALK, {}, {}, {}, TALK, {}, {}, {}, TALK], (LOUD, FAILS), restarts=restarts)
+    assert {rule for _, rule, _ in told} == {"no_data:fails"}
+    assert [window for window, _, reason in told if reason == "resolved"] == [4, 8]
+    assert kept[6:8] == [{"no_data:loud"}] * 2
+
+
 def test_a_metric_that_was_silent_before_does_not_speak_for_the_source():
     told, _ = said([TALK, NO_ERRORS, NO_ERRORS, NO_ERRORS, {}, {}, {}], (LOUD, FAILS))
     assert told == [(2, "no_data:fails", "first"), (5, "no_data:loud", "first")]
