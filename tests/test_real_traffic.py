@@ -117,12 +117,15 @@ def test_the_warnings_of_the_nasa_log_are_where_its_lines_have_errors(logs):
     assert len(over) > 0
 
 
-def test_the_second_alert_of_a_silent_hour_names_the_one_that_kept_it_quiet(logs, tmp_path):
+def test_of_83_silent_hours_one_alert_speaks_and_the_other_names_the_one_that_kept_it_quiet(logs, tmp_path):
     backtest(ACCESS / "monitor.toml", logs / "semicomplete-history", tmp_path / "out")
     quiet = read(tmp_path / "out" / "withheld.ndjson")
     got = {(each["rule"], each["suppressed_by"], each["why"]) for each in quiet}
     why = "silent (critical), which says for all that the whole source is silent"
     assert got == {("no_data:high_error_rate", "inhibit", why)}
+    assert len(quiet) == 83  # between 84 hours that each have lines in five minutes
+    said = Counter(each["rule"] for each in read(logs / "semicomplete-history" / "notifications.ndjson"))
+    assert (said["silent"], said["no_data:high_error_rate"]) == (2 * 83, 0)
 
 
 @pytest.fixture(scope="module")
