@@ -16,6 +16,7 @@ from sinks.notification import duration
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:pages?)?\s*(?:/|a|an|per)\s*(day|week|month)s?\s*")
 _WEEKS = {"day": 1 / 7, "week": 1.0, "month": 30 / 7}
 _WEEK_MS = 7 * 86_400_000
+_WHOLE = 10  # pages a week: from here on digits behind the point say nothing
 _FEW = 5  # incidents below which shares are said to be uncertain
 
 
@@ -92,12 +93,17 @@ def share_words(share: Share) -> str:
     return f"{share.k} of {share.n} (95 % interval {low * 100:.0f}-{high * 100:.0f} %)"
 
 
+def bound_words(value: float) -> str:
+    """Write an end of an interval of pages: two digits, or all before the point."""
+    return f"{value:.0f}" if value >= _WHOLE else f"{value:.2g}"
+
+
 def rate_words(rate: Rate) -> str:
     """Write pages a week with the interval."""
     if rate.value is None or rate.interval is None:
         return "no time"
     low, high = rate.interval
-    return f"{rate.value:.4g} pages a week ({rate.count} in all, 95 % interval {low:.2g}-{high:.2g})"
+    return f"{rate.value:.4g} pages a week ({rate.count} in all, 95 % interval {bound_words(low)}-{bound_words(high)})"
 
 
 def _finds_nothing(points: list[Point], span: Range, budget: Budget | None) -> str:

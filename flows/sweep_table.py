@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.moment import day_words
+from flows.recommend import bound_words
 from flows.sweep_tally import BY_PAGE
 from sinks.notification import duration
 
@@ -81,7 +82,7 @@ def rate_text(rate: Dict) -> str:
     if rate["value"] is None:
         return "-"
     low, high = rate["interval"]
-    return f"{rate['value']:.3g} ({low:.2g}-{high:.2g})"
+    return f"{rate['value']:.3g} ({bound_words(low)}-{bound_words(high)})"
 
 
 def _front(found: Dict) -> Table:

@@ -8,6 +8,7 @@ from flows.alert_state import FIRING, SEVERITIES, STATES
 from flows.backtest import Decided, Withheld
 from flows.config import Config
 from flows.decision_log import Row
+from flows.evaluation import SUPPRESSORS
 from flows.labels import Labels
 from flows.rule import compile_rule
 from flows.silence import Silences
@@ -34,20 +35,24 @@ class Suppressors:
             "key": withheld.key,
             "suppressed_by": withheld.suppressed_by,
         }
-        others = list(_firing(decided)) if withheld.suppressed_by == "inhibit" else []
+        others = list(_rows(decided)) if withheld.suppressed_by == "inhibit" else []
         words = suppressors(record, withheld.severity, others, self._known, self._surroundings)
         if withheld.suppressed_by == "inhibit" and words and words[0].startswith("inhibit;"):
             return _ELSEWHERE
         return "; ".join(words)
 
 
-def _firing(decided: Decided) -> Iterator[Row]:
-    """Give the alerts that fire as records have them."""
+def _rows(decided: Decided) -> Iterator[Row]:
+    """Give the records of alerts that fire, and of each rule that of a key with rows, which tells that its source speaks."""
     for each in decided.evaluations:
-        for place in np.flatnonzero(each.after >= FIRING).tolist():
+        places = set(np.flatnonzero(each.after >= FIRING).tolist()) | set(np.flatnonzero(each.counts > 0)[:1].tolist())
+        for place in sorted(places):
+            why = 0 if each.suppressed is None else int(each.suppressed[place])
             yield {
                 "rule": each.rule,
                 "key": each.keys[place],
+                "count": int(each.counts[place]),
                 "state_after": STATES[int(each.after[place])],
                 "severity": SEVERITIES[int(each.severity[place])],
+                "suppressed_by": SUPPRESSORS[why],
             }
