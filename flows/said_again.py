@@ -48,10 +48,21 @@ def say_again(spool: Spool, folder: RunFolder, config: Config) -> None:
     """
     if not spool.is_new():
         return
+    _remember_warnings(spool, folder, config)
     said = [*_alone(found := _open_alerts(folder, config), config), *_bundled(found, config)]
     if said:
         spool.put(item for each in said for item in notification_items(each))
         _log.warning("%s is new, and what waited in the one before is lost: critical alerts are said again", spool.path)
+
+
+def _remember_warnings(spool: Spool, folder: RunFolder, config: Config) -> None:
+    """Have pagers remember again which of their incidents are open as warnings: such a one rings nobody when it gets worse."""
+    for known in read_firing(folder.firing).values():
+        for alert in known["alerts"]:
+            if alert.get("began") == "warning":
+                fingerprint = fingerprint_of(config.environment, alert["key"], alert["rule"])
+                for channel in config.policy.pagers.intersection(alert["heard"]) - alert.get("bundles", {}).keys():
+                    spool.remember(channel, f"{fingerprint}:{alert['start'] // 1000}", {"severity": "warning"})
 
 
 def _open_alerts(folder: RunFolder, config: Config) -> list[_Open]:

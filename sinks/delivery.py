@@ -84,7 +84,7 @@ class ChannelDestination:
         if self._unsaid == "once":
             return self._channel.send(dataclasses.replace(last, reason="fired and resolved") if begins else last, memory)
         # An attempt whose answer was lost may have arrived, and what began before is open: else there is nothing to resolve.
-        if memory or any(item.attempts for item in items):
+        if memory or not begins or any(item.attempts for item in items):
             return self._channel.send(last, memory)
         return memory
 

@@ -95,7 +95,7 @@ class PagerDuty:
     def _trigger(self, notification: Notification, memory: dict[str, str]) -> None:
         base = _cut(notification.dedup_key)
         critical = notification.severity == "critical"
-        if critical and notification.evidence.get("began") == "warning" and not memory:
+        if memory.get("severity", notification.evidence.get("began")) == "warning" and not _opened(memory):
             # The memory was lost with the spool: what was first said as a warning is an incident that pages nobody again.
             memory |= {base: self._options.routing_key, "severity": "warning"}
         opened = _opened(memory)

@@ -36,7 +36,8 @@ above = { warning = 0.1, critical = 0.5 }
 [channel.chat]
 kind = "console"
 [channel.pager]
-kind = "console"
+kind = "pagerduty"
+routing_key = "0123456789abcdef0123456789abcdef"
 """
 
 
@@ -121,3 +122,10 @@ def test_an_alert_that_was_said_as_a_warning_first_says_so(home):
     home.left([alert("a", "warning")], [alert("a"), alert("b")], [alert("a"), alert("b")])
     began = {each.episode: each.evidence["began"] for _, each in home.said()}
     assert began == {episode("a"): "warning", episode("b"): "critical"}
+
+
+def test_a_pager_remembers_which_incidents_are_open_as_warnings(home):
+    home.left([alert("a", "warning"), alert("b"), alert("c", "warning", heard=())])
+    home.said()
+    remembered = {(channel, host): home.spool.memory(channel, episode(host)) for channel in ("chat", "pager") for host in "abc"}
+    assert {place: each for place, each in remembered.items() if each} == {("pager", "a"): {"severity": "warning"}}

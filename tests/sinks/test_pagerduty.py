@@ -47,6 +47,15 @@ def test_an_escalation_that_is_said_again_without_memory_pages_and_one_resolve_c
     assert (pagerduty.open, pagerduty.dropped) == ({}, [])
 
 
+def test_a_warning_that_gets_worse_pages_also_where_only_its_severity_is_remembered(pagerduty: FakePagerDuty) -> None:
+    tell(channel(pagerduty), "first", severities=("warning",))
+    worse, resolved = story("escalated", "resolved", severities=("critical", "critical"))
+    memory = channel(pagerduty).send(worse, {"severity": "warning"})
+    assert len(pagerduty.pages) == 2
+    channel(pagerduty).send(resolved, memory)
+    assert (pagerduty.open, pagerduty.dropped) == ({}, [])
+
+
 def test_a_de_escalation_pages_nobody_and_resolves_nothing(pagerduty: FakePagerDuty) -> None:
     tell(channel(pagerduty), "first", "de-escalated", severities=("critical", "warning"))
     assert (len(pagerduty.seen), len(pagerduty.open)) == (1, 1)

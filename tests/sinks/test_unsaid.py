@@ -14,7 +14,7 @@ from sinks.spool import Spool
 from tests.fakes.clock import ManualClock
 from tests.fakes.counterparts import OVER_A_WIRE, Counterpart
 from tests.fakes.notifications import notification, story
-from tests.fakes.pagerduty import FakePagerDuty
+from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
 from tests.fakes.slack import FakeSlack, shown
 
 # How many messages an episode makes that fired, escalated and was over while the channel was away. Machines hear each.
@@ -119,3 +119,15 @@ def test_what_one_channel_gives_up_is_set_aside_and_said_by_the_others(
     assert (dead.destination, "Invalid routing key" in dead.error) == ("pager", True)
     words = [shown(each) for each in slack.posted]
     assert ["pager did not take 1 item" in text and RULE in text for text in words] == [False, True]
+
+
+def test_a_repeat_that_is_over_while_it_waits_ends_what_a_pager_may_have_open(
+    spool: Spool, clock: ManualClock, pagerduty: FakePagerDuty
+) -> None:
+    options = CHANNELS["pagerduty"].options(routing_key=ROUTING_KEY, url=pagerduty.enqueue_url)
+    lane = Delivery(spool, destinations({"pager": options}), clock=clock).lanes["pager"]
+    for said in of(story("repeat", "resolved"), channels=("pager",)):
+        spool.put(notification_items(said))
+    clock.at += 60
+    lane.step()
+    assert [seen.json["event_action"] for seen in pagerduty.seen] == ["resolve"]
