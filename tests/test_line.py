@@ -175,7 +175,7 @@ def _stamp(folder):
 
 
 def _children(pid):
-    found = subprocess.run(["pgrep", "-g", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    found = subprocess.run(["pgrep", "-s", str(pid)], capture_output=True, text=True, check=False).stdout.split()
     return [int(child) for child in found if int(child) != pid]
 
 
