@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from flows.alert_state import SEVERITIES
 from flows.config import Config
 from flows.labels import Labels
@@ -72,7 +74,7 @@ def notifications(config: Config, name: str, *, severity: str, at: int) -> list[
     key = canonical(dict.fromkeys(metric.group_by if rule.keys != "total" else (), "drill")).decode()
     code = CRITICAL if severity == "critical" else WARNING
     fired = _saying(rule, config.environment, key, code, at)
-    over = replace(
+    over = msgspec.structs.replace(
         fired,
         reason="resolved",
         number=1,
