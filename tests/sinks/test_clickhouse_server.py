@@ -12,6 +12,7 @@ import pytest
 
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.notification import DeliveryError
+from tests import services
 
 _CONFIG = """<yandex>
 <logger><level>warning</level><log>{d}/log</log><errorlog>{d}/err</errorlog></logger>
@@ -38,7 +39,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of a running server."""
     binary = shutil.which("clickhouse-server")
     if binary is None:
-        pytest.skip("missing service: clickhouse-server")
+        services.missing("clickhouse-server")
     place = tmp_path_factory.mktemp("server")
     http, tcp = _ports()
     (place / "config.xml").write_text(_CONFIG.format(d=place, http=http, tcp=tcp))
