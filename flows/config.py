@@ -16,7 +16,7 @@ from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
 from connectors.receive_options import ReceiveOptions
-from flows.dashboard import DashboardOptions
+from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
 from flows.health import HealthOptions
@@ -132,6 +132,7 @@ class Config:
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
     observe: ObserveOptions
+    dashboard: DashboardOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
 
@@ -181,8 +182,7 @@ class _Builder:
                 self._refuse(key, "silences are not configured: use `edgewatch silence add`")
             elif key not in _TABLES:
                 self._refuse(key, unknown(key, list(_TABLES)))
-        environment = self._text("environment", "production")
-        labels = given.get("labels", {})
+        environment, labels = self._text("environment", "production"), given.get("labels", {})
         if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
             self._refuse("labels", "must be a table of strings")
         kafka = self._kafka()
@@ -195,15 +195,15 @@ class _Builder:
         slos = self._tables("slo", SloOptions)
         channels = self._channels()
         routes = self._routes(channels)
-        clickhouse = self._optional("clickhouse", ClickHouseOptions)
-        heartbeat = self._optional("heartbeat", HeartbeatOptions)
+        clickhouse, heartbeat = self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions)
         health = self._read.table(HealthOptions, given.get("health", {}), "health")
         observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
-        policy = self._policy(rules, channels)
+        dashboard = self._read.table(DashboardOptions, given.get("dashboard", {}), "dashboard")
+        policy = self._policy(rules, channels, dashboard.url if dashboard else "")
         if self._flag("zone_quiets_paths") and not self._read.problems:
             policy = replace(policy, inhibits=(*policy.inhibits, *zone_path(rules, metrics)))
         self._check_matches(routes, policy, rules)
@@ -231,6 +231,7 @@ class _Builder:
             heartbeat=heartbeat,
             health=health,
             observe=observe,
+            dashboard=dashboard,
             policy=policy,
             unread_runbooks=unread,
         )
@@ -368,11 +369,10 @@ class _Builder:
         for number, inner in enumerate(route.route, 1):
             self._check_route(inner, f"{path}.route #{number}", channels)
 
-    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
+    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any], dashboard: str) -> PolicyOptions:
         kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}
-        dashboard: DashboardOptions | None = self._optional("dashboard", DashboardOptions)
         return PolicyOptions(
-            dashboard=dashboard.url if dashboard else "",
+            dashboard=dashboard,
             runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
             modes={name: kind.many for name, kind in kinds.items()},
             pagers=frozenset(name for name, kind in kinds.items() if kind.acknowledges),
