@@ -20,6 +20,7 @@ from flows.failure import explained
 from flows.ingest_cli import ingest
 from flows.observe import RunProgress, set_up_logging
 from flows.own_errors import report_own_errors
+from flows.probe_cli import probe
 from flows.receive_cli import receive
 from flows.recovery_cli import recovery_app
 from flows.replay_cli import replay
@@ -236,6 +237,7 @@ app.command()(backtest)
 app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
+app.command()(probe)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
