@@ -18,8 +18,9 @@ from flows.diff_cli import diff
 from flows.explain_cli import explain
 from flows.failure import explained
 from flows.ingest_cli import ingest
-from flows.observe import RunProgress, set_up_logging
+from flows.observe import RunProgress
 from flows.own_errors import report_own_errors
+from flows.own_log import set_up_logging
 from flows.probe_cli import probe
 from flows.receive_cli import receive
 from flows.recovery_cli import recovery_app
@@ -106,7 +107,7 @@ def run(
     from flows.monitor import run as run_line
 
     _check_clock()
-    settings = _load(config)
+    settings = _load(config, service=not until_end)
     if not until_end:
         report_own_errors(settings.observe, settings.environment, settings)
     progress = RunProgress("run")
@@ -337,9 +338,9 @@ def _open_spool(config: Path) -> Any:
     return contextlib.closing(Spool(path))
 
 
-def _load(path: Path, *, secrets: bool = True) -> Config:
+def _load(path: Path, *, secrets: bool = True, service: bool = False) -> Config:
     settings = load(path, secrets=secrets)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings, service=service)
     return settings
 
 

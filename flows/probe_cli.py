@@ -21,14 +21,14 @@ def probe(
     Example: edgewatch probe -c monitor.toml --once
     """
     from flows.config import load
-    from flows.observe import set_up_logging
     from flows.options import ConfigError
     from flows.own_errors import report_own_errors
+    from flows.own_log import set_up_logging
     from flows.probe import check_once, probes_of
     from flows.probe import probe as run
 
     settings = load(config)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings, service=not once)
     try:
         if not once:
             report_own_errors(settings.observe, settings.environment, settings)
