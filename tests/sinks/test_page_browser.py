@@ -10,6 +10,7 @@ START, STEP, HOUR = 1_764_547_200_000, 300_000, 3_600_000
 DAY = 24 * HOUR
 HOSTILE = "</script><script>hit(1)</script><img src=x onerror=hit(2)><svg onload=hit(3)>\"'><b>"
 HALF, WHOLE = [START // 1000, (START + DAY) // 1000], None
+FITS = "chart.plot.width === chart.host.clientWidth"
 RANGE = "edgewatchCharts.plots[{}].plot.scales.x"
 DRAWN = """(index) => {
     const canvas = document.querySelectorAll('.chart canvas')[index];
@@ -59,10 +60,16 @@ def show(browser, tmp_path):
         visit = browser.open(path, **options)
         visit.page.evaluate("edgewatchCharts.startAll()")
         visit.page.wait_for_function(f"edgewatchCharts.plots.length === {len(charts)}")
+        settled(visit)
         assert visit.requests == [path.as_uri()]
         return visit
 
     return opened
+
+
+def settled(visit):
+    """Wait until every chart has the width of its place: it follows that after the layout, and other things move then."""
+    visit.page.wait_for_function(f"edgewatchCharts.plots.every((chart) => {FITS})")
 
 
 def x_range(visit, number=0):
@@ -183,8 +190,8 @@ def test_a_phone_needs_no_scrolling_sideways(show):
     table = Table(caption="Wide", columns=[Column(f"Column {n}") for n in range(12)], rows=[[Cell("a-long-word-" * 3)] * 12])
     tiles = Tiles([Tile(name="x" * 60, value="1 234 567 890", note="y" * 90)] * 5)
     visit = show(time_chart(), scatter(), title="T" * 80, blocks=[tiles, table], width=360, height=740)
+    visit.page.wait_for_function(f"innerWidth === 360 && edgewatchCharts.plots.every((chart) => chart.plot.width < 340 && {FITS})")
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
-    assert visit.page.evaluate("edgewatchCharts.plots[0].plot.width") < 340
     visit.resize(1000, 700)
     visit.page.wait_for_function("edgewatchCharts.plots[0].plot.width > 900")
 
