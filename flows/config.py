@@ -188,9 +188,7 @@ class _Builder:
             elif key not in _TABLES:
                 self._refuse(key, unknown(key, list(_TABLES)))
         environment = self._text("environment", "production")
-        labels = given.get("labels", {})
-        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-            self._refuse("labels", "must be a table of strings")
+        labels = self._labels()
         kafka = self._kafka()
         receive, ingest = self._optional("receive", ReceiveOptions), self._optional("ingest", IngestOptions)
         probes = self._tables("probe", ProbeOptions)
@@ -241,6 +239,13 @@ class _Builder:
             policy=policy,
             unread_runbooks=unread,
         )
+
+    def _labels(self) -> dict[str, str]:
+        labels = self._given.get("labels", {})
+        if isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values()):
+            return labels
+        self._refuse("labels", "must be a table of strings")
+        return {}
 
     def _linked(self, rules: list[RuleOptions]) -> list[RuleOptions]:
         """Give the rules with the links that alerts show of their runbooks."""
