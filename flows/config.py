@@ -15,6 +15,7 @@ from typing import Any
 from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
+from connectors.probe_options import ProbeOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
@@ -34,6 +35,7 @@ from flows.rule import RuleOptions
 from flows.rule_checks import rule_problems, slo_problems
 from flows.runbook import first_steps, link_of, prefix_problem, steps_problem
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from flows.zone_path import zone_path
 from sinks.channels import CHANNELS, kind_of
@@ -48,6 +50,7 @@ _TABLES = (
     "input",
     "receive",
     "ingest",
+    "probe",
     "window",
     "engine",
     "dataset",
@@ -61,9 +64,18 @@ _TABLES = (
     "clickhouse",
     "heartbeat",
     "health",
+    "status_page",
     "dashboard",
     "observe",
 )
+
+# Tables that hold where they are not written, too.
+_ALWAYS: dict[str, Any] = {
+    "health": HealthOptions,
+    "status_page": StatusPageOptions,
+    "observe": ObserveOptions,
+    "dashboard": DashboardOptions,
+}
 
 # The seed's data points, ready to use without a [[dataset]] table.
 BUILT_IN_DATASETS = {
@@ -120,6 +132,7 @@ class Config:
     kafka: KafkaOptions | None
     receive: ReceiveOptions | None
     ingest: IngestOptions | None
+    probes: tuple[ProbeOptions, ...]
     window: WindowOptions
     engine: EngineOptions
     datasets: tuple[DatasetOptions, ...]
@@ -131,6 +144,7 @@ class Config:
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
+    status_page: StatusPageOptions
     observe: ObserveOptions
     dashboard: DashboardOptions
     policy: PolicyOptions
@@ -177,17 +191,12 @@ class _Builder:
 
     def build(self) -> Config | None:
         given = self._given
-        for key in given:
-            if key == "silence":
-                self._refuse(key, "silences are not configured: use `edgewatch silence add`")
-            elif key not in _TABLES:
-                self._refuse(key, unknown(key, list(_TABLES)))
-        environment, labels = self._text("environment", "production"), given.get("labels", {})
-        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-            self._refuse("labels", "must be a table of strings")
+        self._check_tables()
+        environment = self._text("environment", "production")
+        labels = self._labels()
         kafka = self._kafka()
-        receive = self._optional("receive", ReceiveOptions)
-        ingest = self._optional("ingest", IngestOptions)
+        receive, ingest = self._optional("receive", ReceiveOptions), self._optional("ingest", IngestOptions)
+        probes = self._tables("probe", ProbeOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
         datasets = self._datasets()
@@ -195,14 +204,13 @@ class _Builder:
         slos = self._tables("slo", SloOptions)
         channels = self._channels()
         routes = self._routes(channels)
-        clickhouse, heartbeat = self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions)
-        health = self._read.table(HealthOptions, given.get("health", {}), "health")
-        observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
+        clickhouse, heartbeat = (self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions))
+        found = [self._read.table(kind, given.get(key, {}), key) for key, kind in _ALWAYS.items()]
+        health, status_page, observe, dashboard = found
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
-        dashboard = self._read.table(DashboardOptions, given.get("dashboard", {}), "dashboard")
         policy = self._policy(rules, channels, dashboard.url if dashboard else "")
         if self._flag("zone_quiets_paths") and not self._read.problems:
             policy = replace(policy, inhibits=(*policy.inhibits, *zone_path(rules, metrics)))
@@ -219,6 +227,7 @@ class _Builder:
             kafka=kafka,
             receive=receive,
             ingest=ingest,
+            probes=tuple(probes),
             window=window,
             engine=engine,
             datasets=tuple(datasets.values()),
@@ -230,11 +239,26 @@ class _Builder:
             clickhouse=clickhouse,
             heartbeat=heartbeat,
             health=health,
+            status_page=status_page,
             observe=observe,
             dashboard=dashboard,
             policy=policy,
             unread_runbooks=unread,
         )
+
+    def _check_tables(self) -> None:
+        for key in self._given:
+            if key == "silence":
+                self._refuse(key, "silences are not configured: use `edgewatch silence add`")
+            elif key not in _TABLES:
+                self._refuse(key, unknown(key, list(_TABLES)))
+
+    def _labels(self) -> dict[str, str]:
+        labels = self._given.get("labels", {})
+        if isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values()):
+            return labels
+        self._refuse("labels", "must be a table of strings")
+        return {}
 
     def _linked(self, rules: list[RuleOptions]) -> list[RuleOptions]:
         """Give the rules with the links that alerts show of their runbooks."""

@@ -22,11 +22,11 @@ def dashboard(
 
     Example: edgewatch dashboard -c monitor.toml --listen 127.0.0.1:8710
     """
-    from flows.observe import set_up_logging
     from flows.options import ConfigError, Reader
+    from flows.own_log import set_up_logging
 
     settings = load(config, secrets=False)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings)
     if settings.clickhouse is None:
         print(f"edgewatch: {config} has no [clickhouse]: the dashboard reads from there", file=sys.stderr)
         raise typer.Exit(_BAD_USE)
