@@ -14,6 +14,7 @@ import typer
 
 from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
+from flows.dead_letters_cli import dead_letters_app
 from flows.diff_cli import diff
 from flows.explain_cli import explain
 from flows.failure import explained
@@ -47,6 +48,7 @@ app.add_typer(page_app, name="statuspage", hidden=True)  # its name in configura
 app.add_typer(silence_app, name="silence")
 app.add_typer(route_app, name="route")
 app.add_typer(recovery_app, name="recovery")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
