@@ -23,6 +23,7 @@ from flows.ingest_cli import ingest
 from flows.observe import RunProgress
 from flows.own_errors import report_own_errors
 from flows.own_log import set_up_logging
+from flows.probe_cli import probe
 from flows.receive_cli import receive
 from flows.recovery_cli import recovery_app
 from flows.replay_cli import replay
@@ -242,6 +243,7 @@ app.command()(backtest)
 app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
+app.command()(probe)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
