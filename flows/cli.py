@@ -191,7 +191,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     records: Annotated[int | None, typer.Option(help="About how many records in all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Files: how often the incidents come.")] = 1,
-    scenario: Annotated[str, typer.Option(help="A file of incidents (docs/producers.md), or: all, one of each kind.")] = "",
+    scenario: Annotated[str, typer.Option(help="A file of incidents (docs/traffic.md), or: all, one of each kind.")] = "",
     rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
     brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
