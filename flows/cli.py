@@ -31,6 +31,7 @@ from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
+from flows.status_page_cli import status_page
 from flows.top_cli import top
 from flows.verify_cli import verify
 
@@ -244,6 +245,7 @@ app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
 app.command()(probe)
+app.command("status-page")(status_page)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]

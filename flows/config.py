@@ -35,6 +35,7 @@ from flows.rule import RuleOptions
 from flows.rule_checks import rule_problems, slo_problems
 from flows.runbook import first_steps, link_of, prefix_problem, steps_problem
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from flows.zone_path import zone_path
 from sinks.channels import CHANNELS, kind_of
@@ -63,6 +64,7 @@ _TABLES = (
     "clickhouse",
     "heartbeat",
     "health",
+    "status_page",
     "dashboard",
     "observe",
 )
@@ -134,6 +136,7 @@ class Config:
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
+    status_page: StatusPageOptions
     observe: ObserveOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
@@ -185,9 +188,7 @@ class _Builder:
             elif key not in _TABLES:
                 self._refuse(key, unknown(key, list(_TABLES)))
         environment = self._text("environment", "production")
-        labels = given.get("labels", {})
-        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-            self._refuse("labels", "must be a table of strings")
+        labels = self._labels()
         kafka = self._kafka()
         receive, ingest = self._optional("receive", ReceiveOptions), self._optional("ingest", IngestOptions)
         probes = self._tables("probe", ProbeOptions)
@@ -199,8 +200,8 @@ class _Builder:
         channels = self._channels()
         routes = self._routes(channels)
         clickhouse, heartbeat = (self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions))
-        health = self._read.table(HealthOptions, given.get("health", {}), "health")
-        observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
+        named: dict[str, Any] = {"health": HealthOptions, "status_page": StatusPageOptions, "observe": ObserveOptions}
+        health, status_page, observe = (self._read.table(kind, given.get(key, {}), key) for key, kind in named.items())
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
@@ -233,10 +234,18 @@ class _Builder:
             clickhouse=clickhouse,
             heartbeat=heartbeat,
             health=health,
+            status_page=status_page,
             observe=observe,
             policy=policy,
             unread_runbooks=unread,
         )
+
+    def _labels(self) -> dict[str, str]:
+        labels = self._given.get("labels", {})
+        if isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values()):
+            return labels
+        self._refuse("labels", "must be a table of strings")
+        return {}
 
     def _linked(self, rules: list[RuleOptions]) -> list[RuleOptions]:
         """Give the rules with the links that alerts show of their runbooks."""

@@ -23,6 +23,7 @@ from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
@@ -143,6 +144,10 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "status_page": {
+        "components": '{ api = ["failing"] }',
+        "statuses": '{ failing = "partial_outage" }',
+    },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
     "dashboard": {"url": '"https://edgewatch.example.com"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
@@ -179,6 +184,7 @@ def example_text() -> str:
         ("heartbeat", HeartbeatOptions),
         ("dashboard", DashboardOptions),
         ("health", HealthOptions),
+        ("status_page", StatusPageOptions),
         ("observe", ObserveOptions),
     ]
     head = (

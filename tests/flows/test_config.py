@@ -101,7 +101,7 @@ channels = ["slak"]
         (
             "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, probe,"
             " window, engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health,"
-            " dashboard, observe"
+            " status_page, dashboard, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
