@@ -15,6 +15,7 @@ from typing import Any
 from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
+from connectors.probe_options import ProbeOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
 from flows.engine_options import EngineOptions
@@ -48,6 +49,7 @@ _TABLES = (
     "input",
     "receive",
     "ingest",
+    "probe",
     "window",
     "engine",
     "dataset",
@@ -120,6 +122,7 @@ class Config:
     kafka: KafkaOptions | None
     receive: ReceiveOptions | None
     ingest: IngestOptions | None
+    probes: tuple[ProbeOptions, ...]
     window: WindowOptions
     engine: EngineOptions
     datasets: tuple[DatasetOptions, ...]
@@ -186,8 +189,8 @@ class _Builder:
         if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
             self._refuse("labels", "must be a table of strings")
         kafka = self._kafka()
-        receive = self._optional("receive", ReceiveOptions)
-        ingest = self._optional("ingest", IngestOptions)
+        receive, ingest = self._optional("receive", ReceiveOptions), self._optional("ingest", IngestOptions)
+        probes = self._tables("probe", ProbeOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
         datasets = self._datasets()
@@ -195,8 +198,7 @@ class _Builder:
         slos = self._tables("slo", SloOptions)
         channels = self._channels()
         routes = self._routes(channels)
-        clickhouse = self._optional("clickhouse", ClickHouseOptions)
-        heartbeat = self._optional("heartbeat", HeartbeatOptions)
+        clickhouse, heartbeat = (self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions))
         health = self._read.table(HealthOptions, given.get("health", {}), "health")
         observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
         self._check(kafka, datasets, metrics)
@@ -219,6 +221,7 @@ class _Builder:
             kafka=kafka,
             receive=receive,
             ingest=ingest,
+            probes=tuple(probes),
             window=window,
             engine=engine,
             datasets=tuple(datasets.values()),
