@@ -4,8 +4,8 @@ Usage: python -m benchmarks.replay [--records N] [--runs N] [--times 1 4 16] [--
 
 Archives are gzip files of about 10 000 records each in four partitions, as Logpush writes them, over 20 minutes a part; a range
 of N times the length has N times the records. The whole program is measured: planning, recovery store with snapshots, decision
-records and output files. `peak_mb` is the largest resident set of a process, `cpu_s` the processor time of all, `with_start_s` counts the command from
-its first import. Contenders alternate, and their results have to be the same bytes.
+records and output files. `peak_mb` is the largest resident set of a process, `cpu_s` the processor time of all processes, and
+`with_start_s` counts the command from its first import. Contenders alternate, and their results have to be the same bytes.
 """
 
 import argparse
@@ -108,11 +108,9 @@ def main():
             assert len({run[1] for runs in found.values() for run in runs}) == 1, "results differ"
             taken = {processes: report(runs, processes, times) for processes, runs in found.items()}
             first = next(iter(taken))
-            for processes in taken:
-                ratio = round(taken[first] / taken[processes], 2)
-                print(
-                    json.dumps({"times": times, "processes": processes, "times_as_fast_as": first, "ratio": ratio}), flush=True
-                )
+            for processes, seconds in taken.items():
+                line = {"processes": processes, "times_as_fast_as": first, "ratio": round(taken[first] / seconds, 2)}
+                print(json.dumps({"benchmark": "replay", "times": times, **line}), flush=True)
 
 
 if __name__ == "__main__":
