@@ -101,7 +101,7 @@ def main():
             archive = Path(folder) / "archive"
             fill(archive, options.records, times)
             measure(archive, 1)  # compiles
-            found = {processes: [] for processes in options.processes}
+            found: dict[int, list] = {processes: [] for processes in options.processes}
             for _ in range(options.runs):  # contenders alternate
                 for processes, runs in found.items():
                     runs.append(measure(archive, processes))
