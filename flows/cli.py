@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.app_errors_cli import errors
 from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
 from flows.dashboard_cli import dashboard
@@ -85,7 +86,8 @@ def demo(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where it works [default: ./edgewatch-demo].")] = None,
     hours: Annotated[float, typer.Option(help="Hours of traffic.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
-    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard, on 127.0.0.1:8710.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard.")] = False,
+    listen: Annotated[str, typer.Option(help="With --serve: host:port of the dashboard, on this machine.")] = "127.0.0.1:8710",
 ) -> None:
     """See it work: traffic with three incidents through the whole line, without any service.
 
@@ -93,7 +95,7 @@ def demo(
     """
     from flows.demo import demo as run_demo
 
-    raise typer.Exit(run_demo(directory, hours, seed, serve=serve))
+    raise typer.Exit(run_demo(directory, hours, seed, listen=listen if serve else ""))
 
 
 @app.command()
@@ -247,6 +249,7 @@ app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
 app.command()(probe)
+app.command()(errors)
 app.command("status-page")(status_page)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
