@@ -6,6 +6,7 @@ Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or co
 import datetime
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -24,14 +25,17 @@ _LATER = {
     "verify": Later("flows.verify_cli", "verify", "Replay a range and compare it with the rows that the live run stored."),
     "explain": Later("flows.explain_cli", "explain", "Say in plain words why a rule did or did not page at a time."),
     "top": Later("flows.top_cli", "top", "Show a running edgewatch live."),
+    "dashboard": Later("flows.dashboard_cli", "dashboard", "Serve the dashboard from ClickHouse."),
     "report": Later("flows.report_cli", "report", "Report requests, performance, objectives and alerts of a range."),
     "backtest": Later("flows.backtest_cli", "backtest", "Say what the rules would have done with a history."),
     "diff": Later("flows.diff_cli", "diff", "Show what a changed configuration would page differently."),
     "receive": Later("flows.receive_cli", "receive", "Take Logpush uploads over HTTP and send them on to Kafka."),
     "ingest": Later("flows.ingest_cli", "ingest", "Send Logpush files on to Kafka, each file exactly once."),
     "probe": Later("flows.probe_cli", "probe", "Run the checks of [[probe]], each in its interval."),
+    "status-page": Later("flows.status_page_cli", "status_page", "Write a status page from what ClickHouse holds."),
     "silence": Later("flows.silence_cli", "silence_app", "Keep alerts quiet for a while."),
     "route": Later("flows.route_cli", "route_app", "Who hears of what."),
+    "dead-letters": Later("flows.dead_letters_cli", "dead_letters_app", "What could not be read, and why."),
     "recovery": Later("flows.recovery_cli", "recovery_app", "What a resume goes on from."),
 }
 app = typer.Typer(
@@ -82,7 +86,7 @@ def demo(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where it works [default: ./edgewatch-demo].")] = None,
     hours: Annotated[float, typer.Option(help="Hours of traffic.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
-    serve: Annotated[bool, typer.Option("--serve", help="With the dashboard (not yet).")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard, on 127.0.0.1:8710.")] = False,
 ) -> None:
     """See it work: traffic with three incidents through the whole line, without any service.
 
@@ -191,12 +195,13 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     records: Annotated[int | None, typer.Option(help="About how many records in all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Files: how often the incidents come.")] = 1,
+    scenario: Annotated[str, typer.Option(help="A file of incidents (docs/traffic.md), or: all, one of each kind.")] = "",
     rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
     brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Take brokers and client settings from it.")] = None,
 ) -> None:
-    """Write synthetic traffic with three labelled incidents, to Kafka or to Logpush files.
+    """Write synthetic traffic with labelled incidents, to Kafka or to Logpush files: three, or those of a scenario.
 
     Example: edgewatch generate --to kafka --rate 500
     """
@@ -208,9 +213,10 @@ def generate(
         given = settings.kafka if settings else None
         names = list(given.brokers) if given else brokers.split(",")
         client = dict(given.client) if given else {}
-        code = generate_to_kafka(names, client, hours=hours, seed=seed, records=records, rate=rate, batch=batch)
+        how = partial(generate_to_kafka, names, client, script=scenario)
+        code = how(hours=hours, seed=seed, records=records, rate=rate, batch=batch)
     else:
-        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds)
+        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds, script=scenario)
     raise typer.Exit(code)
 
 

@@ -12,7 +12,7 @@ from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.probe_options import ProbeOptions, StepOptions
 from connectors.receive_options import ReceiveOptions
-from flows.dashboard import DashboardOptions
+from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
@@ -23,6 +23,7 @@ from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
@@ -143,8 +144,12 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "status_page": {
+        "components": '{ api = ["failing"] }',
+        "statuses": '{ failing = "partial_outage" }',
+    },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
-    "dashboard": {"url": '"https://edgewatch.example.com"'},
+    "dashboard": {"url": '"https://edgewatch.example.com"', "token": '"env:EDGEWATCH_TOKEN"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
     "channel.discord": {"webhook_url": '"env:DISCORD_WEBHOOK_URL"'},
     "channel.teams": {"webhook_url": '"env:TEAMS_WEBHOOK_URL"'},
@@ -179,6 +184,7 @@ def example_text() -> str:
         ("heartbeat", HeartbeatOptions),
         ("dashboard", DashboardOptions),
         ("health", HealthOptions),
+        ("status_page", StatusPageOptions),
         ("observe", ObserveOptions),
     ]
     head = (

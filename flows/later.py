@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
-import click
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -16,7 +16,7 @@ class Later:
     holds: str
     words: str
 
-    def loaded(self, name: str) -> click.Command:
+    def loaded(self, name: str) -> Any:
         """Import the command."""
         held = getattr(import_module(self.module), self.holds)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -32,15 +32,15 @@ def with_later(table: dict[str, Later]) -> type[TyperGroup]:
     """Give a group of commands that has those of a table besides its own, in the table's order."""
 
     class Commands(TyperGroup):
-        def list_commands(self, ctx: click.Context) -> list[str]:
+        def list_commands(self, ctx: Any) -> list[str]:
             return [*super().list_commands(ctx), *table]
 
-        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
             """Give a command, of the table's only its name and words."""
             later = table.get(cmd_name)
             return super().get_command(ctx, cmd_name) if later is None else TyperCommand(cmd_name, help=later.words)
 
-        def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, command, rest = super().resolve_command(ctx, args)
             return name, table[name].loaded(name) if name in table else command, rest
 
