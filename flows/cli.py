@@ -32,6 +32,7 @@ _LATER = {
     "receive": Later("flows.receive_cli", "receive", "Take Logpush uploads over HTTP and send them on to Kafka."),
     "ingest": Later("flows.ingest_cli", "ingest", "Send Logpush files on to Kafka, each file exactly once."),
     "probe": Later("flows.probe_cli", "probe", "Run the checks of [[probe]], each in its interval."),
+    "errors": Later("flows.app_errors_cli", "errors", "Send errors in Workers events and application logs to Sentry."),
     "status-page": Later("flows.status_page_cli", "status_page", "Write a status page from what ClickHouse holds."),
     "silence": Later("flows.silence_cli", "silence_app", "Keep alerts quiet for a while."),
     "route": Later("flows.route_cli", "route_app", "Who hears of what."),
@@ -86,7 +87,8 @@ def demo(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where it works [default: ./edgewatch-demo].")] = None,
     hours: Annotated[float, typer.Option(help="Hours of traffic.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
-    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard, on 127.0.0.1:8710.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard.")] = False,
+    listen: Annotated[str, typer.Option(help="With --serve: host:port of the dashboard, on this machine.")] = "127.0.0.1:8710",
 ) -> None:
     """See it work: traffic with three incidents through the whole line, without any service.
 
@@ -94,7 +96,7 @@ def demo(
     """
     from flows.demo import demo as run_demo
 
-    raise typer.Exit(run_demo(directory, hours, seed, serve=serve))
+    raise typer.Exit(run_demo(directory, hours, seed, listen=listen if serve else ""))
 
 
 @app.command()
