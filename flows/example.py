@@ -10,8 +10,10 @@ from typing import Any
 from connectors.dataset import DatasetOptions
 from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
+from connectors.probe_options import ProbeOptions, StepOptions
 from connectors.receive_options import ReceiveOptions
-from flows.dashboard import DashboardOptions
+from flows.app_error_options import AppErrorOptions
+from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
@@ -22,6 +24,7 @@ from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
@@ -40,6 +43,21 @@ _SHOWN: dict[str, dict[str, str]] = {
         "client": '{ "linger.ms" = 5 }',
         "hash": '["ClientIP"]',
         "hash_key": '"env:HASH_KEY"',
+    },
+    "[probe]": {
+        "name": '"login"',
+        "url": '"https://api.example.com"',
+        "headers": '{ Authorization = "env:PROBE_AUTHORIZATION" }',
+        "variables": '{ password = "env:PROBE_PASSWORD" }',
+    },
+    "[probe.step]": {
+        "name": '"log in"',
+        "url": '"/api/login"',
+        "method": '"POST"',
+        "body": '\'{ "user": "probe", "password": "${password}" }\'',
+        "equals": '{ "user.name" = "probe" }',
+        "extract": '{ token = "json:token" }',
+        "max": '"2s"',
     },
     "window": {"hop": '"5m"'},
     "[dataset]": {
@@ -74,6 +92,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "no_data": '{ after = 6, alert = false, keys = false, severity = "warning" }',
     },
     "observe": {"sentry_dsn": '"env:SENTRY_DSN"'},
+    "app_errors": {"dsn": '"env:SENTRY_APP_DSN"'},
     "[slo]": {
         "name": '"availability"',
         "metric": '"server_errors"',
@@ -127,8 +146,12 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "status_page": {
+        "components": '{ api = ["failing"] }',
+        "statuses": '{ failing = "partial_outage" }',
+    },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
-    "dashboard": {"url": '"https://edgewatch.example.com"'},
+    "dashboard": {"url": '"https://edgewatch.example.com"', "token": '"env:EDGEWATCH_TOKEN"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
     "channel.discord": {"webhook_url": '"env:DISCORD_WEBHOOK_URL"'},
     "channel.teams": {"webhook_url": '"env:TEAMS_WEBHOOK_URL"'},
@@ -147,6 +170,8 @@ def example_text() -> str:
         ("input.kafka", KafkaOptions),
         ("receive", ReceiveOptions),
         ("ingest", IngestOptions),
+        ("[probe]", ProbeOptions),
+        ("[probe.step]", StepOptions),
         ("window", WindowOptions),
         ("engine", EngineOptions),
         ("[dataset]", DatasetOptions),
@@ -161,7 +186,9 @@ def example_text() -> str:
         ("heartbeat", HeartbeatOptions),
         ("dashboard", DashboardOptions),
         ("health", HealthOptions),
+        ("status_page", StatusPageOptions),
         ("observe", ObserveOptions),
+        ("app_errors", AppErrorOptions),
     ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"
@@ -178,8 +205,9 @@ def _table(name: str, kind: type[Any]) -> str:
     shown = _SHOWN.get(name, {})
     durations = {c.name.removesuffix("_ms") for c in dataclasses.fields(kind) if c.metadata.get("duration")}
     lines = []
+    nested = {c.name for c in dataclasses.fields(kind) if c.metadata.get("tables")}
     for key, default, text in documented(kind):
-        value = shown.get(key) or _value(default, duration=key in durations)
+        value = shown.get(key) or (None if key in nested else _value(default, duration=key in durations))
         written = f"{key} = {value}" if value is not None else f"# {key} ="
         lines.append(f"{written.replace('{ TOPIC }', _topic()):<37} # {text}\n")
     return f"\n[{name}]\n" + "".join(lines)
@@ -201,7 +229,7 @@ def _value(default: Any, *, duration: bool) -> str | None:
     if isinstance(default, str):
         return f'"{default}"'
     if isinstance(default, tuple | list):
-        return "[" + ", ".join(f'"{item}"' for item in default) + "]"
+        return "[" + ", ".join(f'"{item}"' if isinstance(item, str) else f"{item}" for item in default) + "]"
     return "{}" if isinstance(default, dict) else f"{default}"
 
 
