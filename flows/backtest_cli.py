@@ -96,15 +96,8 @@ def backtest(
 
     Example: edgewatch backtest -c monitor.toml --source clickhouse --from -30d --to -1h --out backtest
     """
-    asked = replace(
-        _asked(source, (start, end), out, warm_up, zone, controls, processes), alerts=alerts, evaluations=evaluations
-    )
-    if alerts is not None:
-        if asked.start is None:
-            _bad_use("--alerts needs --from: without it the first window is judged first, and no alert is open before")
-        if sweep:
-            _bad_use("--alerts is not for --sweep: what other settings left open is not written down; leave one of them out")
-        asked = replace(asked, warm_up_ms=0)
+    asked = _asked(source, (start, end), out, warm_up, zone, controls, processes)
+    asked = _with_alerts(replace(asked, evaluations=evaluations), alerts, sweeps=bool(sweep))
     settings = _load(config, secrets=source == "kafka")
     given = replace(_given(labels, tuple(sweep or ()), budget, holdout, grace, found_by), warm_up_ms=asked.warm_up_ms)
     try:
@@ -297,6 +290,16 @@ def _asked(
         zone=clock,
         controls=controls,
     )
+
+
+def _with_alerts(asked: Asked, alerts: str | None, *, sweeps: bool) -> Asked:
+    if alerts is None:
+        return asked
+    if asked.start is None:
+        _bad_use("--alerts needs --from: without it the first window is judged first, and no alert is open before")
+    if sweeps:
+        _bad_use("--alerts is not for --sweep: what other settings left open is not written down; leave one of them out")
+    return replace(asked, alerts=alerts, warm_up_ms=0)
 
 
 def _load(path: Path, *, secrets: bool) -> Config:
