@@ -1,7 +1,7 @@
 """Health: what a health endpoint answered: `{"overall", "checks": {"database", "worker", "integration"}}` with a time.
 
 Whoever asks the endpoint adds `timestamp`, and `http_status` (0 where nothing came), `url` and `location`, if there are some. A
-check's `status` is healthy, degraded or unhealthy; services are true or false.
+check's `status` is healthy, degraded or unhealthy; services are true or false. edgewatch's own probes add what they saw.
 """
 
 from typing import Literal
@@ -14,6 +14,10 @@ EVENT_TIME = {"timestamp": Place.at("timestamp")}
 
 FIELDS: dict[str, tuple[_Kind, Place]] = {
     **{name: ("string", Place.at(name)) for name in ("overall", "url", "location", "environment")},
+    **{name: ("string", Place.at(name)) for name in ("probe", "failure", "error", "step")},
+    **{name: ("number", Place.at(name)) for name in ("latency_ms", "dns_ms", "connect_ms", "tls_ms", "first_byte_ms")},
+    **{name: ("flag", Place.at(name)) for name in ("ok", "down")},
+    "certificate_days_left": ("number", Place.at("certificate_days_left")),
     "http_status": ("number", Place.at("http_status")),
     "database_status": ("string", Place.at("checks.database.status")),
     "database_latency_ms": ("number", Place.at("checks.database.latencyMs", "latencyMs")),
@@ -34,9 +38,11 @@ PREDICATES = {
     "worker_unwell": 'worker_status in ("degraded", "unhealthy")',
     "redis_down": "redis == false",
     "websocket_down": "websocket == false",
+    "is_probe": 'probe != ""',
+    "probe_failed": "ok == false",
 }
 FOLDED = frozenset({"overall", "database_status", "worker_status"})
-DIMENSIONS = ("location", "overall", "database_status", "worker_status")
+DIMENSIONS = ("probe", "location", "failure", "overall", "database_status", "worker_status")
 
 SHAPE = RecordShape(
     event_time=EVENT_TIME,

@@ -29,6 +29,8 @@ from flows.window import WindowOptions, WindowResult
 from flows.withhold import REASONS
 from sinks.notification import Notification
 
+_WORDED = frozenset(KINDS) - {"threshold"}  # say more than the value, which they take from the window's rows
+
 
 class BacktestConfig(AlertConfig, Protocol):
     """What of a configuration a backtest needs."""
@@ -206,20 +208,9 @@ class Backtest:
         if not (silent or self._hushes or any(map(_matters, news)) or any(book.owes for book in due)):
             lane.settle()
             return None
-        if lane.shows(window):
-            window = self._shown(window, chunk, number, lane, due)
         decisions = self.alerting.decide(window, due, [book for other in others for book in other.books])
         lane.settle()
         return _decided(window, decisions)
-
-    def _shown(self, window: Window, chunk: Chunk, number: int, lane: "_Lane", due: Sequence[Book]) -> Window:
-        """Give the window with all its rows, and have the rules read it whose words need them."""
-        whole = self.alerting.window(chunk.window(number))
-        whole.judged = window.judged
-        for book in due:
-            if book in lane.quick.books:
-                book.read(whole)
-        return whole
 
 
 class _Lane:
@@ -233,7 +224,8 @@ class _Lane:
         self.books = books
         quick = [book for book in books if book.rule.options.kind in KINDS and book.rule.options.name not in slow]
         self.slow = in_order(book for book in self.books if book not in quick)
-        self.metrics = {book.rule.options.metric for book in self.slow}
+        # Those whose rows a window has to have: to be judged, or for what is said of it besides the value.
+        self.metrics = {book.rule.options.metric for book in books if book in self.slow or book.rule.options.kind in _WORDED}
         self.quick = Resting(quick, alone=alone and all(book.rule.options.flap is None for book in quick))
         self.was_silent = False  # the window before, which the next one has to end
         self._tallies = {book.rule.options.name: _Tally() for book in self.slow}
@@ -268,14 +260,6 @@ class _Lane:
     def still(self) -> dict[str, Judged]:
         """Give the alerts as they are, by rule."""
         return self.quick.still() | {book.rule.options.name: book.still() for book in self.slow}
-
-    def shows(self, window: Window) -> bool:
-        """Tell whether something is said of a rule whose words need the window's rows."""
-        for book in self.quick.books:
-            judged = window.judged.get(book.rule.options.name)
-            if judged is not None and book.rule.options.kind != "threshold" and bool(judged.after.notice.any()):
-                return True
-        return False
 
 
 def _matters(judged: Judged) -> bool:

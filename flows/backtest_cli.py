@@ -27,9 +27,10 @@ from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_so
 from flows.incidents import IncidentError
 from flows.labelled import RECOMMENDED, Given, Labelled, prepared
 from flows.moment import duration, moment
-from flows.observe import RunProgress, set_up_logging
+from flows.observe import RunProgress
 from flows.options import ConfigError
 from flows.output import canonical, rfc3339
+from flows.own_log import set_up_logging
 from flows.policy import NO_SILENCES
 from flows.report_source import Range
 from flows.run_folder import RunSpec
@@ -262,7 +263,7 @@ def _load(path: Path, *, secrets: bool) -> Config:
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         raise typer.Exit(_BAD_USE) from errors
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings)
     return settings
 
 

@@ -99,7 +99,7 @@ class Book:
         """Start without any known key."""
         self.rule = rule
         self.signal = signal
-        self._reading: Reading | None = None
+        self._reading: tuple[int, Reading] | None = None  # of the window that ends at (ms)
         self._environment = environment
         self._labels = labels
         self._notifier = notifier
@@ -256,7 +256,7 @@ class Book:
 
     def _cells(self, window: Window) -> Cells:
         """Make new keys known, and lay the window's rows over the known ones."""
-        reading = self.read(window)
+        reading = self._read(window)
         values, counts = reading.values, reading.counts
         places = self._learn(reading.keys)
         rows = places if reading.present is None else np.arange(len(self._keys))[places][reading.present]
@@ -269,10 +269,16 @@ class Book:
         cells.level[places] = level if reading.level is None else np.where(reading.level < 0, level, reading.level)
         return cells
 
-    def read(self, window: Window) -> Reading:
+    def _read(self, window: Window) -> Reading:
         """Give what a window shows, and keep it for what is said of it."""
-        self._reading = reading = self.signal.read(window)
+        reading = self.signal.read(window)
+        self._reading = window.result.end, reading
         return reading
+
+    def _read_once(self, window: Window) -> Reading:
+        """Give what a window shows; where its state was moved by other means, the window was not read yet."""
+        known = self._reading
+        return known[1] if known is not None and known[0] == window.result.end else self._read(window)
 
     def _learn(self, keys: list[str]) -> NDArray[np.int64] | slice:
         """Give the places of keys among the known ones, where new ones are put in order."""
@@ -347,6 +353,7 @@ class Book:
         if not len(places):
             return []
         result, name, changes = window.result, self.rule.options.name, []
+        reading = self._read_once(window)
         for fact in _facts(judged, places):
             fingerprint = fingerprint_of(self._environment, fact.key, name)
             episode = f"{fingerprint}:{fact.start // 1000}"
@@ -355,15 +362,16 @@ class Book:
                 moved = (STATES[fact.before], STATES[fact.after], SEVERITIES[fact.severity], MOVES[fact.move])
                 transition = Transition(result.end, name, fact.key, fingerprint, episode, *moved)
             if fact.notice:
-                saying = self._saying(fact, fingerprint, episode, result)
+                saying = self._saying(fact, (fingerprint, episode), result, reading.facts(fact.key))
             changes.append(_Change(fact.key, transition, saying))
         return changes
 
-    def _saying(self, fact: "_Fact", fingerprint: str, episode: str, result: WindowResult) -> Saying:
+    def _saying(self, fact: "_Fact", named: tuple[str, str], result: WindowResult, known: Mapping[str, Any]) -> Saying:
         rule = self.rule
         if rule.variants:
             rule = rule.variant(rule.choose(self._labels.of(rule, fact.key)))
-        facts = dict(self._reading.facts(fact.key)) if self._reading is not None else {}
+        facts = dict(known)
+        fingerprint, episode = named
         return Saying(
             rule=rule,
             limit=facts.pop("limit", rule.threshold(fact.said)),

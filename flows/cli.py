@@ -18,8 +18,10 @@ from flows.diff_cli import diff
 from flows.explain_cli import explain
 from flows.failure import explained
 from flows.ingest_cli import ingest
-from flows.observe import RunProgress, set_up_logging
+from flows.observe import RunProgress
 from flows.own_errors import report_own_errors
+from flows.own_log import set_up_logging
+from flows.probe_cli import probe
 from flows.receive_cli import receive
 from flows.recovery_cli import recovery_app
 from flows.replay_cli import replay
@@ -27,6 +29,7 @@ from flows.report_cli import report
 from flows.route_cli import route_app
 from flows.rule_test_cli import run_tests
 from flows.silence_cli import silence_app
+from flows.status_page_cli import status_page
 from flows.top_cli import top
 from flows.verify_cli import verify
 
@@ -105,7 +108,7 @@ def run(
     from flows.monitor import run as run_line
 
     _check_clock()
-    settings = _load(config)
+    settings = _load(config, service=not until_end)
     if not until_end:
         report_own_errors(settings.observe, settings.environment, settings)
     progress = RunProgress("run")
@@ -236,6 +239,8 @@ app.command()(backtest)
 app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
+app.command()(probe)
+app.command("status-page")(status_page)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
@@ -335,9 +340,9 @@ def _open_spool(config: Path) -> Any:
     return contextlib.closing(Spool(path))
 
 
-def _load(path: Path, *, secrets: bool = True) -> Config:
+def _load(path: Path, *, secrets: bool = True, service: bool = False) -> Config:
     settings = load(path, secrets=secrets)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings, service=service)
     return settings
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from connectors.dataset import Dataset, DatasetOptions, build_dataset
 from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
+from connectors.probe_options import ProbeOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
 from flows.engine_options import EngineOptions
@@ -34,6 +35,7 @@ from flows.rule import RuleOptions
 from flows.rule_checks import rule_problems, slo_problems
 from flows.runbook import first_steps, link_of, prefix_problem, steps_problem
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from flows.zone_path import zone_path
 from sinks.channels import CHANNELS, kind_of
@@ -48,6 +50,7 @@ _TABLES = (
     "input",
     "receive",
     "ingest",
+    "probe",
     "window",
     "engine",
     "dataset",
@@ -61,6 +64,7 @@ _TABLES = (
     "clickhouse",
     "heartbeat",
     "health",
+    "status_page",
     "dashboard",
     "observe",
 )
@@ -120,6 +124,7 @@ class Config:
     kafka: KafkaOptions | None
     receive: ReceiveOptions | None
     ingest: IngestOptions | None
+    probes: tuple[ProbeOptions, ...]
     window: WindowOptions
     engine: EngineOptions
     datasets: tuple[DatasetOptions, ...]
@@ -131,6 +136,7 @@ class Config:
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
+    status_page: StatusPageOptions
     observe: ObserveOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
@@ -182,12 +188,10 @@ class _Builder:
             elif key not in _TABLES:
                 self._refuse(key, unknown(key, list(_TABLES)))
         environment = self._text("environment", "production")
-        labels = given.get("labels", {})
-        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-            self._refuse("labels", "must be a table of strings")
+        labels = self._labels()
         kafka = self._kafka()
-        receive = self._optional("receive", ReceiveOptions)
-        ingest = self._optional("ingest", IngestOptions)
+        receive, ingest = self._optional("receive", ReceiveOptions), self._optional("ingest", IngestOptions)
+        probes = self._tables("probe", ProbeOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
         datasets = self._datasets()
@@ -195,10 +199,9 @@ class _Builder:
         slos = self._tables("slo", SloOptions)
         channels = self._channels()
         routes = self._routes(channels)
-        clickhouse = self._optional("clickhouse", ClickHouseOptions)
-        heartbeat = self._optional("heartbeat", HeartbeatOptions)
-        health = self._read.table(HealthOptions, given.get("health", {}), "health")
-        observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
+        clickhouse, heartbeat = (self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions))
+        named: dict[str, Any] = {"health": HealthOptions, "status_page": StatusPageOptions, "observe": ObserveOptions}
+        health, status_page, observe = (self._read.table(kind, given.get(key, {}), key) for key, kind in named.items())
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
@@ -219,6 +222,7 @@ class _Builder:
             kafka=kafka,
             receive=receive,
             ingest=ingest,
+            probes=tuple(probes),
             window=window,
             engine=engine,
             datasets=tuple(datasets.values()),
@@ -230,10 +234,18 @@ class _Builder:
             clickhouse=clickhouse,
             heartbeat=heartbeat,
             health=health,
+            status_page=status_page,
             observe=observe,
             policy=policy,
             unread_runbooks=unread,
         )
+
+    def _labels(self) -> dict[str, str]:
+        labels = self._given.get("labels", {})
+        if isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values()):
+            return labels
+        self._refuse("labels", "must be a table of strings")
+        return {}
 
     def _linked(self, rules: list[RuleOptions]) -> list[RuleOptions]:
         """Give the rules with the links that alerts show of their runbooks."""

@@ -10,6 +10,7 @@ from typing import Any
 from connectors.dataset import DatasetOptions
 from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
+from connectors.probe_options import ProbeOptions, StepOptions
 from connectors.receive_options import ReceiveOptions
 from flows.dashboard import DashboardOptions
 from flows.engine_options import EngineOptions
@@ -22,6 +23,7 @@ from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
@@ -40,6 +42,21 @@ _SHOWN: dict[str, dict[str, str]] = {
         "client": '{ "linger.ms" = 5 }',
         "hash": '["ClientIP"]',
         "hash_key": '"env:HASH_KEY"',
+    },
+    "[probe]": {
+        "name": '"login"',
+        "url": '"https://api.example.com"',
+        "headers": '{ Authorization = "env:PROBE_AUTHORIZATION" }',
+        "variables": '{ password = "env:PROBE_PASSWORD" }',
+    },
+    "[probe.step]": {
+        "name": '"log in"',
+        "url": '"/api/login"',
+        "method": '"POST"',
+        "body": '\'{ "user": "probe", "password": "${password}" }\'',
+        "equals": '{ "user.name" = "probe" }',
+        "extract": '{ token = "json:token" }',
+        "max": '"2s"',
     },
     "window": {"hop": '"5m"'},
     "[dataset]": {
@@ -127,6 +144,10 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "status_page": {
+        "components": '{ api = ["failing"] }',
+        "statuses": '{ failing = "partial_outage" }',
+    },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
     "dashboard": {"url": '"https://edgewatch.example.com"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
@@ -147,6 +168,8 @@ def example_text() -> str:
         ("input.kafka", KafkaOptions),
         ("receive", ReceiveOptions),
         ("ingest", IngestOptions),
+        ("[probe]", ProbeOptions),
+        ("[probe.step]", StepOptions),
         ("window", WindowOptions),
         ("engine", EngineOptions),
         ("[dataset]", DatasetOptions),
@@ -161,6 +184,7 @@ def example_text() -> str:
         ("heartbeat", HeartbeatOptions),
         ("dashboard", DashboardOptions),
         ("health", HealthOptions),
+        ("status_page", StatusPageOptions),
         ("observe", ObserveOptions),
     ]
     head = (
@@ -178,8 +202,9 @@ def _table(name: str, kind: type[Any]) -> str:
     shown = _SHOWN.get(name, {})
     durations = {c.name.removesuffix("_ms") for c in dataclasses.fields(kind) if c.metadata.get("duration")}
     lines = []
+    nested = {c.name for c in dataclasses.fields(kind) if c.metadata.get("tables")}
     for key, default, text in documented(kind):
-        value = shown.get(key) or _value(default, duration=key in durations)
+        value = shown.get(key) or (None if key in nested else _value(default, duration=key in durations))
         written = f"{key} = {value}" if value is not None else f"# {key} ="
         lines.append(f"{written.replace('{ TOPIC }', _topic()):<37} # {text}\n")
     return f"\n[{name}]\n" + "".join(lines)
@@ -201,7 +226,7 @@ def _value(default: Any, *, duration: bool) -> str | None:
     if isinstance(default, str):
         return f'"{default}"'
     if isinstance(default, tuple | list):
-        return "[" + ", ".join(f'"{item}"' for item in default) + "]"
+        return "[" + ", ".join(f'"{item}"' if isinstance(item, str) else f"{item}" for item in default) + "]"
     return "{}" if isinstance(default, dict) else f"{default}"
 
 

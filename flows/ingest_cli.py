@@ -26,11 +26,14 @@ def ingest(
     from connectors.transaction import TakenOver
     from flows.config import load
     from flows.ingest import Ingest, summary
-    from flows.observe import RunProgress, set_up_logging
+    from flows.observe import RunProgress
     from flows.options import ConfigError
+    from flows.own_errors import report_own_errors
+    from flows.own_log import set_up_logging
 
     settings = load(config)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings, service=follow)
+    report_own_errors(settings.observe, settings.environment, settings)
     if not directory.is_dir():
         print(f"edgewatch: {directory} is not a folder", file=sys.stderr)
         raise typer.Exit(_BAD_USE)

@@ -1,7 +1,6 @@
-"""Observe: how the program speaks of itself on standard error: log lines, and progress of what takes longer than 2 s."""
+"""Observe: progress of what takes longer than 2 s, on standard error."""
 
 import datetime
-import logging
 import sys
 import time
 
@@ -19,15 +18,6 @@ from rich.progress import (
 from flows.output import rfc3339
 
 _AFTER_S, _EVERY_S = 2.0, 10.0
-
-
-def set_up_logging(level: str) -> None:
-    """Write log lines of our own, and warnings of others, to standard error."""
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
-    for name in ("httpx", "httpcore"):  # their lines hold URLs, and URLs hold secrets
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class RunProgress:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sinks.sentry_wire import dsn_problem
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "text")
 OFF = "off"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _LAST_PORT = 65_535
@@ -20,7 +21,13 @@ class ObserveOptions:
         default="127.0.0.1:9187",
         metadata={"help": 'live: host:port of /livez, /readyz, /metrics and /status, open to all who reach it; or "off"'},
     )
-    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+    log_level: str = field(default="info", metadata={"help": "debug (not in production), info, warning or error"})
+    log_format: str = field(
+        default="auto", metadata={"help": "text, json, or auto: json of a service whose lines go to no terminal"}
+    )
+    log_topic: str = field(
+        default="", metadata={"help": "topic of app_logs that takes a service's own lines too, so that rules see them"}
+    )
     sentry_dsn: str = field(
         default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors"}
     )
@@ -40,6 +47,8 @@ class ObserveOptions:
             yield "listen", f'{self.listen!r} is not host:port such as 127.0.0.1:9187, or "off"'
         if self.log_level not in LOG_LEVELS:
             yield "log_level", f"{self.log_level!r} is not one of {', '.join(LOG_LEVELS)}"
+        if self.log_format not in LOG_FORMATS:
+            yield "log_format", f"{self.log_format!r} is not one of {', '.join(LOG_FORMATS)}"
         if self.sentry_dsn and (problem := dsn_problem(self.sentry_dsn)):
             yield "sentry_dsn", problem
         if self.traces_sample_rate is not None and not 0 <= self.traces_sample_rate <= 1:

@@ -3,6 +3,7 @@
 import logging
 import ssl
 import sys
+from collections.abc import Collection
 
 from connectors.dataset import build_dataset
 from connectors.forward import Forwarder, TopicMissing, check_topics, shared_settings
@@ -68,14 +69,7 @@ def doors_of(config: Config) -> dict[str, Door]:
     """Give dataset -> door: of `[receive].topics`, or of the topics that are read. Raises ConfigError."""
     options = config.receive or ReceiveOptions()
     known = {each.name: each for each in config.datasets}
-    topics = dict(options.topics)
-    if not topics:
-        for topic, dataset in config.topic_datasets().items():
-            if topic.startswith("^"):
-                raise ConfigError("receive.topics", f"is missing: {topic} is no topic to send to")
-            if dataset in topics:
-                raise ConfigError("receive.topics", f"is missing: {topics[dataset]} and {topic} both hold {dataset}")
-            topics[dataset] = topic
+    topics = topics_of(config)
     for dataset in topics:
         if dataset not in known:
             raise ConfigError(f"receive.topics.{dataset}", no_such("dataset", dataset, known))
@@ -89,6 +83,23 @@ def doors_of(config: Config) -> dict[str, Door]:
         dataset: Door(dataset, topic, LineSorter(build_dataset(known[dataset]), keep_bad=keep_bad, cleaner=cleaner))
         for dataset, topic in topics.items()
     }
+
+
+def topics_of(config: Config, only: Collection[str] | None = None) -> dict[str, str]:
+    """Give dataset -> topic to send to, of those in `only` (None: all). Raises ConfigError."""
+    given = (config.receive or ReceiveOptions()).topics
+    if given:
+        return {dataset: topic for dataset, topic in given.items() if only is None or dataset in only}
+    topics: dict[str, str] = {}
+    for topic, dataset in config.topic_datasets().items():
+        if only is not None and dataset not in only:
+            continue
+        if topic.startswith("^"):
+            raise ConfigError("receive.topics", f"is missing: {topic} is no topic to send to")
+        if dataset in topics:
+            raise ConfigError("receive.topics", f"is missing: {topics[dataset]} and {topic} both hold {dataset}")
+        topics[dataset] = topic
+    return topics
 
 
 def dead_letter(door: Door, bad: BadLine, place: str = "") -> bytes:

@@ -17,13 +17,13 @@ def receive(config: ConfigFile) -> None:
     Example: edgewatch receive -c monitor.toml
     """
     from flows.config import load
-    from flows.observe import set_up_logging
     from flows.options import ConfigError
     from flows.own_errors import report_own_errors
+    from flows.own_log import set_up_logging
     from flows.receive import receive as serve
 
     settings = load(config)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings, service=True)
     report_own_errors(settings.observe, settings.environment, settings)
     try:
         code = serve(settings)

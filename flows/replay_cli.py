@@ -11,7 +11,8 @@ import typer
 from flows.config import Config, load
 from flows.failure import explained
 from flows.moment import duration, moment
-from flows.observe import RunProgress, set_up_logging
+from flows.observe import RunProgress
+from flows.own_log import set_up_logging
 from flows.replay_rows_cli import RowsWanted, before_rows, publish_rows, write_rows
 from flows.run_folder import RunFolder, RunSpec, read_spec
 from flows.upload import NAME
@@ -71,7 +72,7 @@ def replay(
         rows=into,
     )
     settings = load(config, secrets=source == "kafka" or alerts == "clickhouse" or into)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings)
     if rows is not None:
         before_rows(settings, out, rows)
     summary = run_replay(settings, spec, out, processes=processes)

@@ -12,7 +12,7 @@ from typing import Any
 from flows.config import load
 from flows.engine import dataflow
 from flows.monitor import live_spec, prepared
-from flows.observe import set_up_logging
+from flows.own_log import set_up_logging
 from flows.process import opened
 from flows.run_folder import RunFolder
 
@@ -23,7 +23,7 @@ def flow(config: str) -> Any:
     Bytewax has to be given `-r DIRECTORY/recovery`, DIRECTORY being `engine.directory`: without it state would be lost.
     """
     settings = load(Path(config))
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings, service=True)
     spec = live_spec(settings)
     folder = RunFolder(Path(spec.state))
     held = contextlib.ExitStack()

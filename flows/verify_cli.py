@@ -14,8 +14,8 @@ from flows.barrier import judged_before
 from flows.config import Config, load
 from flows.failure import explained
 from flows.firing import closed_of
-from flows.observe import set_up_logging
 from flows.output import rfc3339
+from flows.own_log import set_up_logging
 from flows.replay_cli import ConfigFile, From, Json, Processes, To, bad_use, run_replay, spec_of
 from flows.run_folder import RunFolder, RunSpec
 from flows.verify import TABLES, Compared, compare, first_of, reasons
@@ -44,7 +44,7 @@ def verify(
     Example: edgewatch verify -c monitor.toml --from 2025-12-01T00:00:00Z --to 2025-12-02T00:00:00Z
     """
     settings = load(config)
-    set_up_logging(settings.observe.log_level)
+    set_up_logging(settings)
     if settings.clickhouse is None:
         bad_use(f"{config} has no [clickhouse], so nothing was stored that could be compared")
     with contextlib.ExitStack() as stack:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from flows.config import load
 from flows.failure import explained
-from flows.observe import set_up_logging
 from flows.own_errors import report_own_errors
+from flows.own_log import set_up_logging
 from flows.process import run_process
 from flows.run_folder import read_spec
 from flows.supervisor import die_with_parent
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     spec = read_spec(Path(arguments[0]))
     config = load(Path(spec.config), secrets=spec.mode != "replay" or spec.source == "kafka")
-    set_up_logging(config.observe.log_level)
+    set_up_logging(config, service=spec.mode == "live")
     if spec.mode == "live":
         report_own_errors(config.observe, config.environment, config)
     with explained():

@@ -40,6 +40,13 @@ class Visit:
         """Give the requests that leave this machine: a page that stands alone has none."""
         return [each for each in self.requests if (urlsplit(each).hostname or HERE[0]) not in HERE]
 
+    def wait(self, expression: str) -> None:
+        """Wait until an expression of the page's script is true.
+
+        It is put into a function: a page's policy may forbid to evaluate text, which asking again for an expression would be.
+        """
+        self.page.wait_for_function(f"() => ({expression})")
+
     def colours(self, scheme: Literal["light", "dark"]) -> None:
         """Let the reader prefer light or dark pages."""
         self.page.emulate_media(color_scheme=scheme)

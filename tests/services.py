@@ -36,9 +36,14 @@ def service_of(reason: str) -> str | None:
     return found[1] if found else None
 
 
+def in_ci(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether this is the run that judges a change."""
+    return environment.get("CI", "").lower() in ("true", "1")
+
+
 def may_skip(reason: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Tell whether a test may be skipped for this reason."""
-    if environment.get("CI", "").lower() in ("true", "1"):
+    if in_ci(environment):
         return False
     required = environment.get("EDGEWATCH_REQUIRE_SERVICES", "")
     if required in ("", "0"):

@@ -55,6 +55,21 @@ def test_the_configuration_of_the_page_on_rules_has_every_kind(tmp_path: Path) -
     assert {"no_data:failing", "slo:availability", "slo:fast"} <= {rule.name for rule in config.rules}
 
 
+def test_the_configuration_of_the_page_on_probes_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBE_PASSWORD", "planted")
+    page = (ROOT / "docs" / "probes.md").read_text(encoding="utf-8")
+    text, slo = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "monitor.toml"
+    path.write_text(text + slo, encoding="utf-8")
+    config = load(path)
+    assert [(each.name, len(each.step)) for each in config.probes] == [("api", 0), ("create a pitch", 3)]
+    names = {rule.name for rule in config.rules}
+    assert "slo:login" in names
+    assert {
+        name for name in re.findall(r"`(\w+)`", page.split("| rule |")[1].split("An objective")[0]) if name != "probe"
+    } <= names
+
+
 def test_every_target_of_make_it_names_is_there() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
     named = set(re.findall(r"(?:`|\$ )make ([a-z]+)", TEXT))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flows.alert import Alerting
@@ -218,6 +218,22 @@ def agree(folder, drawn):
     assert found == want
 
 
+def example_of(rule, values, routes, mutes=()):
+    """Draw by hand: one rule on the latency, which has these values; None is a window of other metrics alone."""
+    other = {("requests", "{}"): (5.0, 5)}
+    history = [other if value is None else other | {("latency", "{}"): (value, 100)} for value in values]
+    made = tuple(expanded([rule], (), {metric.name: metric for metric in EVERY}))
+    return Case(made, routes=routes, policy=PolicyOptions(mutes=mutes)), history, [], [], 2_000_000, 0
+
+
+CAPACITY = OTHERS[3]
+SECOND_AT_ONCE = (replace(SECOND[0], escalate_after_ms=LENGTH),)
+
+
+# Said of a window without a row of the rule: by a second route, of an alert that is forgotten, when a mute time is over.
+@example(example_of(CAPACITY, [900.0, None, None, None], SECOND_AT_ONCE))
+@example(example_of(replace(CAPACITY, forget_after_ms=LENGTH), [900.0, None, None, None], ROUTES))
+@example(example_of(CAPACITY, [*[100.0] * 8, 900.0, 900.0, *[None] * 5], ROUTES, MUTES[:1]))
 @settings(max_examples=15, deadline=None)
 @given(st.tuples(*DRAWN))
 def test_a_backtest_decides_as_if_every_window_went_through_every_rule(tmp_path_factory, drawn):

@@ -99,9 +99,9 @@ channels = ["slak"]
     found = problems("colour = 1\n" + text)
     assert found == [
         (
-            "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, window,"
-            " engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health, dashboard,"
-            " observe"
+            "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, probe,"
+            " window, engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health,"
+            " status_page, dashboard, observe"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (

@@ -78,6 +78,27 @@ def test_failing_health_checks_warn_and_then_page(tmp_path):
     assert ("slow_database_check", "", "warning", "firing") in said
 
 
+def test_a_probe_that_is_down_pages_one_that_fails_warns_and_a_certificate_that_ends_is_said(tmp_path):
+    records = []
+    for minute in range(15):
+        for name, bad in (("api", minute >= 10), ("login", minute % 5 == 2)):
+            seen = {
+                "http_status": 500 if bad else 200,
+                "ok": not bad,
+                "down": bad and name == "api",
+                "certificate_days_left": 9.5,
+            }
+            records.append({"timestamp": START + 60 * minute + 1, "probe": name, "location": "fra"} | seen)
+    values, said = replayed(tmp_path, "health", records)
+    assert (values["probe_failures", "fra/api", "ratio"], values["probe_failures", "fra/login", "ratio"]) == (0, 0.2)
+    assert said == {
+        ("probe_down", "fra/api", "critical", "firing"),
+        ("probe_failing", "fra/login", "warning", "firing"),
+        ("certificate_expiring", "api", "warning", "firing"),
+        ("certificate_expiring", "login", "warning", "firing"),
+    }
+
+
 def test_a_pool_that_makes_requests_wait_and_a_cold_cache_are_said(tmp_path):
     records = []
     for minute in range(15):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from sinks.chart import Limit, Line, Mark, Point, Scatter, Span, TimeChart, thin
-from sinks.page import Cell, Column, Figure, Page, Section, Table, Tile, Tiles, html
+from sinks.page import Cell, Column, DayBar, DayBars, Figure, Page, Section, Table, Tile, Tiles, html
 
 START, STEP, HOUR = 1_764_547_200_000, 300_000, 3_600_000
 DAY = 24 * HOUR
 HOSTILE = "</script><script>hit(1)</script><img src=x onerror=hit(2)><svg onload=hit(3)>\"'><b>"
 HALF, WHOLE = [START // 1000, (START + DAY) // 1000], None
+FITS = "chart.plot.width === chart.host.clientWidth"
 RANGE = "edgewatchCharts.plots[{}].plot.scales.x"
 DRAWN = """(index) => {
     const canvas = document.querySelectorAll('.chart canvas')[index];
@@ -58,11 +59,17 @@ def show(browser, tmp_path):
         path.write_text(html(page), encoding="utf-8")
         visit = browser.open(path, **options)
         visit.page.evaluate("edgewatchCharts.startAll()")
-        visit.page.wait_for_function(f"edgewatchCharts.plots.length === {len(charts)}")
+        visit.wait(f"edgewatchCharts.plots.length === {len(charts)}")
+        settled(visit)
         assert visit.requests == [path.as_uri()]
         return visit
 
     return opened
+
+
+def settled(visit):
+    """Wait until every chart has the width of its place: it follows that after the layout, and other things move then."""
+    visit.wait(f"edgewatchCharts.plots.every((chart) => {FITS})")
 
 
 def x_range(visit, number=0):
@@ -84,11 +91,11 @@ def drag(visit, start, end, number=0):
 
 def zoomed(visit, number=0):
     """Wait until a chart shows less than all, or all again."""
-    visit.page.wait_for_function(f"document.querySelectorAll('.chart')[{number}].classList.contains('zoomed')")
+    visit.wait(f"document.querySelectorAll('.chart')[{number}].classList.contains('zoomed')")
 
 
 def whole(visit, number=0):
-    visit.page.wait_for_function(f"!document.querySelectorAll('.chart')[{number}].classList.contains('zoomed')")
+    visit.wait(f"!document.querySelectorAll('.chart')[{number}].classList.contains('zoomed')")
 
 
 def test_a_page_draws_all_kinds_of_charts_without_an_error_or_a_request(show):
@@ -145,7 +152,7 @@ def test_hovering_tells_value_state_incident_and_message(show):
     for words in ("1 Dec 2025, 08:25", "9\u202f%", "firing", "error-surge", "High error rate on api: 9 %"):
         assert words in text
     visit.page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 40)
-    visit.page.wait_for_function("!document.querySelector('.tip').innerText.includes('firing')")
+    visit.wait("!document.querySelector('.tip').innerText.includes('firing')")
 
 
 def test_the_point_of_a_front_tells_its_setting_and_a_drag_zooms_both_axes(show):
@@ -164,17 +171,17 @@ def test_the_point_of_a_front_tells_its_setting_and_a_drag_zooms_both_axes(show)
     visit.page.mouse.move(box["x"] + 300, box["y"] + 160)
     visit.page.mouse.move(box["x"] + 400, box["y"] + 200)
     visit.page.mouse.up()
-    visit.page.wait_for_function(f"{RANGE.format(0)}.max < {before[1]}")
+    visit.wait(f"{RANGE.format(0)}.max < {before[1]}")
     visit.page.locator(".u-over").dblclick()
-    visit.page.wait_for_function(f"{RANGE.format(0)}.max === {before[1]}")
+    visit.wait(f"{RANGE.format(0)}.max === {before[1]}")
 
 
 def test_dark_is_drawn_in_other_colours_at_once(show):
     visit = show(time_chart())
     light, paper = set(visit.page.evaluate(DRAWN, 0)), visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
     visit.colours("dark")
-    visit.page.wait_for_function(f"getComputedStyle(document.body).backgroundColor !== '{paper}'")
-    visit.page.wait_for_function(f"(() => {{ const f = {DRAWN}; return f(0).includes(0x6cb0f5); }})()")
+    visit.wait(f"getComputedStyle(document.body).backgroundColor !== '{paper}'")
+    visit.wait(f"(() => {{ const f = {DRAWN}; return f(0).includes(0x6cb0f5); }})()")
     assert 0x6CB0F5 not in light
     assert 0x0B62B8 in light
 
@@ -183,10 +190,10 @@ def test_a_phone_needs_no_scrolling_sideways(show):
     table = Table(caption="Wide", columns=[Column(f"Column {n}") for n in range(12)], rows=[[Cell("a-long-word-" * 3)] * 12])
     tiles = Tiles([Tile(name="x" * 60, value="1 234 567 890", note="y" * 90)] * 5)
     visit = show(time_chart(), scatter(), title="T" * 80, blocks=[tiles, table], width=360, height=740)
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
-    assert visit.page.evaluate("edgewatchCharts.plots[0].plot.width") < 340
+    visit.wait(f"innerWidth === 360 && edgewatchCharts.plots.every((chart) => chart.plot.width < 340 && {FITS})")
+    visit.wait("document.documentElement.scrollWidth === 360")
     visit.resize(1000, 700)
-    visit.page.wait_for_function("edgewatchCharts.plots[0].plot.width > 900")
+    visit.wait("edgewatchCharts.plots[0].plot.width > 900")
 
 
 def test_texts_of_logs_are_shown_and_never_run(show):
@@ -221,7 +228,7 @@ def test_the_policy_of_the_page_stops_what_would_be_put_in_all_the_same(show):
     visit = show(time_chart())
     visit.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit = 1\">')")
     visit.page.evaluate("fetch('http://elsewhere.example/').catch(() => { window.refused = true; })")
-    visit.page.wait_for_function("window.refused === true")
+    visit.wait("window.refused === true")
     assert visit.page.evaluate("typeof window.hit") == "undefined"
     assert visit.elsewhere == []
 
@@ -262,3 +269,31 @@ def test_a_print_has_all_charts_in_light_colours(show):
     assert visit.page.evaluate("edgewatchCharts.plots.every((chart) => chart.plot.width <= 680)")
     visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert 0x6CB0F5 in visit.page.evaluate(DRAWN, 7)
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_bars_of_days_stand_alone_without_a_script_and_fit_a_phone(browser, tmp_path, width):
+    tones = ["good", "warning", "partial", "critical", "muted"]
+    days = [DayBar(tones[n % 5], HOSTILE if n == 1 else f"day {n}") for n in range(90)]
+    bars = DayBars(
+        title=HOSTILE, state="Operational", tone="good", note="99.98 % up", days=days, first="90 days ago", last="today"
+    )
+    path = tmp_path / "page.html"
+    path.write_text(html(Page(title="Status", lead=HOSTILE, sections=[Section("Days", [bars])])), encoding="utf-8")
+    visit = browser.open(path, width=width, height=700)
+    places = visit.page.evaluate(
+        "[...document.querySelectorAll('.days rect')].map(r => [r.getBoundingClientRect().x, r.getBoundingClientRect().width])"
+    )
+    assert (len(places), all(x >= 0 and x + wide <= width and wide > 1 for x, wide in places)) == (90, True)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    fills = "new Set([...document.querySelectorAll('.days rect')].map(r => getComputedStyle(r).fill)).size"
+    for scheme in ("light", "dark"):
+        visit.colours(scheme)
+        assert visit.page.evaluate(fills) == len(tones)
+    assert visit.page.evaluate(
+        "[document.scripts.length, document.querySelector('.days rect:nth-child(2) title').textContent]"
+    ) == [
+        0,
+        HOSTILE,
+    ]
+    assert (visit.errors, visit.requests) == ([], [path.as_uri()])
