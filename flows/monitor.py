@@ -148,6 +148,8 @@ def _restarts(config: Config, folder: RunFolder, board: Board, source: Any) -> R
         hang_after_s=config.engine.hang_after_ms / 1000,
         gave_up=lambda starts: last_words(config, folder, starts),
         renew=lambda: _grow_if_it_can(source, folder),
+        # A run that has judged before is relied on; of one that never did, who starts it reads why.
+        no_start=lambda: last_words(config, folder, 0) if folder.firing.exists() else None,
     )
 
 

@@ -34,13 +34,15 @@ class Restarts:
     """When a run is started again: `idle_s` gives how long (s) it has made no progress, counted from a moment at the earliest.
 
     A run that lasted `settled_s` was well; of starts that do not get as far, `most` in a row are made. `gave_up` is called
-    with the number of starts before the end, `renew` before a start that a process has asked for (SIGUSR1).
+    with the number of starts before the end, `renew` before a start that a process has asked for (SIGUSR1),
+    `no_start` where the first start came to nothing.
     """
 
     idle_s: Callable[[float], float]
     hang_after_s: float
     gave_up: Callable[[int], object]
     renew: Callable[[], None] = lambda: None
+    no_start: Callable[[], object] = lambda: None
     settled_s: float = 120.0
     most: int = 5
     pause_s: float = 1.0  # before the first; it doubles
@@ -107,7 +109,8 @@ class _Supervisor:
                     raise
                 lasted = time.monotonic() - began
                 if self._restarts.idle_s(began) >= lasted and not failures:
-                    raise  # it never got going: what is wrong is wrong with the start
+                    self._restarts.no_start()  # what is wrong is wrong with the start
+                    raise
                 failures = 1 if lasted >= self._restarts.settled_s else failures + 1
                 self._pause(self._restarts, failures, error)
             else:

@@ -50,9 +50,8 @@ class Figures:
 
 
 def say(figures: Figures) -> None:
-    """Print the line of a fault, and keep it for the end of the test run."""
+    """Keep the line of a fault, which is printed at the end of the test run."""
     LINES.append(figures.line())
-    print(figures.line(), flush=True)
 
 
 class Account:

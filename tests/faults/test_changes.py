@@ -120,6 +120,7 @@ def test_retention_took_the_offsets_to_resume_from_and_the_start_says_which(ther
     assert line.process.wait(60) == 1
     ((number, last),) = set(re.findall(rf"{TOPIC}/([01]): offsets \d+ to (\d+) are lost", line.said())[:1])
     assert int(last) == ends[int(number)] - 1
+    assert any("cannot be started again" in title for title in there.account.own_words())
     checked("recovery", "reset", "-c", line.config, "--yes", "--keep-alerts")
     line.start()
     line.until_live()

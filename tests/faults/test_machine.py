@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.config import loads
+from flows.last_words import last_words
+from flows.run_folder import RunFolder
 from tests import services
 from tests.faults import faults
 from tests.faults.account import length
+from tests.faults.line import CONFIG, Hook
 from tests.faults.stepped_clock import SteppedClock
 from tests.faults.world import world
 from tests.runs import wait_until
@@ -71,3 +75,23 @@ def test_a_disk_is_full_for_a_while(there, what, folder):
         wait_until(lambda: "goes on from its last snapshot" in there.line.said()[len(before) :], what="the end of a process")
         time.sleep(length(600))
         (place / _BALLAST).unlink()
+
+
+def test_a_run_that_is_given_up_on_a_full_disk_is_said_all_the_same(tmp_path):
+    with small_disk(tmp_path / "state", "1m") as place, Hook() as hook:
+        text = CONFIG.format(
+            brokers="127.0.0.1:9",
+            topic="t",
+            client="",
+            idle_after="5s",
+            directory=place,
+            port=9,
+            hook=hook.hook_url,
+            clickhouse="http://127.0.0.1:9",
+        ).partition("[clickhouse]")[0]
+        folder = RunFolder(place)
+        fill(place)
+        assert last_words(loads(text, tmp_path / "monitor.toml"), folder, 6)
+        assert last_words(loads(text, tmp_path / "monitor.toml"), folder, 6)
+    (body,) = hook.received.values()
+    assert "its processes ended 6 times in a row" in body["x_edgewatch"]["title"]
