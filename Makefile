@@ -15,12 +15,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types bench clean java
+.PHONY: help demo test check lint types fuzz bench clean java
 
 help:
 	@echo "make demo    four hours of traffic through the whole line, no services needed (ARGS='--hours 24 --seed 3')"
 	@echo "make test    lint, types and all tests, with a real Kafka broker (Java 17, Maven)"
 	@echo "make check   lint, types and the tests that need no broker: some four minutes on two cores"
+	@echo "make fuzz    100 000 cases against decoders and receiver, some ten minutes (EDGEWATCH_FUZZ=N for others)"
 	@echo "make bench   the benchmarks, one JSON line each"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   the Python to use (3.11 or 3.12; found: $(or $(PYTHON),none))"
@@ -35,6 +36,10 @@ test: java $(JARS)/.fetched lint types
 
 check: lint types
 	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)
+
+fuzz: export EDGEWATCH_FUZZ ?= 100000
+fuzz: $(VENV)/.test
+	@$(BIN)/pytest -q tests/test_fuzz.py $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet . | head -40; \

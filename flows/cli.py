@@ -6,14 +6,18 @@ Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or co
 import datetime
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
 
+from flows.app_errors_cli import errors
 from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
+from flows.dashboard_cli import dashboard
+from flows.dead_letters_cli import dead_letters_app
 from flows.diff_cli import diff
 from flows.explain_cli import explain
 from flows.failure import explained
@@ -49,6 +53,7 @@ app.add_typer(page_app, name="statuspage", hidden=True)  # its name in configura
 app.add_typer(silence_app, name="silence")
 app.add_typer(route_app, name="route")
 app.add_typer(recovery_app, name="recovery")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -81,7 +86,7 @@ def demo(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where it works [default: ./edgewatch-demo].")] = None,
     hours: Annotated[float, typer.Option(help="Hours of traffic.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
-    serve: Annotated[bool, typer.Option("--serve", help="With the dashboard (not yet).")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard, on 127.0.0.1:8710.")] = False,
 ) -> None:
     """See it work: traffic with three incidents through the whole line, without any service.
 
@@ -189,12 +194,13 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     records: Annotated[int | None, typer.Option(help="About how many records in all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Files: how often the incidents come.")] = 1,
+    scenario: Annotated[str, typer.Option(help="A file of incidents (docs/traffic.md), or: all, one of each kind.")] = "",
     rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
     brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Take brokers and client settings from it.")] = None,
 ) -> None:
-    """Write synthetic traffic with three labelled incidents, to Kafka or to Logpush files.
+    """Write synthetic traffic with labelled incidents, to Kafka or to Logpush files: three, or those of a scenario.
 
     Example: edgewatch generate --to kafka --rate 500
     """
@@ -205,9 +211,10 @@ def generate(
         given = settings.kafka if settings else None
         names = list(given.brokers) if given else brokers.split(",")
         client = dict(given.client) if given else {}
-        code = generate_to_kafka(names, client, hours=hours, seed=seed, records=records, rate=rate, batch=batch)
+        how = partial(generate_to_kafka, names, client, script=scenario)
+        code = how(hours=hours, seed=seed, records=records, rate=rate, batch=batch)
     else:
-        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds)
+        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds, script=scenario)
     raise typer.Exit(code)
 
 
@@ -234,12 +241,14 @@ app.command()(replay)
 app.command()(verify)
 app.command()(explain)
 app.command()(top)
+app.command()(dashboard)
 app.command()(report)
 app.command()(backtest)
 app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
 app.command()(probe)
+app.command()(errors)
 app.command("status-page")(status_page)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
