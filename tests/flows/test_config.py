@@ -37,7 +37,6 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
     assert {error.key for error in caught.value.errors} == {
         *("dashboard.listen", "dashboard.token"),
-        "input.kafka.topics.logpush.http_requests.labels",
     }
 
 
