@@ -15,6 +15,7 @@ import typer
 
 from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
+from flows.dashboard_cli import dashboard
 from flows.dead_letters_cli import dead_letters_app
 from flows.diff_cli import diff
 from flows.explain_cli import explain
@@ -84,7 +85,7 @@ def demo(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where it works [default: ./edgewatch-demo].")] = None,
     hours: Annotated[float, typer.Option(help="Hours of traffic.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
-    serve: Annotated[bool, typer.Option("--serve", help="With the dashboard (not yet).")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard, on 127.0.0.1:8710.")] = False,
 ) -> None:
     """See it work: traffic with three incidents through the whole line, without any service.
 
@@ -239,6 +240,7 @@ app.command()(replay)
 app.command()(verify)
 app.command()(explain)
 app.command()(top)
+app.command()(dashboard)
 app.command()(report)
 app.command()(backtest)
 app.command()(diff)

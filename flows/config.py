@@ -17,7 +17,7 @@ from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
 from connectors.probe_options import ProbeOptions
 from connectors.receive_options import ReceiveOptions
-from flows.dashboard import DashboardOptions
+from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
 from flows.health import HealthOptions
@@ -68,6 +68,14 @@ _TABLES = (
     "dashboard",
     "observe",
 )
+
+# Tables that hold where they are not written, too.
+_ALWAYS: dict[str, Any] = {
+    "health": HealthOptions,
+    "status_page": StatusPageOptions,
+    "observe": ObserveOptions,
+    "dashboard": DashboardOptions,
+}
 
 # The seed's data points, ready to use without a [[dataset]] table.
 BUILT_IN_DATASETS = {
@@ -138,6 +146,7 @@ class Config:
     health: HealthOptions
     status_page: StatusPageOptions
     observe: ObserveOptions
+    dashboard: DashboardOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
 
@@ -182,11 +191,7 @@ class _Builder:
 
     def build(self) -> Config | None:
         given = self._given
-        for key in given:
-            if key == "silence":
-                self._refuse(key, "silences are not configured: use `edgewatch silence add`")
-            elif key not in _TABLES:
-                self._refuse(key, unknown(key, list(_TABLES)))
+        self._check_tables()
         environment = self._text("environment", "production")
         labels = self._labels()
         kafka = self._kafka()
@@ -200,13 +205,13 @@ class _Builder:
         channels = self._channels()
         routes = self._routes(channels)
         clickhouse, heartbeat = (self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions))
-        named: dict[str, Any] = {"health": HealthOptions, "status_page": StatusPageOptions, "observe": ObserveOptions}
-        health, status_page, observe = (self._read.table(kind, given.get(key, {}), key) for key, kind in named.items())
+        found = [self._read.table(kind, given.get(key, {}), key) for key, kind in _ALWAYS.items()]
+        health, status_page, observe, dashboard = found
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
-        policy = self._policy(rules, channels)
+        policy = self._policy(rules, channels, dashboard.url if dashboard else "")
         if self._flag("zone_quiets_paths") and not self._read.problems:
             policy = replace(policy, inhibits=(*policy.inhibits, *zone_path(rules, metrics)))
         self._check_matches(routes, policy, rules)
@@ -236,9 +241,17 @@ class _Builder:
             health=health,
             status_page=status_page,
             observe=observe,
+            dashboard=dashboard,
             policy=policy,
             unread_runbooks=unread,
         )
+
+    def _check_tables(self) -> None:
+        for key in self._given:
+            if key == "silence":
+                self._refuse(key, "silences are not configured: use `edgewatch silence add`")
+            elif key not in _TABLES:
+                self._refuse(key, unknown(key, list(_TABLES)))
 
     def _labels(self) -> dict[str, str]:
         labels = self._given.get("labels", {})
@@ -380,11 +393,10 @@ class _Builder:
         for number, inner in enumerate(route.route, 1):
             self._check_route(inner, f"{path}.route #{number}", channels)
 
-    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
+    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any], dashboard: str) -> PolicyOptions:
         kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}
-        dashboard: DashboardOptions | None = self._optional("dashboard", DashboardOptions)
         return PolicyOptions(
-            dashboard=dashboard.url if dashboard else "",
+            dashboard=dashboard,
             runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
             modes={name: kind.many for name, kind in kinds.items()},
             pagers=frozenset(name for name, kind in kinds.items() if kind.acknowledges),

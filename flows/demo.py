@@ -49,13 +49,10 @@ def demo(directory: Path | None = None, hours: float = 4, seed: int = 1, *, serv
     """
     out = _console()
     try:
-        if serve:
-            message = "--serve: not yet; the dashboard comes with a later version"
-            raise DemoError(message)
         options = traffic_options(hours, seed)
         folder = directory or DIRECTORY
         prepare(folder)
-        return _run(folder, options, out)
+        return _run(folder, options, out, serve=serve)
     except (OSError, DeliveryError) as error:
         sys.stderr.write(f"edgewatch demo: {error}\n")
         return _FAILED
@@ -102,7 +99,7 @@ def _refuse_in_use(lock: Path, directory: Path) -> None:
             raise DemoError(message) from None
 
 
-def _run(directory: Path, options: TrafficOptions, out: Console) -> int:
+def _run(directory: Path, options: TrafficOptions, out: Console, *, serve: bool) -> int:
     config = _configuration(directory)
     traffic = Traffic(options)
     _say(out, f"[bold]Traffic[/]: {_volume(options, traffic)}, into {directory / 'logs'}")
@@ -117,10 +114,19 @@ def _run(directory: Path, options: TrafficOptions, out: Console) -> int:
             print_report(client, account, out)
         finally:
             client.close()
+        if serve and not _serve(config, directory, out):
+            return _FAILED
     if not summary["delivered"]:
         sys.stderr.write("edgewatch demo: ClickHouse did not take all rows in time: the tables above are incomplete\n")
         return _INCOMPLETE
     return 0
+
+
+def _serve(config: Config, directory: Path, out: Console) -> bool:
+    """Show what was stored until Ctrl-C; False where that is not possible."""
+    from flows.dashboard_server import serve  # noqa: PLC0415  most demonstrations are without
+
+    return serve(config, directory / "out" / ".state", lambda url: _say(out, f"\n[bold]Dashboard[/]: {url} (Ctrl-C ends it)"))
 
 
 def _configuration(directory: Path) -> Config:

@@ -12,7 +12,7 @@ from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.probe_options import ProbeOptions, StepOptions
 from connectors.receive_options import ReceiveOptions
-from flows.dashboard import DashboardOptions
+from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
@@ -149,7 +149,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "statuses": '{ failing = "partial_outage" }',
     },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
-    "dashboard": {"url": '"https://edgewatch.example.com"'},
+    "dashboard": {"url": '"https://edgewatch.example.com"', "token": '"env:EDGEWATCH_TOKEN"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
     "channel.discord": {"webhook_url": '"env:DISCORD_WEBHOOK_URL"'},
     "channel.teams": {"webhook_url": '"env:TEAMS_WEBHOOK_URL"'},

@@ -93,7 +93,7 @@ def test_it_says_how_fast_it_was_and_where_to_look_further(ran: tuple[Path, str]
     assert "144 000 records in " in printed
     assert f"edgewatch clickhouse --dir {directory / 'clickhouse'}" in printed
     assert "FORMAT PrettyCompact" in printed
-    assert "The dashboard comes with a later version." in printed
+    assert "edgewatch demo --serve" in printed
 
 
 def test_a_file_gets_plain_text_of_the_width_asked_for(ran: tuple[Path, str]) -> None:
@@ -140,12 +140,6 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo").touch()
     with pytest.raises(DemoError, match="is not a folder"):
         prepare(tmp_path / "demo")
-
-
-def test_serving_is_refused_until_there_is_a_dashboard(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert demo(tmp_path / "demo", serve=True) == 2
-    assert "--serve: not yet" in capsys.readouterr().err
-    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.parametrize(("hours", "seed"), [(0.0, 1), (-1.0, 1), (float("nan"), 1), (1e9, 1), (1.0, -1)])

@@ -11,7 +11,7 @@ COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool l
 COMMANDS += ["status list", "status approve"]
 COMMANDS += ["verify", "drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
-COMMANDS += ["report", "top"]
+COMMANDS += ["report", "top", "dashboard"]
 COMMANDS += ["backtest", "diff"]
 COMMANDS += ["recovery show", "recovery reset", "recovery export", "recovery import"]
 
@@ -31,11 +31,11 @@ def test_every_command_has_help_with_an_example(command):
         (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "2025-12-01T00:00:00"], "say the zone"),
         (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "-1h", "--to", "-2h"], "must be before --to"),
         (["run", "-c", ACCEPTANCE / "monitor.toml", "--until-end"], "--until-end and --out go together"),
-        (["check", "-c", ACCEPTANCE / "reference.toml"], "dashboard.listen: not yet"),
+        (["check", "-c", ACCEPTANCE / "reference.toml"], "labels: not yet"),
         (["spool", "list", "-c", ACCEPTANCE / "monitor.toml"], "there is no spool at"),
         (["silence", "list", "-c", ACCEPTANCE / "monitor.toml", "--state", "nowhere"], "there is no state folder nowhere"),
         (["fly"], "No such command"),
-        (["demo", "--serve"], "not yet"),
+        (["dashboard", "-c", ACCEPTANCE / "monitor.toml"], "has no [clickhouse]: the dashboard reads from there"),
     ],
 )
 def test_bad_use_and_bad_configuration_exit_2_with_one_clear_line(arguments, words, tmp_path):
