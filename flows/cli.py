@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.app_errors_cli import errors
 from flows.backtest_cli import backtest
 from flows.config import Config, ConfigErrors, load
 from flows.dashboard_cli import dashboard
@@ -247,6 +248,7 @@ app.command()(diff)
 app.command()(receive)
 app.command()(ingest)
 app.command()(probe)
+app.command()(errors)
 app.command("status-page")(status_page)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]

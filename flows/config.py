@@ -17,6 +17,7 @@ from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
 from connectors.probe_options import ProbeOptions
 from connectors.receive_options import ReceiveOptions
+from flows.app_error_options import AppErrorOptions
 from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
@@ -67,6 +68,7 @@ _TABLES = (
     "status_page",
     "dashboard",
     "observe",
+    "app_errors",
 )
 
 # Tables that hold where they are not written, too.
@@ -132,6 +134,7 @@ class Config:
     kafka: KafkaOptions | None
     receive: ReceiveOptions | None
     ingest: IngestOptions | None
+    app_errors: AppErrorOptions | None
     probes: tuple[ProbeOptions, ...]
     window: WindowOptions
     engine: EngineOptions
@@ -195,7 +198,8 @@ class _Builder:
         environment = self._text("environment", "production")
         labels = self._labels()
         kafka = self._kafka()
-        receive, ingest = self._optional("receive", ReceiveOptions), self._optional("ingest", IngestOptions)
+        doors: dict[str, Any] = {"receive": ReceiveOptions, "ingest": IngestOptions, "app_errors": AppErrorOptions}
+        receive, ingest, app_errors = (self._optional(key, kind) for key, kind in doors.items())
         probes = self._tables("probe", ProbeOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
@@ -227,6 +231,7 @@ class _Builder:
             kafka=kafka,
             receive=receive,
             ingest=ingest,
+            app_errors=app_errors,
             probes=tuple(probes),
             window=window,
             engine=engine,

@@ -12,6 +12,7 @@ from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.probe_options import ProbeOptions, StepOptions
 from connectors.receive_options import ReceiveOptions
+from flows.app_error_options import AppErrorOptions
 from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.health import HealthOptions
@@ -91,6 +92,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "no_data": '{ after = 6, alert = false, keys = false, severity = "warning" }',
     },
     "observe": {"sentry_dsn": '"env:SENTRY_DSN"'},
+    "app_errors": {"dsn": '"env:SENTRY_APP_DSN"'},
     "[slo]": {
         "name": '"availability"',
         "metric": '"server_errors"',
@@ -186,6 +188,7 @@ def example_text() -> str:
         ("health", HealthOptions),
         ("status_page", StatusPageOptions),
         ("observe", ObserveOptions),
+        ("app_errors", AppErrorOptions),
     ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"

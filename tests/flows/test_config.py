@@ -97,7 +97,7 @@ channels = ["slak"]
         (
             "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, probe,"
             " window, engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health,"
-            " status_page, dashboard, observe"
+            " status_page, dashboard, observe, app_errors"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (
