@@ -50,7 +50,7 @@ types: $(VENV)/.test
 	@$(BIN)/mypy
 
 bench: $(VENV)/.test java $(JARS)/.fetched
-	@for each in backtest barrier decode keys line memory receive storm sweep; do $(BIN)/python -m "benchmarks.$$each" $(ARGS) || exit 1; done
+	@for each in backtest barrier dashboard decode keys line memory receive storm sweep; do $(BIN)/python -m "benchmarks.$$each" $(ARGS) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .cache .state edgewatch-demo build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

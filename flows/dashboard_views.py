@@ -20,7 +20,6 @@ from flows.surroundings import surroundings
 from flows.timeline import shown_statistic
 
 Content = Mapping[str, Any]
-_LOOKED_S = 1.0
 _STEPS = 120
 
 
@@ -138,13 +137,14 @@ class Views:
         """Give how far windows are now; new rows make remembered answers old."""
         last = dashboard_live.until(self._fresh)
         if last != self._last:
-            self._database.forget()
+            if self._last:
+                self._database.forget()
             self._last = last
         found = dashboard_live.now(self._fresh, last)
         del found["written_s"]  # it grows while nothing happens
         opened = dashboard_alerts.open_alerts(self._config, self._database, last)
         firing = [{name: row[name] for name in ("rule", "key", "state", "severity", "since")} for row in opened]
-        return found | {"alerts": firing}
+        return found | {"alerts": firing, "settled": self._database.settled}
 
     def _given(self, request: Request) -> Given:
         return Given(request.query_params, time.time())

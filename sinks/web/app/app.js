@@ -86,7 +86,7 @@ const listen = () => {
     if (state.until) meta.until = state.until;
     until();
     menu();
-    const moved = before && before.until !== state.until;
+    const moved = before && (before.until !== state.until || before.settled !== state.settled);
     if (view() === "live" || (moved && relative() && !busy())) render({ news: true });
   });
   source.onerror = () => { state = { ...(state || { partitions: [], alerts: [] }), problem: "The dashboard does not answer; trying again." }; until(); };
