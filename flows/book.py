@@ -221,6 +221,14 @@ class Book:
             self._hearing.told[key] = sorted(heard)
             self._second.note(key, end, second)
 
+    def hand_over(self) -> tuple[list[str], AlertColumns]:
+        """Give the known keys and their state to who moves them from now on; who heard of what stays here."""
+        handed = self._keys, self._columns
+        self._keys, self._columns = [], AlertColumns()
+        if self._which is not None:
+            self._which = np.zeros(0, np.int16)
+        return handed
+
     def know(self, keys: list[str]) -> None:
         """Know these keys (sorted) and no others; new ones have no past."""
         known = {key: place for place, key in enumerate(self._keys)}

@@ -8,37 +8,40 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
 import typer
 
-from flows.app_errors_cli import errors
-from flows.backtest_cli import backtest
-from flows.config import Config, ConfigErrors, load
-from flows.dashboard_cli import dashboard
-from flows.dead_letters_cli import dead_letters_app
-from flows.diff_cli import diff
-from flows.explain_cli import explain
-from flows.failure import explained
-from flows.ingest_cli import ingest
+from flows.later import Later, with_later
 from flows.observe import RunProgress
-from flows.own_errors import report_own_errors
-from flows.own_log import set_up_logging
-from flows.probe_cli import probe
-from flows.receive_cli import receive
-from flows.recovery_cli import recovery_app
-from flows.replay_cli import replay
-from flows.report_cli import report
-from flows.route_cli import route_app
-from flows.rule_test_cli import run_tests
-from flows.silence_cli import silence_app
-from flows.status_page_cli import status_page
-from flows.top_cli import top
-from flows.verify_cli import verify
 
+if TYPE_CHECKING:
+    from flows.config import Config
+
+_LATER = {
+    "test": Later("flows.rule_test_cli", "run_tests", "Test rules: series in, expected states and notifications out."),
+    "replay": Later("flows.replay_cli", "replay", "Replay a range into windows, decisions and notifications; nothing is sent."),
+    "verify": Later("flows.verify_cli", "verify", "Replay a range and compare it with the rows that the live run stored."),
+    "explain": Later("flows.explain_cli", "explain", "Say in plain words why a rule did or did not page at a time."),
+    "top": Later("flows.top_cli", "top", "Show a running edgewatch live."),
+    "dashboard": Later("flows.dashboard_cli", "dashboard", "Serve the dashboard from ClickHouse."),
+    "report": Later("flows.report_cli", "report", "Report requests, performance, objectives and alerts of a range."),
+    "backtest": Later("flows.backtest_cli", "backtest", "Say what the rules would have done with a history."),
+    "diff": Later("flows.diff_cli", "diff", "Show what a changed configuration would page differently."),
+    "receive": Later("flows.receive_cli", "receive", "Take Logpush uploads over HTTP and send them on to Kafka."),
+    "ingest": Later("flows.ingest_cli", "ingest", "Send Logpush files on to Kafka, each file exactly once."),
+    "probe": Later("flows.probe_cli", "probe", "Run the checks of [[probe]], each in its interval."),
+    "errors": Later("flows.app_errors_cli", "errors", "Send errors in Workers events and application logs to Sentry."),
+    "status-page": Later("flows.status_page_cli", "status_page", "Write a status page from what ClickHouse holds."),
+    "silence": Later("flows.silence_cli", "silence_app", "Keep alerts quiet for a while."),
+    "route": Later("flows.route_cli", "route_app", "Who hears of what."),
+    "dead-letters": Later("flows.dead_letters_cli", "dead_letters_app", "What could not be read, and why."),
+    "recovery": Later("flows.recovery_cli", "recovery_app", "What a resume goes on from."),
+}
 app = typer.Typer(
     name="edgewatch",
+    cls=with_later(_LATER),
     help="Watches an edge platform: records on Kafka become windows, alerts and rows.",
     no_args_is_help=True,
     add_completion=False,
@@ -50,10 +53,6 @@ app.add_typer(spool_app, name="spool")
 page_app = typer.Typer(help="Incidents that wait for a person to post them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(page_app, name="status")
 app.add_typer(page_app, name="statuspage", hidden=True)  # its name in configurations
-app.add_typer(silence_app, name="silence")
-app.add_typer(route_app, name="route")
-app.add_typer(recovery_app, name="recovery")
-app.add_typer(dead_letters_app, name="dead-letters")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -66,9 +65,6 @@ def main() -> None:
     """Run the command line; outside trouble is one line, never a traceback."""
     try:
         code = app(standalone_mode=False)
-    except ConfigErrors as errors:
-        print(errors, file=sys.stderr)
-        sys.exit(_BAD_USE)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except typer.Exit as end:
@@ -76,6 +72,11 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # bad use, as the option parser sees it
             error.show()
+            sys.exit(_BAD_USE)
+        from flows.config import ConfigErrors
+
+        if isinstance(error, ConfigErrors):
+            print(error, file=sys.stderr)
             sys.exit(_BAD_USE)
         raise
     sys.exit(code or 0)
@@ -112,6 +113,7 @@ def run(
     if until_end != (out is not None):
         _bad_use("--until-end and --out go together")
     from flows.monitor import run as run_line
+    from flows.own_errors import report_own_errors
 
     _check_clock()
     settings = _load(config, service=not until_end)
@@ -205,6 +207,7 @@ def generate(
 
     Example: edgewatch generate --to kafka --rate 500
     """
+    from flows.config import load
     from flows.generate import generate_files, generate_to_kafka
 
     settings = load(config) if config is not None else None
@@ -236,21 +239,6 @@ def clickhouse(
         print(f"edgewatch: {error}", file=sys.stderr)
         raise typer.Exit(_FAILED) from error
 
-
-app.command("test")(run_tests)
-app.command()(replay)
-app.command()(verify)
-app.command()(explain)
-app.command()(top)
-app.command()(dashboard)
-app.command()(report)
-app.command()(backtest)
-app.command()(diff)
-app.command()(receive)
-app.command()(ingest)
-app.command()(probe)
-app.command()(errors)
-app.command("status-page")(status_page)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
@@ -298,6 +286,8 @@ def statuspage_list(config: SpoolConfig, as_json: Json = False) -> None:
 
     Example: edgewatch status list -c monitor.toml
     """
+    from flows.config import load
+
     with _open_spool(config) as spool:
         found = {each: words for page in _pages(load(config, secrets=False), spool) for each, words in page.proposals().items()}
     if as_json:
@@ -316,6 +306,8 @@ def statuspage_approve(
 
     Example: edgewatch status approve -c monitor.toml 0123456789abcdef:1764547200
     """
+    from flows.config import load
+
     with _open_spool(config) as spool:
         page: Any = next((each for each in _pages(load(config), spool) if episode in each.proposals()), None)
         if page is None:
@@ -324,7 +316,7 @@ def statuspage_approve(
     print("posted" if posted else "the page has it already")
 
 
-def _pages(config: Config, spool: Any) -> list[Any]:
+def _pages(config: "Config", spool: Any) -> list[Any]:
     from sinks.notebook import SpoolNotebook
     from sinks.statuspage import StatuspageOptions, build
 
@@ -340,6 +332,7 @@ def _pages(config: Config, spool: Any) -> list[Any]:
 def _open_spool(config: Path) -> Any:
     import contextlib
 
+    from flows.config import load
     from flows.run_folder import RunFolder
     from sinks.spool import Spool
 
@@ -350,7 +343,10 @@ def _open_spool(config: Path) -> Any:
     return contextlib.closing(Spool(path))
 
 
-def _load(path: Path, *, secrets: bool = True, service: bool = False) -> Config:
+def _load(path: Path, *, secrets: bool = True, service: bool = False) -> "Config":
+    from flows.config import load
+    from flows.own_log import set_up_logging
+
     settings = load(path, secrets=secrets)
     set_up_logging(settings, service=service)
     return settings
@@ -358,6 +354,8 @@ def _load(path: Path, *, secrets: bool = True, service: bool = False) -> Config:
 
 def _outside(work: Callable[[], Any], progress: RunProgress | None) -> Any:
     """Do the work; outside trouble becomes one line and exit code 1."""
+    from flows.failure import explained
+
     try:
         with explained():
             return work()
