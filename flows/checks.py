@@ -19,6 +19,7 @@ from flows.matcher import parse_match
 from flows.route import Route, routes_of
 from flows.rule import RuleOptions
 from flows.slo import DAY_MS, SloOptions
+from flows.vain import endless, untaken
 from sinks.clickhouse import ClickHouse
 from sinks.notification import DeliveryError
 
@@ -45,7 +46,7 @@ def describe(config: Config) -> dict[str, str]:
     topics = [f"{topic} -> {dataset}" for topic, dataset in config.topic_datasets().items()]
     slos = {f"{SLO}{slo.name}": slo for slo in config.slos}
     rules = [f"{rule.name} ({_judged(rule, slos)})" for rule in config.rules]
-    routes = _routes(routes_of(config.routes))
+    tree = routes_of(config.routes)
     mutes = [mute.name for mute in config.policy.mutes]
     inhibits = [f"{parse_match(each.source)} quiets {parse_match(each.target)}" for each in config.policy.inhibits]
     window = config.window
@@ -53,6 +54,11 @@ def describe(config: Config) -> dict[str, str]:
     matches = matches_of(config.routes, config.policy.inhibits, config.policy.mutes)
     metrics = {metric.name: metric for metric in config.metrics}
     strange = "; ".join(strangers(matches, config.policy.inhibits, config.rules, metrics, config.labels))
+    vain = {
+        "no alert has": f"{strange}; so it never matches" if strange else "",
+        "no alert gets to": "; ".join(untaken(tree)),
+        "never over": "; ".join(endless(config.rules, metrics)),
+    }
     return {
         "configuration": f"{config.source}, version {config.version}, environment {config.environment}",
         "topics": "; ".join(topics) or "none (replay an archive with --source archive:DIR)",
@@ -60,12 +66,12 @@ def describe(config: Config) -> dict[str, str]:
         "window": f"{window.length_ms // 1000} s{every}, allowed lateness {window.allowed_lateness_ms // 1000} s",
         "metrics": ", ".join(metric.name for metric in config.metrics) or "none",
         "rules": "; ".join(rules) or "none",
-        "routes": "; ".join(routes),
+        "routes": "; ".join(_routes(tree)),
         "kept quiet": "; ".join([*inhibits, *(f"mute {name}" for name in mutes)]) or "nothing but by `edgewatch silence`",
         "runbooks": _runbooks(config),
         "blindness": _blindness(config),
         "clickhouse": config.clickhouse.url if config.clickhouse else "none",
-    } | ({"no alert has": f"{strange}; so it never matches"} if strange else {})
+    } | {name: words for name, words in vain.items() if words}
 
 
 def _runbooks(config: Config) -> str:
