@@ -25,17 +25,22 @@ def _no_process_is_left() -> Iterator[None]:
 
 
 _KAFKA = {"broker", "brokers", "topic", "own_broker"}
+_SHARED = {"replayed"}  # fixtures of a file that take long
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what asks for a broker; in a parallel run one process has all of that, and no file is split."""
+    """Mark what asks for a broker. In a parallel run, files whose tests share what takes long stay whole; slow tests begin."""
     parallel = config.pluginmanager.hasplugin("xdist")
     for item in items:
         kafka = bool(_KAFKA & set(getattr(item, "fixturenames", ())))
         if kafka:
             item.add_marker("kafka")
         if parallel:
-            item.add_marker(pytest.mark.xdist_group("kafka" if kafka else item.path.name))
+            # What asks for a broker mostly waits, and each process has one: so each goes where there is room.
+            alone = kafka and not _SHARED & set(getattr(item, "fixturenames", ()))
+            item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.path.name))
+    if parallel:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
