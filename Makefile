@@ -17,12 +17,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types bench clean java
+.PHONY: help demo test check lint types fuzz bench clean java
 
 help:
 	@echo "make demo    four hours of traffic through the whole line, no services needed (ARGS='--hours 24 --seed 3')"
 	@echo "make test    lint, types and all tests, with a real Kafka broker (Java 17, Maven)"
 	@echo "make check   lint, types and the tests that need no broker: some four minutes on two cores"
+	@echo "make fuzz    100 000 cases against decoders and receiver, some ten minutes (EDGEWATCH_FUZZ=N for others)"
 	@echo "make bench   the benchmarks, one JSON line each"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   the Python to use (3.11 or 3.12; found: $(or $(PYTHON),none))"
@@ -38,6 +39,10 @@ test: java $(JARS)/classes.jsa lint types
 check: lint types
 	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)
 
+fuzz: export EDGEWATCH_FUZZ ?= 100000
+fuzz: $(VENV)/.test
+	@$(BIN)/pytest -q tests/test_fuzz.py $(ARGS)
+
 lint: $(VENV)/.test
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet . | head -40; \
 		echo "not formatted: run $(BIN)/ruff format ."; exit 1; }
@@ -47,7 +52,7 @@ types: $(VENV)/.test
 	@$(BIN)/mypy
 
 bench: $(VENV)/.test java $(JARS)/classes.jsa
-	@for each in backtest barrier decode keys line memory receive storm sweep; do $(BIN)/python -m "benchmarks.$$each" $(ARGS) || exit 1; done
+	@for each in backtest barrier dashboard decode keys line memory receive storm sweep; do $(BIN)/python -m "benchmarks.$$each" $(ARGS) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .cache .state edgewatch-demo build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -103,6 +108,6 @@ $(JARS)/.fetched: tests/kafka/pom.xml
 	@mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$(CURDIR)/$(JARS)/libs"
 	@touch $@
 
-$(JARS)/classes.jsa: $(JARS)/.fetched $(VENV)/.test
+$(JARS)/classes.jsa: $(JARS)/.fetched | $(VENV)/.test
 	@rm -f $@
 	@$(BIN)/python -m tests.kafka.classes $@

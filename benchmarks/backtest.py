@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.ahead import Ahead
 from flows.backtest import Backtest
 from flows.config import Config, loads
-from flows.history import History, Rows
+from flows.history import History, Rows, wanted_of
 from flows.stored_windows import StoredWindows
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
@@ -45,6 +45,48 @@ statistic = "{statistic}"
 keys = "groups"
 above = {{ warning = 100, critical = 1000 }}
 """
+# Rules that remember windows; with them two metrics that have a ratio.
+REMEMBERS = """
+[[metric]]
+name = "r{n}"
+kind = "ratio"
+dataset = "http_requests"
+bad = "EdgeResponseStatus >= 500"
+group_by = ["ClientRequestHost"]
+
+[[slo]]
+name = "s{n}"
+metric = "r{n}"
+objective = 0.99
+"""
+CHANGE = """
+[[rule]]
+name = "change_{n}"
+kind = "change"
+metric = "m{n}"
+statistic = "p99"
+keys = "groups"
+baseline = {{ against = "{against}", measure = "{measure}" }}
+above = {{ warning = 5, critical = 20 }}
+"""
+AGAINST = (("previous", "ratio"), ("day", "ratio"), ("week", "ratio"), ("previous", "deviation"))
+ABSENCE = """
+[[rule]]
+name = "absence_{n}"
+kind = "absence"
+metric = "m{n}"
+keys = "groups"
+"""
+FLAP = """
+[[rule]]
+name = "flap_{n}"
+metric = "m{n}"
+statistic = "p50"
+keys = "groups"
+above = {{ warning = 100, critical = 1000 }}
+for = 2
+flap = {{ transitions = 4, windows = 12, leave = 2 }}
+"""
 INSERT = """
 INSERT INTO window_metrics (window_start, window_end, metric, key, statistic, value, count, method)
 SELECT
@@ -54,9 +96,9 @@ SELECT
     map('ClientRequestHost', concat('host-', leftPad(toString(number % {keys}), 4, '0'), '.example.com')),
     '{statistic}',
     multiIf(
-        cityHash64('{metric}{statistic}', number % {keys}, intDiv(intDiv(number, {keys}), 12)) % 2000 = 0, 2000,
-        cityHash64('{metric}{statistic}', number) % 5000 = 0, 300,
-        20 + cityHash64('{metric}{statistic}', number) % 60
+        cityHash64('{metric}{statistic}', number % {keys}, intDiv(intDiv(number, {keys}), 12)) % 2000 = 0, {scale} * 2000,
+        cityHash64('{metric}{statistic}', number) % 5000 = 0, {scale} * 300,
+        {scale} * (20 + cityHash64('{metric}{statistic}', number) % 60)
     ),
     1000 + number % 7,
     'exact'
@@ -94,15 +136,26 @@ def config_of(rules: int) -> Config:
     return loads(text, Path("benchmark.toml"))
 
 
+def remembering() -> Config:
+    """Make a configuration of ten rules that remember windows: 4 changes, 2 objectives, 2 absences, and 2 that may flap."""
+    metrics = [METRIC.format(n=n) for n in range(METRICS)]
+    changes = [CHANGE.format(n=n, against=against, measure=measure) for n, (against, measure) in enumerate(AGAINST)]
+    others = [text.format(n=n) for text in (ABSENCE, FLAP) for n in range(2)]
+    slos = [REMEMBERS.format(n=n) for n in range(2)]
+    return loads("".join([*metrics, *changes, *others, *slos]), Path("benchmark.toml"))
+
+
 def fill(client: ClickHouse, config: Config, keys: int, days: float) -> float:
     """Make the rows, a month at a time; gives the seconds it took."""
     began = time.perf_counter()
     windows = int(days * DAY_S // LENGTH_S)
     step = 30 * DAY_S // LENGTH_S
-    for rule in config.rules:
+    pairs = [(metric, statistic) for metric, found in wanted_of(config.rules, config.metrics).items() for statistic in found]
+    for metric, statistic in sorted(pairs):
         for first in range(0, windows, step):
             size = min(step, windows - first) * keys
-            names = {"metric": rule.metric, "statistic": rule.statistic, "keys": keys, "length": LENGTH_S}
+            scale = 1 if statistic in STATISTICS else 0.05  # of 1 000 records 1 to 4 are bad, or 100
+            names = {"metric": metric, "statistic": statistic, "keys": keys, "length": LENGTH_S, "scale": scale}
             client.execute(INSERT.format(**names, start=START_S, first=first * keys, rows=size))
     # What was stored over months is merged.
     until = time.perf_counter() + MERGED_S
@@ -117,8 +170,9 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100)
     parser.add_argument("--rules", type=int, default=10)
     parser.add_argument("--days", type=float, default=30)
+    parser.add_argument("--memory", action="store_true", help="ten rules that remember windows instead")
     chosen = parser.parse_args()
-    config = config_of(chosen.rules)
+    config = remembering() if chosen.memory else config_of(chosen.rules)
     with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as server:
         client = ClickHouse(ClickHouseOptions(url=server.url, database="bench"), total=600)
         client.migrate()
@@ -140,6 +194,8 @@ def main() -> None:
     evaluations = sum(int(counts.sum()) for times in backtest.times.values() for counts in times.counts.values())
     line = {
         "benchmark": "backtest",
+        "memory": chosen.memory,
+        "days": chosen.days,
         "windows": backtest.windows,
         "evaluations": evaluations,
         "rows": store.rows_read,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ from connectors.source import SourceError
 
 _UNTIL = re.compile(r"[^_]+_(\d{8}T\d{6}Z)_")
 _HELD_S = 0.005
+_BATCH = 8 << 20  # bytes of lines that are decoded together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +194,15 @@ class ArchiveLane:
             self._hold.write(part.progress.name, DONE)
 
 
+class _Block(NamedTuple):
+    """Lines of a file: how many there are, the time (ms) that its name ends at; or (reason, excerpt) of what cannot be read."""
+
+    lines: bytes
+    size: int
+    until: int | None
+    trouble: tuple[str, bytes] | None = None
+
+
 class _Part:
     """One partition: its progress, and the blocks of the file being read."""
 
@@ -213,22 +224,23 @@ class _Part:
         self.size = sum(size_of(self._folder / name) for name in planned.files)
         self.read_bytes = 0
         self._blocks = self._read_files(self.progress.next_offset)
+        self._next: _Block | None = None  # was read, but does not go into the batch before
 
     def read(self, decoder: Decoder) -> Batch:
         """Read one chunk; at the end of the last file, or past the range, the partition is done."""
-        block = next(self._blocks, None)
-        if block is None:
+        found = self._take()
+        if not found:
             self.progress.done = True
             return self.nothing(decoder)
-        lines, limit, trouble = block
-        if trouble is not None:
-            return self._refuse(decoder, trouble)
+        if found[0].trouble is not None:
+            return self._refuse(decoder, found[0].trouble)
+        ahead = self._reading.max_ahead_ms
         chunk = Chunk(
             self.progress,
             self.timing,
-            [lines],
-            np.array([self.progress.next_offset]),
-            np.array([NO_LIMIT if limit is None else limit + self._reading.max_ahead_ms]),
+            [block.lines for block in found],
+            self.progress.next_offset + np.cumsum([0, *(block.size for block in found[:-1])]),
+            np.array([NO_LIMIT if block.until is None else block.until + ahead for block in found]),
         )
         before = self.progress.records
         batch = read_batch(decoder, [chunk], lines=True)
@@ -246,7 +258,22 @@ class _Part:
 
     def close(self) -> None:
         """Stop reading."""
-        self._blocks = iter(())
+        self._blocks, self._next = iter(()), None
+
+    def _take(self) -> "list[_Block]":
+        """Give the next blocks that make a batch, also of several files; one that is trouble comes alone."""
+        found: list[_Block] = []
+        size = records = 0
+        while (block := self._next or next(self._blocks, None)) is not None:
+            self._next = block
+            size, records = size + len(block.lines), records + block.size
+            if found and (block.trouble is not None or size > _BATCH or records > self._reading.chunk_records):
+                break
+            found.append(block)
+            self._next = None
+            if block.trouble is not None:
+                break
+        return found
 
     def _refuse(self, decoder: Decoder, trouble: tuple[str, bytes]) -> Batch:
         """Make one dead letter of what could not be read of a file."""
@@ -261,8 +288,8 @@ class _Part:
         values = {name: getattr(nothing, name) for name in nothing.__slots__}
         return Batch(**(values | {"dead": (letter,)}))
 
-    def _read_files(self, skip: int) -> Iterator[tuple[bytes, int | None, tuple[str, bytes] | None]]:
-        """Give (lines, limit, trouble) from line `skip` of the partition on."""
+    def _read_files(self, skip: int) -> "Iterator[_Block]":
+        """Give the blocks from line `skip` of the partition on."""
         before = 0
         for name in self.planned.files:
             until = _until(name)
@@ -273,16 +300,16 @@ class _Part:
                         if skip >= count:
                             skip -= count
                         elif broken:
-                            yield b"", until, (f"{name}: a line longer than {LONGEST_LINE} bytes", lines)
+                            yield _Block(b"", 1, until, (f"{name}: a line longer than {LONGEST_LINE} bytes", lines))
                         else:
                             kept = lines if not skip else b"\n".join(filled(lines)[skip:])
-                            skip = 0
-                            yield kept, until, None
+                            left, skip = count - skip, 0
+                            yield _Block(kept, left, until)
             except UNREADABLE as error:
                 if isinstance(error, FileNotFoundError):
                     raise SourceError(f"{self._folder / name} was there when the run began and is gone; put it back") from error
                 if skip:
                     skip -= 1
                 else:
-                    yield b"", until, (f"{name}: cannot be read further: {error}", b"")
+                    yield _Block(b"", 1, until, (f"{name}: cannot be read further: {error}", b""))
             before += size_of(self._folder / name)

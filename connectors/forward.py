@@ -26,6 +26,7 @@ _LOOK_S = 1.0
 _CONSUMER_ONLY = ("group.", "auto.offset", "fetch.", "enable.auto", "enable.partition", "isolation.", "queued.", "session.")
 
 Setting = str | int | float | bool
+Headers = Sequence[tuple[str, bytes]]
 
 
 class NotTaken(Exception):
@@ -117,14 +118,15 @@ class Forwarder:
         """Tell whether no broker can be reached."""
         return self._away.is_set()
 
-    def send(self, receipt: Receipt, topic: str, value: bytes, key: bytes) -> None:
+    def send(self, receipt: Receipt, topic: str, value: bytes, key: bytes, *, headers: Headers = ()) -> None:
         """Queue a message, stamped now; waits while the queue is full. Raises NotTaken."""
         deadline = time.monotonic() + self._timeout_s
         told = partial(self._told, receipt)
         receipt.add()
         while True:
             try:
-                self._client.produce(topic, value, key or None, timestamp=time.time_ns() // 1_000_000, on_delivery=told)
+                now = time.time_ns() // 1_000_000
+                self._client.produce(topic, value, key or None, timestamp=now, on_delivery=told, headers=list(headers))
                 return
             except BufferError:
                 if time.monotonic() > deadline:

@@ -44,6 +44,8 @@ class Incident:
     key: str  # canonical JSON of the group key
     host: int  # rank of the host it happens on
     round: int = 0  # which of several of its name, from 1; 0: the only one
+    share: float = 0.0  # of what it can strike, how much it does
+    place: str = ""  # the colo, or the dataset, that it strikes
 
     @property
     def label(self) -> str:

@@ -31,7 +31,7 @@ class KafkaOptions:
     brokers: tuple[str, ...] = field(metadata={"help": "host:port, one or more"})
     group: str = field(default="edgewatch", metadata={"help": "offsets are committed under it, for lag tools only"})
     start: str = field(default="latest", metadata={"help": "first start: earliest, latest or a time (RFC 3339)"})
-    poll_records: int = field(default=5000, metadata={"help": "records a chunk at most"})
+    poll_records: int = field(default=10_000, metadata={"help": "records a chunk at most"})
     topics: dict[str, str | TopicOptions] = field(metadata={"help": "topic = dataset; ^regex matches names at start"})
     client: dict[str, str | int | float | bool] = field(
         default_factory=dict, repr=False, metadata={"help": "any librdkafka setting"}

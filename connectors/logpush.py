@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from connectors.dead_letters import WHOLE
 from connectors.forward import Forwarder, NotTaken, Receipt
 from connectors.receive_options import ReceiveOptions
 from connectors.sorted_lines import BadLine, LineSorter
@@ -268,7 +269,8 @@ class Logpush:
             if found.value:
                 self._forwarder.send(receipt, door.topic, found.value, found.key)
             for bad in found.bad:
-                self._forwarder.send(receipt, self._options.dead_letters, self._letter(door, bad), found.key)
+                kept = [(WHOLE, bad.whole)] if bad.whole and self._options.keep_whole else []
+                self._forwarder.send(receipt, self._options.dead_letters, self._letter(door, bad), found.key, headers=kept)
             records += found.records
             dead += len(found.bad)
         receipt.end()

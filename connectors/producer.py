@@ -18,7 +18,14 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 from connectors.traffic import MinuteOfTraffic, Progress, Traffic
 from connectors.visit_lines import Lines
 
-TOPICS = {"http_requests": "logpush.http_requests", "performance": "app.performance"}
+TOPICS = {
+    "http_requests": "logpush.http_requests",
+    "performance": "app.performance",
+    "health": "app.health",
+    "app_logs": "app.logs",
+    "business": "app.business",
+}
+_DEFAULT = {name: TOPICS[name] for name in ("http_requests", "performance")}
 
 _Settings = dict[str, str | int | bool]
 
@@ -70,7 +77,7 @@ def live(traffic: Traffic, rate: float) -> Traffic:
 def produce(  # noqa: PLR0913 (the choices of one command)
     traffic: Traffic,
     brokers: str | Sequence[str],
-    topics: Mapping[str, str] = TOPICS,
+    topics: Mapping[str, str] = _DEFAULT,
     *,
     rate: float | None = None,
     batch: int = 1,

@@ -34,6 +34,9 @@ class ReceiveOptions:
         default="edgewatch.dead_letters",
         metadata={"help": "topic of lines that are no records; empty: they go on to the dataset's topic"},
     )
+    keep_whole: bool = field(
+        default=True, metadata={"help": "dead letters carry the whole line in a header, so that it can be replayed"}
+    )
     drop: tuple[str, ...] = field(default=(), metadata={"help": "fields (or paths) that are personal: they do not come in"})
     hash_: tuple[str, ...] = field(default=(), metadata={"help": "fields (or paths) of which a keyed hash comes in"})
     hash_key: str = field(default="", repr=False, metadata={"secret": True, "help": "the key of these hashes"})

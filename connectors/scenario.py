@@ -113,6 +113,7 @@ class Scenario:
     worker: NDArray[np.bool_]  # (hosts,) whether a Worker answers the host
     pieces: Pieces
     clients: list[str]
+    colos: NDArray[np.str_]  # (clients,) where a client's requests arrive
     checkers: list[str]  # (hosts,) a health check's line up to its outcome
 
 
@@ -121,11 +122,13 @@ def build_scenario(seed: int, *, hosts: int, clients: int) -> Scenario:
     rng = np.random.Generator(np.random.PCG64([seed, 2]))
     names = host_names(hosts)
     kinds = [_KINDS[rank % len(_KINDS)] for rank in range(hosts)]
+    drawn = _clients(rng, clients)
     return Scenario(
         hosts=names,
         worker=np.array([kind is _WORKER for kind in kinds]),
         pieces=_pieces(names, kinds),
-        clients=_clients(rng, clients),
+        clients=[text for text, _ in drawn],
+        colos=np.array([colo for _, colo in drawn]),
         checkers=[_checker(name) for name in names],
     )
 
@@ -184,7 +187,7 @@ def _tail(endpoint: Endpoint, behind: str) -> str:
     return f'{behind}{endpoint.query}","EdgeResponseContentType":"{endpoint.content_type}"'
 
 
-def _clients(rng: np.random.Generator, count: int) -> list[str]:
+def _clients(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
     places = rng.choice(len(_PLACES), count, p=[place[3] for place in _PLACES]).tolist()
     agents = rng.choice(len(USER_AGENTS), count, p=_AGENT_SHARES).tolist()
     numbers = rng.integers(0, 2**32, count).tolist()
@@ -193,14 +196,14 @@ def _clients(rng: np.random.Generator, count: int) -> list[str]:
     return [_client(_PLACES[place], USER_AGENTS[agent], number, v6=v6) for place, agent, number, v6 in columns]
 
 
-def _client(place: tuple[str, tuple[str, ...], int, float], agent: str, number: int, *, v6: bool) -> str:
+def _client(place: tuple[str, tuple[str, ...], int, float], agent: str, number: int, *, v6: bool) -> tuple[str, str]:
+    """Give what every line of a client says, and its colo."""
     country, colos, asn, _ = place
     net = _V4_NETS[number % len(_V4_NETS)]
     address = f"2001:db8:{number >> 16:x}::{number & 0xFFFF:x}" if v6 else f"{net}.{1 + (number >> 8) % 254}"
-    return (
-        f'"ClientIP":"{address}","ClientCountry":"{country}","ClientASN":{asn},'
-        f'"ClientRequestUserAgent":"{agent}","EdgeColoCode":"{colos[number % len(colos)]}"'
-    )
+    colo = colos[number % len(colos)]
+    words = f'"ClientIP":"{address}","ClientCountry":"{country}","ClientASN":{asn},"ClientRequestUserAgent":"{agent}"'
+    return f'{words},"EdgeColoCode":"{colo}"', colo
 
 
 def _checker(host: str) -> str:

@@ -23,11 +23,15 @@ _WITHHELD = b"(withheld: it may hold personal data)"  # no JSON, so the flow ref
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that is no record: its number in the upload (from 0, blank lines not counted), why, and its first bytes."""
+    """A line that is no record: its number in the upload (from 0, blank lines not counted), why, its first bytes, and all.
+
+    `whole` is empty where nothing may be kept of it, or where it is too long.
+    """
 
     line: int
     reason: str
     excerpt: bytes
+    whole: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,9 @@ class LineSorter:
         name = next((each for each in decoded.identity[:1] if each), None)
         key = name.encode()[:_LONGEST_KEY] if name else _digest(block)
         if bad and not self._keep_bad:
-            kept = [row for index, row in enumerate(rows(block)) if index not in bad]
-            letters = tuple(BadLine(before + index, *bad[index]) for index in sorted(bad))
+            found = rows(block)
+            kept = [row for index, row in enumerate(found) if index not in bad]
+            letters = tuple(BadLine(before + index, *bad[index], found[index]) for index in sorted(bad))
             return SortedLines(b"\n".join(kept), key, len(kept), lines, letters)
         return SortedLines(block, key, lines, lines, ())
 

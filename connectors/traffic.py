@@ -15,9 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.company import Company
 from connectors.incident import Incident, label_lines, plan_rounds
 from connectors.scenario import Scenario, build_scenario
-from connectors.visit import Stretch, Visits, draw_visits
+from connectors.script import read_script
+from connectors.side_lines import APP_LOGS, BUSINESS, HEALTH
+from connectors.visit import Stretch, Visits, draw_visits, taken
 from connectors.visit_lines import (
     HTTP_REQUESTS,
     PERFORMANCE,
@@ -33,7 +36,7 @@ from connectors.visit_lines import (
 Progress = Callable[[int, int], None]  # records so far, records in all
 
 START_MS = 1_764_576_000_000  # 2025-12-01T08:00:00Z
-PARTITIONS = {HTTP_REQUESTS: 4, PERFORMANCE: 2}
+PARTITIONS = {HTTP_REQUESTS: 4, PERFORMANCE: 2, HEALTH: 1, APP_LOGS: 2, BUSINESS: 1}
 LABELS = "incidents.csv"
 
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -57,6 +60,7 @@ class TrafficOptions:
     start_ms: int = field(default=START_MS, metadata={"help": "start of the span, ms since the epoch, UTC"})
     incidents: bool = field(default=True, metadata={"help": "place three labelled incidents"})
     rounds: int = field(default=1, metadata={"help": "how often the incidents come, evenly over the span"})
+    script: str = field(default="", metadata={"help": 'file of incidents instead, or "all"; with it come more datasets'})
     rhythm: bool = field(default=True, metadata={"help": "more traffic in the afternoon (UTC) than at night"})
 
     def __post_init__(self) -> None:
@@ -102,10 +106,21 @@ class Traffic:
         clients = min(max(clients, _CLIENTS_MIN), _CLIENTS_MAX)
         self.scenario: Scenario = build_scenario(options.seed, hosts=options.hosts, clients=clients)
         self.incidents: tuple[Incident, ...] = ()
-        if options.incidents:
+        hosts = self.scenario.hosts
+        self.company: Company | None = None
+        if options.script:
+            span = {"start_ms": options.start_ms, "span_ms": self.span_ms}
+            self.incidents = read_script(Path(options.script), hosts=hosts, **span)
+            self.company = Company(self.scenario, self.incidents)
+        elif options.incidents:
             self.incidents = plan_rounds(
-                options.seed, options.rounds, start_ms=options.start_ms, span_ms=self.span_ms, hosts=self.scenario.hosts
+                options.seed, options.rounds, start_ms=options.start_ms, span_ms=self.span_ms, hosts=hosts
             )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Name the datasets that there are."""
+        return tuple(PARTITIONS) if self.company is not None else (HTTP_REQUESTS, PERFORMANCE)
 
     def minutes(self) -> Iterator[MinuteOfTraffic]:
         """Yield the span minute by minute, or in shorter steps where a minute would be many records."""
@@ -135,9 +150,12 @@ class Traffic:
         if not asked:  # too few records for anything but health checks
             fetches, look_ups, checks, points = 0, 0, count, 0
         visits = draw_visits(rng, self.scenario, self.incidents, stretch, asked)
+        own = np.random.Generator(np.random.PCG64([self.options.seed, 4, index]))
+        if self.company is not None:
+            visits = self.company.visits(own, visits, stretch)
         parents = np.flatnonzero(self.scenario.worker[visits.host])
         if not len(parents):
-            parents = np.arange(asked)
+            parents = np.arange(len(visits.ray))
         parts = [
             visit_lines(visits, self.scenario),
             subrequest_lines(rng, _parents(rng, visits, parents, fetches), self.scenario),
@@ -146,6 +164,8 @@ class Traffic:
         ]
         measured = point_lines(rng, _parents(rng, visits, parents, points), self.scenario)
         datasets = {HTTP_REQUESTS: merge_lines(parts), PERFORMANCE: merge_lines([measured])}
+        if self.company is not None:
+            datasets = self.company.datasets(own, datasets, visits, stretch)
         return MinuteOfTraffic(stretch.start_ms, stretch.end_ms, datasets)
 
 
@@ -156,7 +176,8 @@ def write_archive(traffic: Traffic, directory: Path, progress: Progress | None =
     beyond `to`. `DIRECTORY/incidents.csv` holds start, end, name, rule, key. Raises FileExistsError where
     DIRECTORY has a dataset already: two runs must not mix.
     """
-    for dataset, partitions in PARTITIONS.items():
+    for dataset in traffic.datasets:
+        partitions = PARTITIONS[dataset]
         if (directory / dataset).exists():
             message = f"{directory / dataset} exists already; remove it or choose another folder"
             raise FileExistsError(message)
@@ -214,19 +235,7 @@ def _whole(rng: np.random.Generator, mean: float) -> int:
 def _parents(rng: np.random.Generator, visits: Visits, among: NDArray[np.int64], n: int) -> Visits:
     """Pick n visits by their places `among` all; one may be picked twice."""
     places = among[rng.integers(0, len(among), n)] if len(among) else among
-    return Visits(
-        produced=visits.produced[places],
-        events=visits.events[places],
-        endpoint=visits.endpoint[places],
-        host=visits.host[places],
-        ids=[visits.ids[place] for place in places.tolist()],
-        client=visits.client[places],
-        ray=visits.ray[places],
-        status=visits.status[places],
-        cache=visits.cache[places],
-        first_byte_ms=visits.first_byte_ms[places],
-        slow=visits.slow[places],
-    )
+    return taken(visits, places)
 
 
 def _up(ms: int) -> int:

@@ -12,7 +12,7 @@ from typing import NoReturn
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from connectors.forward import NotTaken, Setting, shared_settings
+from connectors.forward import Headers, NotTaken, Setting, shared_settings
 
 _START_S = 60.0
 _COMMIT_S = 60.0
@@ -52,11 +52,12 @@ class Transaction:
         except KafkaException as error:
             self._refuse(error)
 
-    def send(self, topic: str, value: bytes, key: bytes) -> None:
+    def send(self, topic: str, value: bytes, key: bytes, *, headers: Headers = ()) -> None:
         """Queue a message, stamped now; waits while the queue is full. Raises NotTaken, TakenOver."""
         while True:
             try:
-                self._client.produce(topic, value, key or None, timestamp=time.time_ns() // 1_000_000)
+                now = time.time_ns() // 1_000_000
+                self._client.produce(topic, value, key or None, timestamp=now, headers=list(headers))
                 self._client.poll(0)
                 return
             except BufferError:

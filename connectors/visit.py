@@ -1,6 +1,6 @@
 """Visits: user requests of a stretch of synthetic traffic as columns, with what the incidents do to them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ def draw_visits(
             status = np.where(struck & (chance < _SURGE_SHARE), _SURGE_STATUSES[rng.integers(0, 4, n)], status)
         elif incident.name == "slow-answers":
             slow |= struck & (chance < _SLOW_SHARE)
-        else:
+        elif incident.name == "cold-cache":
             cache = np.where(struck & (cache < MISS) & (chance < _COLD_SHARE), MISS, cache)
     first_byte *= np.where(cache == MISS, _MISS_FACTOR, 1.0)
     first_byte += np.where(slow, rng.uniform(*_SLOW_MS, n), 0.0)
@@ -91,6 +91,31 @@ def draw_visits(
         first_byte_ms=first_byte.astype(np.int64) + 1,
         slow=slow,
     )
+
+
+def taken(visits: Visits, places: NDArray[np.int64]) -> Visits:
+    """Give the visits at `places`."""
+    return Visits(
+        produced=visits.produced[places],
+        events=visits.events[places],
+        endpoint=visits.endpoint[places],
+        host=visits.host[places],
+        ids=[visits.ids[place] for place in places.tolist()],
+        client=visits.client[places],
+        ray=visits.ray[places],
+        status=visits.status[places],
+        cache=visits.cache[places],
+        first_byte_ms=visits.first_byte_ms[places],
+        slow=visits.slow[places],
+    )
+
+
+def together(parts: Sequence[Visits]) -> Visits:
+    """Put visits in the order in which they are produced."""
+    columns = [name for name in Visits.__slots__ if name != "ids"]
+    whole = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+    joined = Visits(**whole, ids=[each for part in parts for each in part.ids])
+    return taken(joined, np.argsort(joined.produced, kind="stable"))
 
 
 def draw_times(rng: np.random.Generator, stretch: Stretch, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

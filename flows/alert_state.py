@@ -120,6 +120,9 @@ def step(old: AlertColumns, policy: Policy, level: Ints, values: NDArray[np.floa
     """Evaluate all keys once at event time `now` (ms); `clear` is level ok and value on the good side of `recover`."""
     judged = level < INSUFFICIENT
     counted = _count(old, policy, level, judged, clear & (level == OK))
+    if np.ndim(level) == np.ndim(policy.clear) + 1 and not old.state.any() and not (judged & (level != OK)).any():
+        nothing = np.zeros_like(old.state)  # most windows of most rules: only the runs are counted
+        return Step(counted, nothing, nothing, old.severity)
     idle = judged & (old.state <= PENDING)
     busy = judged & (old.state >= FIRING)
     began, first = _ignite(counted, policy, idle, level, now)

@@ -191,6 +191,11 @@ class BadRecords:
         self._parts, self._size = [whole], len(whole.key)
         return whole
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Cross to another process as little as matters there."""
+        self._best()
+        return self.__dict__
+
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""
         rows = self._best()

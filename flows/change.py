@@ -129,9 +129,18 @@ def _middle(earlier: NDArray[np.float64], needs: int) -> tuple[NDArray[np.float6
     middle, spread = np.full(earlier.shape[1], np.nan), np.full(earlier.shape[1], np.nan)
     if enough.any():
         chosen = earlier[:, enough]
-        middle[enough] = np.nanmedian(chosen, axis=0)
-        spread[enough] = _MAD * np.nanmedian(np.abs(chosen - middle[enough]), axis=0)
+        middle[enough] = _median(chosen)
+        spread[enough] = _MAD * _median(np.abs(chosen - middle[enough]))
     return middle, spread, enough
+
+
+def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give numpy's nanmedian of each column of (n, k), which has values; for few rows it is ten times faster."""
+    ordered = np.sort(values, axis=0)  # absent ones go last
+    count = np.count_nonzero(~np.isnan(ordered), axis=0)
+    columns = np.arange(values.shape[1])
+    low, high = ordered[(count - 1) // 2, columns], ordered[count // 2, columns]
+    return np.asarray(np.where(count % 2, low, (low + high) / 2), np.float64)
 
 
 def _ratio(values: NDArray[np.float64], middle: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,34 +6,42 @@ Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or co
 import datetime
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
 import typer
 
-from flows.backtest_cli import backtest
-from flows.config import Config, ConfigErrors, load
-from flows.diff_cli import diff
-from flows.explain_cli import explain
-from flows.failure import explained
-from flows.ingest_cli import ingest
+from flows.later import Later, with_later
 from flows.observe import RunProgress
-from flows.own_errors import report_own_errors
-from flows.own_log import set_up_logging
-from flows.probe_cli import probe
-from flows.receive_cli import receive
-from flows.recovery_cli import recovery_app
-from flows.replay_cli import replay
-from flows.report_cli import report
-from flows.route_cli import route_app
-from flows.rule_test_cli import run_tests
-from flows.silence_cli import silence_app
-from flows.top_cli import top
-from flows.verify_cli import verify
 
+if TYPE_CHECKING:
+    from flows.config import Config
+
+_LATER = {
+    "test": Later("flows.rule_test_cli", "run_tests", "Test rules: series in, expected states and notifications out."),
+    "replay": Later("flows.replay_cli", "replay", "Replay a range into windows, decisions and notifications; nothing is sent."),
+    "verify": Later("flows.verify_cli", "verify", "Replay a range and compare it with the rows that the live run stored."),
+    "explain": Later("flows.explain_cli", "explain", "Say in plain words why a rule did or did not page at a time."),
+    "top": Later("flows.top_cli", "top", "Show a running edgewatch live."),
+    "dashboard": Later("flows.dashboard_cli", "dashboard", "Serve the dashboard from ClickHouse."),
+    "report": Later("flows.report_cli", "report", "Report requests, performance, objectives and alerts of a range."),
+    "backtest": Later("flows.backtest_cli", "backtest", "Say what the rules would have done with a history."),
+    "diff": Later("flows.diff_cli", "diff", "Show what a changed configuration would page differently."),
+    "receive": Later("flows.receive_cli", "receive", "Take Logpush uploads over HTTP and send them on to Kafka."),
+    "ingest": Later("flows.ingest_cli", "ingest", "Send Logpush files on to Kafka, each file exactly once."),
+    "probe": Later("flows.probe_cli", "probe", "Run the checks of [[probe]], each in its interval."),
+    "errors": Later("flows.app_errors_cli", "errors", "Send errors in Workers events and application logs to Sentry."),
+    "status-page": Later("flows.status_page_cli", "status_page", "Write a status page from what ClickHouse holds."),
+    "silence": Later("flows.silence_cli", "silence_app", "Keep alerts quiet for a while."),
+    "route": Later("flows.route_cli", "route_app", "Who hears of what."),
+    "dead-letters": Later("flows.dead_letters_cli", "dead_letters_app", "What could not be read, and why."),
+    "recovery": Later("flows.recovery_cli", "recovery_app", "What a resume goes on from."),
+}
 app = typer.Typer(
     name="edgewatch",
+    cls=with_later(_LATER),
     help="Watches an edge platform: records on Kafka become windows, alerts and rows.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,9 +53,6 @@ app.add_typer(spool_app, name="spool")
 page_app = typer.Typer(help="Incidents that wait for a person to post them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(page_app, name="status")
 app.add_typer(page_app, name="statuspage", hidden=True)  # its name in configurations
-app.add_typer(silence_app, name="silence")
-app.add_typer(route_app, name="route")
-app.add_typer(recovery_app, name="recovery")
 
 _BAD_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 _OLDEST_CLOCK = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -60,9 +65,6 @@ def main() -> None:
     """Run the command line; outside trouble is one line, never a traceback."""
     try:
         code = app(standalone_mode=False)
-    except ConfigErrors as errors:
-        print(errors, file=sys.stderr)
-        sys.exit(_BAD_USE)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except typer.Exit as end:
@@ -70,6 +72,11 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # bad use, as the option parser sees it
             error.show()
+            sys.exit(_BAD_USE)
+        from flows.config import ConfigErrors
+
+        if isinstance(error, ConfigErrors):
+            print(error, file=sys.stderr)
             sys.exit(_BAD_USE)
         raise
     sys.exit(code or 0)
@@ -80,7 +87,8 @@ def demo(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where it works [default: ./edgewatch-demo].")] = None,
     hours: Annotated[float, typer.Option(help="Hours of traffic.")] = 4.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
-    serve: Annotated[bool, typer.Option("--serve", help="With the dashboard (not yet).")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then show the dashboard.")] = False,
+    listen: Annotated[str, typer.Option(help="With --serve: host:port of the dashboard, on this machine.")] = "127.0.0.1:8710",
 ) -> None:
     """See it work: traffic with three incidents through the whole line, without any service.
 
@@ -88,7 +96,7 @@ def demo(
     """
     from flows.demo import demo as run_demo
 
-    raise typer.Exit(run_demo(directory, hours, seed, serve=serve))
+    raise typer.Exit(run_demo(directory, hours, seed, listen=listen if serve else ""))
 
 
 @app.command()
@@ -105,6 +113,7 @@ def run(
     if until_end != (out is not None):
         _bad_use("--until-end and --out go together")
     from flows.monitor import run as run_line
+    from flows.own_errors import report_own_errors
 
     _check_clock()
     settings = _load(config, service=not until_end)
@@ -188,15 +197,17 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     records: Annotated[int | None, typer.Option(help="About how many records in all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Files: how often the incidents come.")] = 1,
+    scenario: Annotated[str, typer.Option(help="A file of incidents (docs/traffic.md), or: all, one of each kind.")] = "",
     rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
     brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Take brokers and client settings from it.")] = None,
 ) -> None:
-    """Write synthetic traffic with three labelled incidents, to Kafka or to Logpush files.
+    """Write synthetic traffic with labelled incidents, to Kafka or to Logpush files: three, or those of a scenario.
 
     Example: edgewatch generate --to kafka --rate 500
     """
+    from flows.config import load
     from flows.generate import generate_files, generate_to_kafka
 
     settings = load(config) if config is not None else None
@@ -204,9 +215,10 @@ def generate(
         given = settings.kafka if settings else None
         names = list(given.brokers) if given else brokers.split(",")
         client = dict(given.client) if given else {}
-        code = generate_to_kafka(names, client, hours=hours, seed=seed, records=records, rate=rate, batch=batch)
+        how = partial(generate_to_kafka, names, client, script=scenario)
+        code = how(hours=hours, seed=seed, records=records, rate=rate, batch=batch)
     else:
-        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds)
+        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds, script=scenario)
     raise typer.Exit(code)
 
 
@@ -227,18 +239,6 @@ def clickhouse(
         print(f"edgewatch: {error}", file=sys.stderr)
         raise typer.Exit(_FAILED) from error
 
-
-app.command("test")(run_tests)
-app.command()(replay)
-app.command()(verify)
-app.command()(explain)
-app.command()(top)
-app.command()(report)
-app.command()(backtest)
-app.command()(diff)
-app.command()(receive)
-app.command()(ingest)
-app.command()(probe)
 
 SpoolConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose spool it is.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Identities, as `list` shows them; none: all that are dead.")]
@@ -286,6 +286,8 @@ def statuspage_list(config: SpoolConfig, as_json: Json = False) -> None:
 
     Example: edgewatch status list -c monitor.toml
     """
+    from flows.config import load
+
     with _open_spool(config) as spool:
         found = {each: words for page in _pages(load(config, secrets=False), spool) for each, words in page.proposals().items()}
     if as_json:
@@ -304,6 +306,8 @@ def statuspage_approve(
 
     Example: edgewatch status approve -c monitor.toml 0123456789abcdef:1764547200
     """
+    from flows.config import load
+
     with _open_spool(config) as spool:
         page: Any = next((each for each in _pages(load(config), spool) if episode in each.proposals()), None)
         if page is None:
@@ -312,7 +316,7 @@ def statuspage_approve(
     print("posted" if posted else "the page has it already")
 
 
-def _pages(config: Config, spool: Any) -> list[Any]:
+def _pages(config: "Config", spool: Any) -> list[Any]:
     from sinks.notebook import SpoolNotebook
     from sinks.statuspage import StatuspageOptions, build
 
@@ -328,6 +332,7 @@ def _pages(config: Config, spool: Any) -> list[Any]:
 def _open_spool(config: Path) -> Any:
     import contextlib
 
+    from flows.config import load
     from flows.run_folder import RunFolder
     from sinks.spool import Spool
 
@@ -338,7 +343,10 @@ def _open_spool(config: Path) -> Any:
     return contextlib.closing(Spool(path))
 
 
-def _load(path: Path, *, secrets: bool = True, service: bool = False) -> Config:
+def _load(path: Path, *, secrets: bool = True, service: bool = False) -> "Config":
+    from flows.config import load
+    from flows.own_log import set_up_logging
+
     settings = load(path, secrets=secrets)
     set_up_logging(settings, service=service)
     return settings
@@ -346,6 +354,8 @@ def _load(path: Path, *, secrets: bool = True, service: bool = False) -> Config:
 
 def _outside(work: Callable[[], Any], progress: RunProgress | None) -> Any:
     """Do the work; outside trouble becomes one line and exit code 1."""
+    from flows.failure import explained
+
     try:
         with explained():
             return work()

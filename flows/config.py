@@ -17,7 +17,8 @@ from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions
 from connectors.probe_options import ProbeOptions
 from connectors.receive_options import ReceiveOptions
-from flows.dashboard import DashboardOptions
+from flows.app_error_options import AppErrorOptions
+from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.expression import Expression, ExpressionError
 from flows.health import HealthOptions
@@ -35,6 +36,7 @@ from flows.rule import RuleOptions
 from flows.rule_checks import rule_problems, slo_problems
 from flows.runbook import first_steps, link_of, prefix_problem, steps_problem
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from flows.zone_path import zone_path
 from sinks.channels import CHANNELS, kind_of
@@ -63,9 +65,19 @@ _TABLES = (
     "clickhouse",
     "heartbeat",
     "health",
+    "status_page",
     "dashboard",
     "observe",
+    "app_errors",
 )
+
+# Tables that hold where they are not written, too.
+_ALWAYS: dict[str, Any] = {
+    "health": HealthOptions,
+    "status_page": StatusPageOptions,
+    "observe": ObserveOptions,
+    "dashboard": DashboardOptions,
+}
 
 # The seed's data points, ready to use without a [[dataset]] table.
 BUILT_IN_DATASETS = {
@@ -122,6 +134,7 @@ class Config:
     kafka: KafkaOptions | None
     receive: ReceiveOptions | None
     ingest: IngestOptions | None
+    app_errors: AppErrorOptions | None
     probes: tuple[ProbeOptions, ...]
     window: WindowOptions
     engine: EngineOptions
@@ -134,7 +147,9 @@ class Config:
     clickhouse: ClickHouseOptions | None
     heartbeat: HeartbeatOptions | None
     health: HealthOptions
+    status_page: StatusPageOptions
     observe: ObserveOptions
+    dashboard: DashboardOptions
     policy: PolicyOptions
     unread_runbooks: Mapping[str, str]
 
@@ -179,17 +194,12 @@ class _Builder:
 
     def build(self) -> Config | None:
         given = self._given
-        for key in given:
-            if key == "silence":
-                self._refuse(key, "silences are not configured: use `edgewatch silence add`")
-            elif key not in _TABLES:
-                self._refuse(key, unknown(key, list(_TABLES)))
+        self._check_tables()
         environment = self._text("environment", "production")
-        labels = given.get("labels", {})
-        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-            self._refuse("labels", "must be a table of strings")
+        labels = self._labels()
         kafka = self._kafka()
-        receive, ingest = self._optional("receive", ReceiveOptions), self._optional("ingest", IngestOptions)
+        doors: dict[str, Any] = {"receive": ReceiveOptions, "ingest": IngestOptions, "app_errors": AppErrorOptions}
+        receive, ingest, app_errors = (self._optional(key, kind) for key, kind in doors.items())
         probes = self._tables("probe", ProbeOptions)
         window = self._read.table(WindowOptions, given.get("window", {}), "window")
         engine = self._engine(window, kafka)
@@ -199,13 +209,13 @@ class _Builder:
         channels = self._channels()
         routes = self._routes(channels)
         clickhouse, heartbeat = (self._optional("clickhouse", ClickHouseOptions), self._optional("heartbeat", HeartbeatOptions))
-        health = self._read.table(HealthOptions, given.get("health", {}), "health")
-        observe = self._read.table(ObserveOptions, given.get("observe", {}), "observe")
+        found = [self._read.table(kind, given.get(key, {}), key) for key, kind in _ALWAYS.items()]
+        health, status_page, observe, dashboard = found
         self._check(kafka, datasets, metrics)
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
-        policy = self._policy(rules, channels)
+        policy = self._policy(rules, channels, dashboard.url if dashboard else "")
         if self._flag("zone_quiets_paths") and not self._read.problems:
             policy = replace(policy, inhibits=(*policy.inhibits, *zone_path(rules, metrics)))
         self._check_matches(routes, policy, rules)
@@ -221,6 +231,7 @@ class _Builder:
             kafka=kafka,
             receive=receive,
             ingest=ingest,
+            app_errors=app_errors,
             probes=tuple(probes),
             window=window,
             engine=engine,
@@ -233,10 +244,26 @@ class _Builder:
             clickhouse=clickhouse,
             heartbeat=heartbeat,
             health=health,
+            status_page=status_page,
             observe=observe,
+            dashboard=dashboard,
             policy=policy,
             unread_runbooks=unread,
         )
+
+    def _check_tables(self) -> None:
+        for key in self._given:
+            if key == "silence":
+                self._refuse(key, "silences are not configured: use `edgewatch silence add`")
+            elif key not in _TABLES:
+                self._refuse(key, unknown(key, list(_TABLES)))
+
+    def _labels(self) -> dict[str, str]:
+        labels = self._given.get("labels", {})
+        if isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values()):
+            return labels
+        self._refuse("labels", "must be a table of strings")
+        return {}
 
     def _linked(self, rules: list[RuleOptions]) -> list[RuleOptions]:
         """Give the rules with the links that alerts show of their runbooks."""
@@ -371,11 +398,10 @@ class _Builder:
         for number, inner in enumerate(route.route, 1):
             self._check_route(inner, f"{path}.route #{number}", channels)
 
-    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any]) -> PolicyOptions:
+    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any], dashboard: str) -> PolicyOptions:
         kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}
-        dashboard: DashboardOptions | None = self._optional("dashboard", DashboardOptions)
         return PolicyOptions(
-            dashboard=dashboard.url if dashboard else "",
+            dashboard=dashboard,
             runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
             modes={name: kind.many for name, kind in kinds.items()},
             pagers=frozenset(name for name, kind in kinds.items() if kind.acknowledges),

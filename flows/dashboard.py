@@ -1,28 +1,11 @@
-"""Dashboard: where people look further; for now its address alone, for the links that alerts carry."""
+"""Dashboard: where people look further: the links to it that alerts carry."""
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 from flows.output import rfc3339
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _BYTES = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DashboardOptions:
-    """The `[dashboard]` table."""
-
-    NOT_YET = ("listen", "token")
-
-    url: str = field(default="", metadata={"help": "its address as people see it; alerts link to their view of it"})
-
-    def problems(self) -> Iterable[tuple[str, str]]:
-        """Yield (key, problem) for what the types cannot say."""
-        if self.url and not re.fullmatch(r"https?://[^/\s?#\"'<>]+[^\s?#\"'<>]*", self.url):
-            yield "url", f"{self.url!r} is not an http:// or https:// address without ? and #"
 
 
 def alert_link(url: str, rule: str, key: str, at: int) -> str:

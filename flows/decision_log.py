@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from flows.output import canonical, rfc3339
-from sinks.clickhouse import ClickHouse
+from sinks.clickhouse import Queries
 
 EVALUATIONS, TRANSITIONS, NOTIFICATIONS = TABLES = ("evaluations", "transitions", "notifications")
 _TIME = {EVALUATIONS: "window_end"}  # the column with the time, `at` elsewhere
@@ -91,7 +91,7 @@ class FolderLog:
 class ClickHouseLog:
     """The tables of a live run. Methods raise DeliveryError."""
 
-    def __init__(self, client: ClickHouse) -> None:
+    def __init__(self, client: Queries) -> None:
         """Take an open client."""
         self._client = client
 

@@ -20,6 +20,7 @@ from connectors.incident import Incident
 from connectors.traffic import Traffic, TrafficOptions, write_archive
 from flows.bar import Bar
 from flows.config import Config, load
+from flows.dashboard_options import DashboardOptions
 from flows.demo_report import Account, print_report
 from flows.monitor import Summary, run_archive
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
@@ -42,20 +43,22 @@ class DemoError(OSError):
     """The demonstration cannot start; the message says why and what to do."""
 
 
-def demo(directory: Path | None = None, hours: float = 4, seed: int = 1, *, serve: bool = False) -> int:
+def demo(directory: Path | None = None, hours: float = 4, seed: int = 1, *, listen: str = "") -> int:
     """Run the demonstration in `directory` (default ./edgewatch-demo; an earlier one there is replaced).
+
+    With `listen` (host:port) the dashboard is served there afterwards, until Ctrl-C or SIGTERM.
 
     Gives the exit code: 0, 1 where ClickHouse did not take all rows, 2 where it cannot run.
     """
     out = _console()
     try:
-        if serve:
-            message = "--serve: not yet; the dashboard comes with a later version"
-            raise DemoError(message)
         options = traffic_options(hours, seed)
+        for key, problem in DashboardOptions(listen=listen).problems() if listen else ():
+            message = f"--{key}: {problem}"
+            raise DemoError(message)
         folder = directory or DIRECTORY
         prepare(folder)
-        return _run(folder, options, out)
+        return _run(folder, options, out, listen)
     except (OSError, DeliveryError) as error:
         sys.stderr.write(f"edgewatch demo: {error}\n")
         return _FAILED
@@ -102,7 +105,7 @@ def _refuse_in_use(lock: Path, directory: Path) -> None:
             raise DemoError(message) from None
 
 
-def _run(directory: Path, options: TrafficOptions, out: Console) -> int:
+def _run(directory: Path, options: TrafficOptions, out: Console, listen: str) -> int:
     config = _configuration(directory)
     traffic = Traffic(options)
     _say(out, f"[bold]Traffic[/]: {_volume(options, traffic)}, into {directory / 'logs'}")
@@ -117,10 +120,20 @@ def _run(directory: Path, options: TrafficOptions, out: Console) -> int:
             print_report(client, account, out)
         finally:
             client.close()
+        if listen and not _serve(config, directory, listen, out):
+            return _FAILED
     if not summary["delivered"]:
         sys.stderr.write("edgewatch demo: ClickHouse did not take all rows in time: the tables above are incomplete\n")
         return _INCOMPLETE
     return 0
+
+
+def _serve(config: Config, directory: Path, listen: str, out: Console) -> bool:
+    """Show what was stored until it is told to stop; False where that is not possible."""
+    from flows.dashboard_server import serve  # noqa: PLC0415  most demonstrations are without
+
+    shown = dataclasses.replace(config, dashboard=DashboardOptions(listen=listen))
+    return serve(shown, directory / "out" / ".state", lambda url: _say(out, f"\n[bold]Dashboard[/]: {url} (Ctrl-C ends it)"))
 
 
 def _configuration(directory: Path) -> Config:

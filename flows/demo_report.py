@@ -8,12 +8,13 @@ import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from connectors.incident import MINUTE_MS, Incident
+from sinks.clickhouse import Queries
 
 _GRACE_MS = 15 * MINUTE_MS  # an alert may come a window or two after the end
 _DAY_MS = 24 * 60 * MINUTE_MS
@@ -89,13 +90,6 @@ _EVALUATIONS = """
 Row = dict[str, Any]
 
 
-class Database(Protocol):
-    """What the report asks of ClickHouse."""
-
-    def query(self, sql: str) -> list[Row]:
-        """Give the rows of a SELECT."""
-
-
 @dataclass(frozen=True, slots=True)
 class Account:
     """What the run itself knows: where it lies, what was labelled, how much was read in which time."""
@@ -117,7 +111,7 @@ class Finding:
     missed: str = ""
 
 
-def print_report(database: Database, account: Account, out: Console) -> None:
+def print_report(database: Queries, account: Account, out: Console) -> None:
     """Print the tables and where to look further."""
     out.print()
     _print_hosts(database, out)
@@ -166,7 +160,7 @@ def _why_missed(incident: Incident, evaluations: Iterable[Row]) -> str:
     return "too few records in a window to judge" if levels else "no window with records"
 
 
-def _print_hosts(database: Database, out: Console) -> None:
+def _print_hosts(database: Queries, out: Console) -> None:
     percentiles = {row["host"]: row for row in database.query(_PERCENTILES)}
     table = _table(
         "Hosts (user requests of the whole span)",
@@ -193,7 +187,7 @@ def _print_hosts(database: Database, out: Console) -> None:
     out.print("Errors: status >= 400. p50, p99: from histograms. * The most in one window.\n", style="dim")
 
 
-def _print_slowest(database: Database, out: Console) -> None:
+def _print_slowest(database: Queries, out: Console) -> None:
     rays = {(row["start"], row["host"]): row["ray"] for row in database.query(_RAYS)}
     rows = database.query(_SLOWEST)
     long = _is_long([row["start"] * 1000 for row in rows])
@@ -257,7 +251,7 @@ def _print_end(account: Account, out: Console) -> None:
     )
     for line in lines:
         out.print(line, highlight=False, markup=False, soft_wrap=True)
-    out.print("\nThe dashboard comes with a later version.", highlight=False)
+    out.print("\nOr look at them in a browser: edgewatch demo --serve", highlight=False)
 
 
 def _table(title: str, *headings: str) -> Table:

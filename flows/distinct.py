@@ -4,6 +4,7 @@ Read through a union, the estimate depends on the set of strings alone (an updat
 exact up to 2^14 strings and within 2 % beyond.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 _LG_K = 14
 _KNOWN = 50_000  # strings kept for a pane and metric
+_MOST_PARTS = 8  # sketches of a key that wait to be put together, which costs as much for few as for many
 
 
 class Distinct:
@@ -21,7 +23,7 @@ class Distinct:
         """Start without keys."""
         self.counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._open: dict[int, update_theta_sketch] = {}
-        self._closed: dict[int, list[compact_theta_sketch]] = {}
+        self._closed: dict[int, list[update_theta_sketch | compact_theta_sketch]] = {}
         # Strings that a sketch has seen already: looking them up is ten times cheaper than asking the sketch again.
         self._known: dict[int, set[str]] = {}
         self._held = 0
@@ -66,18 +68,24 @@ class Distinct:
         """Add another object's sketches: its key i to key `place[i]`."""
         np.add.at(self.counts, place, other.counts)
         for key in sorted({*other._open, *other._closed}):
-            self._closed.setdefault(int(place[key]), []).append(other._union(key))
+            parts = self._closed.setdefault(int(place[key]), [])
+            parts += other._parts(key)
+            if len(parts) > _MOST_PARTS:
+                parts[:] = [_together(parts)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross to another process as plain values; a sketch cannot be pickled."""
-        return (Distinct.from_state, (self.to_state(),))
+        keys = sorted({*self._open, *self._closed})
+        sketches = [[_compact(each).serialize() for each in self._parts(key)] for key in keys]
+        return (_arrived, (self.counts, keys, sketches))
+
+    def _parts(self, key: int) -> list[update_theta_sketch | compact_theta_sketch]:
+        """Give the sketches of a key; nothing is added any more to what was absorbed, so they need no copy."""
+        found = self._open.get(key)
+        return [*([] if found is None else [found]), *self._closed.get(key, ())]
 
     def _union(self, key: int) -> compact_theta_sketch:
-        union = theta_union(_LG_K)
-        for sketch in (self._open.get(key), *self._closed.get(key, ())):
-            if sketch is not None:
-                union.update(sketch)
-        return union.get_result()
+        return _together(self._parts(key))
 
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""
@@ -92,3 +100,23 @@ class Distinct:
         for key, data in zip(state["keys"], state["sketches"], strict=True):
             out._closed[key] = [compact_theta_sketch.deserialize(data)]
         return out
+
+
+def _arrived(counts: NDArray[np.int64], keys: list[int], sketches: list[list[bytes]]) -> Distinct:
+    """Take what came from another process."""
+    out = Distinct()
+    out.counts = counts
+    for key, parts in zip(keys, sketches, strict=True):
+        out._closed[key] = [compact_theta_sketch.deserialize(data) for data in parts]
+    return out
+
+
+def _compact(sketch: update_theta_sketch | compact_theta_sketch) -> compact_theta_sketch:
+    return sketch if isinstance(sketch, compact_theta_sketch) else sketch.compact(False)  # unsorted, which is what costs
+
+
+def _together(sketches: Iterable[update_theta_sketch | compact_theta_sketch]) -> compact_theta_sketch:
+    union = theta_union(_LG_K)
+    for sketch in sketches:
+        union.update(sketch)
+    return union.get_result()

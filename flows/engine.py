@@ -8,7 +8,7 @@ loses what it holds. State is exactly-once; output is at-least-once and carries 
 import contextlib
 import datetime
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -26,7 +26,10 @@ from connectors.batch import Batch
 from connectors.source import Lane, Source
 from flows.barrier import Output, Scope
 from flows.dead_letter import dead_letter_block
+from flows.gather import Gather
 from flows.line import Line
+from flows.metric import Fold
+from flows.output import Block
 from flows.partial import Partial
 from flows.sealed import seal, unseal
 from flows.snapshot import pack, unpack
@@ -36,7 +39,10 @@ _RECOVERY_PARTITIONS = 4
 _SOON, _IDLE = datetime.timedelta(milliseconds=5), datetime.timedelta(milliseconds=40)
 _OUT = "out"
 
+_MUCH, _TOGETHER = 1_000, 32_768  # records
+
 Keyed = tuple[str, Any]
+Read = Partial | Block
 
 
 class PeerLost(Exception):
@@ -96,7 +102,7 @@ def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -
     gc.set_threshold(1_000_000, 20, 50)  # decoding makes many short-lived tuples, which are not worth scanning
     try:
         cli_main(
-            dataflow(run),
+            dataflow(run, shared=bool(addresses)),
             process_id=process if addresses else None,
             addresses=addresses,
             epoch_interval=datetime.timedelta(milliseconds=run.snapshot_interval_ms),
@@ -110,35 +116,66 @@ def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -
         raise PeerLost(f"the engine stopped: {error}; another process of the run has probably ended") from error
 
 
-def dataflow(run: Run) -> Dataflow:
-    """Build the dataflow. Step ids key the recovery state, so they are never renamed."""
+def dataflow(run: Run, *, shared: bool = False) -> Dataflow:
+    """Build the dataflow, maybe as one `shared` by several processes. Step ids key the recovery state: never rename them."""
     line = run.line
     layouts = line.layouts(run.source.partitions())
-    folds = line.folds(early=run.scope.early)
 
-    def dead(batches: list[Batch]) -> list[Keyed]:
-        with run.kept():
-            return [(_OUT, dead_letter_block(batch.dead)) for batch in batches if batch.dead]
+    reader = _Reader(run, line.folds(early=run.scope.early), Gather(layouts) if shared else None)
 
-    def metric(batches: list[Batch]) -> list[Keyed]:
-        with run.kept():
-            return [(f"{b.dataset}/{shard}", partial) for b in batches for shard, partial in folds[b.dataset](b)]
+    def metric(items: list[Read]) -> list[Keyed]:
+        return [(f"{item.dataset}/{item.shard}", item) for item in items if isinstance(item, Partial)]
+
+    def dead(items: list[Read]) -> list[Keyed]:
+        return [(_OUT, item) for item in items if isinstance(item, Block)]
 
     flow = Dataflow("edgewatch")
-    batches = op.input("source", flow, _Input(run))
-    partials = op.flat_map_batch("metric", batches, metric)
+    read = op.input("source", flow, _Input(run, reader))
+    partials = op.flat_map_batch("metric", read, metric)
     results = op.stateful_batch("window", partials, lambda state: _Window(run, layouts, state))
     keyed = op.map("barrier", results, lambda item: ("barrier", item[1]))
     outputs = op.stateful_batch("alert", keyed, lambda state: _Alert(run, layouts, state))
     renamed = op.map("output", outputs, lambda item: (_OUT, item[1]))
-    letters = op.flat_map_batch("dead_letter", batches, dead)
+    letters = op.flat_map_batch("dead_letter", read, dead)
     op.output("sink", op.merge("outputs", renamed, letters), _Output(run))
     return flow
 
 
-class _Input(FixedPartitionedSource[Batch, bytes]):
-    def __init__(self, run: Run) -> None:
+class _Reader:
+    """Reads a lane and folds what came, so that no batch outlives the call that read it."""
+
+    def __init__(self, run: Run, folds: Mapping[str, Fold], gather: Gather | None) -> None:
         self._run = run
+        self._folds = folds
+        self._gather = gather
+
+    def read(self, name: str, lane: Lane) -> list[Read]:
+        """Give what came of one lane; where it is sent to other processes, of several reads together."""
+        letters: list[Read] = []
+        partials: list[Read] = []
+        records, more = 0, True
+        while more:
+            batches = lane.read()
+            for batch in batches:
+                self._run.on_batch(name, batch)
+                letters += [dead_letter_block(batch.dead)] if batch.dead else []
+                found = [partial for _, partial in self._folds[batch.dataset](batch)]
+                if self._gather is None:
+                    partials += found
+                    continue
+                for partial in found:
+                    self._gather.add(partial)
+            came = sum(map(len, batches))
+            records += came
+            # A lane that has caught up brings little at a time, and none of it waits for more.
+            more = self._gather is not None and came >= _MUCH and records < _TOGETHER and not lane.done
+        return letters + (partials if self._gather is None else list(self._gather.give()))
+
+
+class _Input(FixedPartitionedSource[Read, bytes]):
+    def __init__(self, run: Run, reader: _Reader) -> None:
+        self._run = run
+        self._reader = reader
 
     def list_parts(self) -> list[str]:
         return self._run.source.lanes()
@@ -146,33 +183,32 @@ class _Input(FixedPartitionedSource[Batch, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_LanePart":  # noqa: ARG002
         with self._run.kept():
             state = None if resume_state is None else unseal(resume_state)
-            return _LanePart(self._run, for_part, self._run.source.open(for_part, state))
+            return _LanePart(self._run, self._reader, for_part, self._run.source.open(for_part, state))
 
 
-class _LanePart(StatefulSourcePartition[Batch, bytes]):
+class _LanePart(StatefulSourcePartition[Read, bytes]):
     """Guarantee: exactly once into state; a resume reads on from the offset of the last snapshot."""
 
-    def __init__(self, run: Run, name: str, lane: Lane) -> None:
+    def __init__(self, run: Run, reader: _Reader, name: str, lane: Lane) -> None:
         self._run = run
+        self._reader = reader
         self._name = name
         self._lane = lane
         self._wake: datetime.datetime | None = None
         self._pause = _SOON
 
-    def next_batch(self) -> list[Batch]:
+    def next_batch(self) -> list[Read]:
         if self._run.stop.is_set() or self._lane.done:
             raise StopIteration
         self._run.on_asked(self._name)
         with self._run.kept():
-            batches = self._lane.read()
+            found = self._reader.read(self._name, self._lane)
             # An idle lane is asked less and less often; it holds up no other, and costs next to nothing.
-            self._wake = None if batches else datetime.datetime.now(datetime.UTC) + self._pause
-            self._pause = _SOON if batches else min(self._pause * 2, _IDLE)
-            for batch in batches:
-                self._run.on_batch(self._name, batch)
-            if batches:
+            self._wake = None if found else datetime.datetime.now(datetime.UTC) + self._pause
+            self._pause = _SOON if found else min(self._pause * 2, _IDLE)
+            if found:
                 self._run.on_place(self._name, self._lane.place())
-            return batches
+            return found
 
     def next_awake(self) -> datetime.datetime | None:
         return self._wake

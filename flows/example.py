@@ -12,7 +12,8 @@ from connectors.ingest_options import IngestOptions
 from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.probe_options import ProbeOptions, StepOptions
 from connectors.receive_options import ReceiveOptions
-from flows.dashboard import DashboardOptions
+from flows.app_error_options import AppErrorOptions
+from flows.dashboard_options import DashboardOptions
 from flows.engine_options import EngineOptions
 from flows.health import HealthOptions
 from flows.inhibit import InhibitOptions
@@ -23,6 +24,7 @@ from flows.options import documented
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
+from flows.status_options import StatusPageOptions
 from flows.window import WindowOptions
 from sinks.channels import CHANNELS
 from sinks.clickhouse import ClickHouseOptions
@@ -90,6 +92,7 @@ _SHOWN: dict[str, dict[str, str]] = {
         "no_data": '{ after = 6, alert = false, keys = false, severity = "warning" }',
     },
     "observe": {"sentry_dsn": '"env:SENTRY_DSN"'},
+    "app_errors": {"dsn": '"env:SENTRY_APP_DSN"'},
     "[slo]": {
         "name": '"availability"',
         "metric": '"server_errors"',
@@ -143,8 +146,12 @@ _SHOWN: dict[str, dict[str, str]] = {
         "map": '{ api = ["failing"] }',
         "statuses": '{ failing = "partial_outage" }',
     },
+    "status_page": {
+        "components": '{ api = ["failing"] }',
+        "statuses": '{ failing = "partial_outage" }',
+    },
     "heartbeat": {"url": '"env:HEARTBEAT_URL"'},
-    "dashboard": {"url": '"https://edgewatch.example.com"'},
+    "dashboard": {"url": '"https://edgewatch.example.com"', "token": '"env:EDGEWATCH_TOKEN"'},
     "channel.alertmanager": {"urls": '["http://127.0.0.1:9093"]'},
     "channel.discord": {"webhook_url": '"env:DISCORD_WEBHOOK_URL"'},
     "channel.teams": {"webhook_url": '"env:TEAMS_WEBHOOK_URL"'},
@@ -179,7 +186,9 @@ def example_text() -> str:
         ("heartbeat", HeartbeatOptions),
         ("dashboard", DashboardOptions),
         ("health", HealthOptions),
+        ("status_page", StatusPageOptions),
         ("observe", ObserveOptions),
+        ("app_errors", AppErrorOptions),
     ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"

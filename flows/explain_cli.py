@@ -20,13 +20,11 @@ from flows.metric import TOTAL
 from flows.moment import moment
 from flows.options import ConfigError, Reader, no_such
 from flows.output import canonical, rfc3339
-from flows.suppressor import Surroundings
 from sinks.clickhouse import ClickHouse
 from sinks.notification import one_line
 
 _BAD_USE, _NOTHING = 2, 1
 _LISTED = 20
-_JUDGED_ALL = 2**62  # no window is to be stamped by asking
 
 
 def explain(
@@ -59,6 +57,8 @@ def explain(
 
 def _explain(log: DecisionLog, config: Config, sought: tuple[str, str | None, int], folder: Path, *, as_json: bool) -> None:
     """Explain the key that is meant, or list the keys of the window."""
+    from flows.surroundings import surroundings
+
     rule, chosen, when = sought
     end = window_end(log, config, rule, when)
     if end is None:
@@ -73,7 +73,7 @@ def _explain(log: DecisionLog, config: Config, sought: tuple[str, str | None, in
         return
     if chosen not in keys:
         _nothing(_no_key(log, rule, chosen, rows), as_json=as_json)
-    case = case_of(log, config, Place(rule, chosen, start, end), _surroundings(folder, config), keys[chosen])
+    case = case_of(log, config, Place(rule, chosen, start, end), surroundings(folder, config), keys[chosen])
     groups = [row for row in rows if row["key"] != chosen and says_something(row)] if chosen == TOTAL else []
     if as_json:
         _write(
@@ -146,35 +146,6 @@ def _no_key(log: DecisionLog, rule: str, key: str, rows: list[Row]) -> str:
     hint = f"; did you mean {' or '.join(map(_arguments, near))}?" if near else ""
     listed = ", ".join(_arguments(row["key"]) for row in rows[:_LISTED])
     return f"{rule} has never judged{_on(key)}{hint or f'; in this window it judged: {listed}'}"
-
-
-def _surroundings(folder: Path, config: Config) -> Surroundings:
-    """Read silences, deliveries and early words from a state folder; what is not there is left out."""
-    from flows.controls import Controls
-    from flows.early_log import EarlyLog
-    from flows.run_folder import RunFolder
-    from sinks.spool import Spool
-
-    if not folder.is_dir():
-        return Surroundings()
-    paths = RunFolder(folder)
-    judged = dict.fromkeys((metric.dataset for metric in config.metrics), _JUDGED_ALL)
-    silences = Controls(paths.controls, judged) if paths.controls.exists() else None
-    deliveries: dict[str, list[str]] = {}
-    if paths.spool.exists():
-        spool = Spool(paths.spool)
-        try:
-            for row in spool.rows(states=("queued", "delivered", "dead"), limit=100_000):
-                name, slash, _ = row.id.partition("/")
-                if slash:
-                    words = {"queued": "waits", "delivered": "was delivered", "dead": "was given up"}[row.state]
-                    error = f": {row.error}" if row.error and row.state != "delivered" else ""
-                    attempts = f" after {row.attempts} attempts" if row.attempts > 1 else ""
-                    deliveries.setdefault(name, []).append(f"{row.destination} {words}{attempts}{error}")
-        finally:
-            spool.close()
-    ahead = {(word.said.rule, word.key, word.end): word.said for word in EarlyLog(paths.early, {}).since({})}
-    return Surroundings(silences, deliveries, ahead)
 
 
 def _log(config: Config, folder: Path | None) -> DecisionLog:

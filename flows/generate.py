@@ -5,25 +5,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from connectors.producer import ProduceError, live, produce
+from connectors.producer import TOPICS, ProduceError, live, produce
 from connectors.traffic import Traffic, TrafficOptions, write_archive
 from flows.bar import Bar
 
 _FAILED, _BAD_USE = 1, 2
 
 
-def generate_files(directory: Path, *, hours: float, seed: int, records: int | None, rounds: int = 1) -> int:
+def generate_files(  # noqa: PLR0913 (the choices of one command)
+    directory: Path, *, hours: float, seed: int, records: int | None, rounds: int = 1, script: str = ""
+) -> int:
     """Write Logpush files and the labels of the incidents; gives the exit code."""
+    written = [0]
+
+    def advance(done: int, _: int) -> None:
+        written[0] = done
+        bar.advance(done)
+
     try:
-        traffic = Traffic(replace(_options(hours, seed, records), rounds=rounds))
+        traffic = Traffic(replace(_options(hours, seed, records), rounds=rounds, script=script))
         with Bar("writing files", traffic.total) as bar:
-            incidents = write_archive(traffic, directory, lambda done, _: bar.advance(done))
+            incidents = write_archive(traffic, directory, advance)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"edgewatch: {directory}: {error}" + "\n")
         return _FAILED if isinstance(error, OSError) else _BAD_USE
-    sys.stdout.write(f"{traffic.total:,} records in {directory}, incidents.csv beside them:" + "\n")
+    sys.stdout.write(f"{written[0]:,} records in {directory}, incidents.csv beside them:" + "\n")
     for incident in incidents:
-        sys.stdout.write(f"  {incident.label}: {incident.rule} {incident.key}" + "\n")
+        sys.stdout.write(f"  {incident.label}: {incident.rule} {incident.key}".rstrip() + "\n")
     sys.stdout.write(f"replay them: edgewatch replay -c monitor.toml --source archive:{directory} --out out" + "\n")
     return 0
 
@@ -37,15 +45,22 @@ def generate_to_kafka(  # noqa: PLR0913 (the choices of one command)
     records: int | None,
     rate: float | None,
     batch: int,
+    script: str = "",
 ) -> int:
     """Produce to the topics of the built-in datasets: live at a rate, or history as fast as it goes."""
     try:
-        traffic = Traffic(_options(hours, seed, records))
+        traffic = Traffic(replace(_options(hours, seed, records), script=script))
         traffic = live(traffic, rate) if rate is not None else traffic
         settings = {name: str(value) for name, value in client.items()}
         with Bar("producing", traffic.total) as bar:
             sent = produce(
-                traffic, brokers, rate=rate, batch=batch, client=settings, progress=lambda done, _: bar.advance(done)
+                traffic,
+                brokers,
+                {dataset: TOPICS[dataset] for dataset in traffic.datasets},
+                rate=rate,
+                batch=batch,
+                client=settings,
+                progress=lambda done, _: bar.advance(done),
             )
     except ProduceError as error:
         sys.stderr.write(f"edgewatch: {error}" + "\n")

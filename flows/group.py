@@ -68,6 +68,16 @@ class Group:
         if len(self.keys) > self.grouping.max_open_keys * _SLACK:
             self.shed()
 
+    def absorb(self, other: "Group") -> None:
+        """Add another group of the same grouping; `other` is of no use afterwards."""
+        ids = np.array([self._number(key) for key in other.keys], np.int64)
+        self._resize()
+        np.add.at(self.seen, ids, other.seen)
+        for number, measure in self.measures.items():  # one that is new since the snapshot of this pane is left out
+            measure.absorb(other.measures[number], ids)
+        if len(self.keys) > self.grouping.max_open_keys * _SLACK:
+            self.shed()
+
     def _add_merged(self, number: int, added: Any, ids: NDArray[np.int64], size: int) -> None:
         """Add a part of which several keys have become one: through a state of its own."""
         measure = new_measure(self.grouping.metrics[number], self.grouping.exact_samples)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from connectors.dead_letters import WHOLE
 from connectors.folder import Folder, Found
 from connectors.forward import NotTaken, check_topics, shared_settings
 from connectors.ingest_options import IngestOptions
@@ -160,7 +161,8 @@ class Ingest:
         taken.dead_letters += 1
         place = f"line {bad.line + 1} of {found.name}"
         if self._receive.dead_letters:
-            self._transaction.send(self._receive.dead_letters, dead_letter(door, bad, place), b"")
+            kept = [(WHOLE, bad.whole)] if bad.whole and self._receive.keep_whole else []
+            self._transaction.send(self._receive.dead_letters, dead_letter(door, bad, place), b"", headers=kept)
         else:
             _log.warning("%s: %s", place, bad.reason)
 

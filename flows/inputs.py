@@ -12,7 +12,7 @@ from flows.line import Line
 from flows.run_folder import RunFolder, RunSpec
 
 _ARCHIVE = "archive:"
-_CHUNK_RECORDS = 5000
+_CHUNK_RECORDS = 10_000
 
 
 def archive_datasets(config: Config, spec: RunSpec) -> list[str] | None:

@@ -3,7 +3,8 @@
 Key numbers in the columns are places in the group's `keys`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from connectors.batch import Detail, Mark
 from flows.event import Event
 from flows.exemplar import Candidates
+
+if TYPE_CHECKING:
+    from flows.group import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,10 @@ class GroupPart:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """The part of one batch that falls to one shard; empty groups still carry the marks."""
+    """The part of one batch that falls to one shard; empty groups still carry the marks.
+
+    Or of several batches: then `folded` has (pane start, number of the grouping, group) in place of `groups`.
+    """
 
     dataset: str
     shard: int
@@ -75,3 +82,4 @@ class Partial:
     # Shard 0 only: pane start (ms), and partition -> (first, last) offset that went into it.
     spans: list[tuple[int, dict[str, tuple[int, int]]]]
     events: tuple[Event, ...] = ()
+    folded: "list[tuple[int, int, Group]]" = field(default_factory=list)

@@ -73,16 +73,21 @@ def doors_of(config: Config) -> dict[str, Door]:
     for dataset in topics:
         if dataset not in known:
             raise ConfigError(f"receive.topics.{dataset}", no_such("dataset", dataset, known))
-    personal = bool(options.drop or options.hash_)
     for dataset in topics:
-        if personal and known[dataset].csv:
+        if cleaner_of(options) and known[dataset].csv:
             raise ConfigError("receive.drop", f"{dataset} is CSV, and only fields of JSON are dropped or hashed")
     keep_bad = not options.dead_letters
-    cleaner = Cleaner(drop=options.drop, hashed=options.hash_, key=options.hash_key) if personal else None
+    cleaner = cleaner_of(options)
     return {
         dataset: Door(dataset, topic, LineSorter(build_dataset(known[dataset]), keep_bad=keep_bad, cleaner=cleaner))
         for dataset, topic in topics.items()
     }
+
+
+def cleaner_of(options: ReceiveOptions) -> Cleaner | None:
+    """Give what takes personal data out, if anything is to be taken out."""
+    wanted = options.drop or options.hash_
+    return Cleaner(drop=options.drop, hashed=options.hash_, key=options.hash_key) if wanted else None
 
 
 def topics_of(config: Config, only: Collection[str] | None = None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 from flows.decision_log import quoted
 from flows.output import canonical
 from flows.report_source import Buckets, Course, Ints, Partition, Range, ReportError, Tally, tallied
-from sinks.clickhouse import ClickHouse
+from sinks.clickhouse import Queries
 
 _WEEK_S = 7 * 86_400
 _SUMS = """count() AS windows, toFloat64(sum(count)) AS records, sum(value) AS total, sum(value * count) AS weighted,
@@ -21,7 +21,7 @@ _SECONDS = ("low_at", "high_at")
 class ReportTables:
     """A source over ClickHouse's tables; `run` is '' for live rows. Methods raise DeliveryError."""
 
-    def __init__(self, client: ClickHouse, run: str, length_ms: int) -> None:
+    def __init__(self, client: Queries, run: str, length_ms: int) -> None:
         """Take an open client; raises ReportError where there is no such run.
 
         `length_ms` is the length of windows: of hopping ones, those that overlap are not added up.

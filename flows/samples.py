@@ -18,6 +18,7 @@ QUANTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _SHIFT = 45  # the float's sign, exponent and 7 bits of mantissa stay
 _COMPACT = 1 << 17
 _SORTED = 1 << 18  # values sorted at a time
+_ROOMY = 4
 
 
 def bucket_of(values: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -67,6 +68,9 @@ class Samples:
         self._keys.append(keys)
         self._values.append(values)
         self._buffered += len(values)
+        self._make_room()
+
+    def _make_room(self) -> None:
         if self._buffered > self._limit:
             self._compact()
             self._limit = _COMPACT + 2 * self._buffered
@@ -96,6 +100,7 @@ class Samples:
             self._values.append(values)
             self._buffered += len(values)
         self._folded.absorb(other._folded, place, len(self.counts))
+        self._make_room()
 
     def statistics(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_]]:
         """Give statistics by name, each (k,) over the keys that have values in rising key number, and which are sketched.
@@ -193,10 +198,19 @@ class _Folded:
         key = np.concatenate((self.key, keys)).astype(np.int64)
         bucket = np.concatenate((self.bucket, buckets)).astype(np.int64)
         count = np.concatenate((self.count, counts))
-        pairs, place = np.unique((key << 32) + (bucket + (1 << 31)), return_inverse=True)
-        self.count = np.bincount(place, count, len(pairs)).astype(np.int64)
-        self.key = (pairs >> 32).astype(np.int32)
-        self.bucket = ((pairs & 0xFFFFFFFF) - (1 << 31)).astype(np.int32)
+        if not len(key):
+            return
+        low, width = int(bucket.min()), int(bucket.max() - bucket.min()) + 1
+        pairs = key * width + (bucket - low)
+        if (int(key.max()) + 1) * width <= _ROOMY * len(pairs):  # few keys: counting is ten times faster than sorting
+            counts = np.bincount(pairs, count)
+            pairs = np.flatnonzero(counts)
+            self.count = counts[pairs].astype(np.int64)
+        else:
+            pairs, place = np.unique(pairs, return_inverse=True)
+            self.count = np.bincount(place, count, len(pairs)).astype(np.int64)
+        self.key = (pairs // width).astype(np.int32)
+        self.bucket = (pairs % width + low).astype(np.int32)
 
     def absorb(self, other: "_Folded", place: NDArray[Any], size: int) -> None:
         if not len(other._low):

@@ -150,9 +150,11 @@ class Slo:
         cells[:, places] = total - bad, bad
         for buckets in self._buckets:
             buckets.add(window.result.start, cells)
-        burns = np.array([self._burns(pair)[:, places] for pair in self._pairs])  # (pairs, 2, n): long, short
+        spans = {span for pair in self._pairs for span in (pair.long_ms, pair.short_ms)}
+        sums = {span: self._sums(span)[:, places] for span in sorted(spans)}
+        burns = np.array([self._burns(pair, sums) for pair in self._pairs])  # (pairs, 2, n): long, short
         both = burns.min(axis=1)
-        exceeds = np.array([self._enough(pair)[places] for pair in self._pairs]) & (both > self._factors)
+        exceeds = np.array([self._enough(*sums[pair.long_ms]) for pair in self._pairs]) & (both > self._factors)
         codes = np.array([pair.severity for pair in self._pairs], np.int8)[:, None]
         level = np.where(exceeds, codes, OK).max(axis=0).astype(np.int8)
         # Shown is the pair that exceeds most of those of the worst level; where none does, the one that comes nearest.
@@ -201,12 +203,11 @@ class Slo:
         """Give good and bad (2, k) of a span, by the finest buckets that reach so far back."""
         return next(each for each in self._buckets if each.length_ms * len(each.cells) >= span_ms).last(span_ms)
 
-    def _burns(self, pair: Pair) -> NDArray[np.float64]:
+    def _burns(self, pair: Pair, sums: Mapping[int, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Give the burn rates (2, k) over the long and the short window."""
-        return np.array([burn_rate(self._sums(span), self._options.objective) for span in (pair.long_ms, pair.short_ms)])
+        return np.array([burn_rate(sums[span], self._options.objective) for span in (pair.long_ms, pair.short_ms)])
 
-    def _enough(self, pair: Pair) -> NDArray[np.bool_]:
-        good, bad = self._sums(pair.long_ms)
+    def _enough(self, good: NDArray[np.float64], bad: NDArray[np.float64]) -> NDArray[np.bool_]:
         enough: NDArray[np.bool_] = (good + bad >= self._options.min_total) & (bad >= self._options.min_bad)
         return enough
 

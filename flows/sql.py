@@ -20,7 +20,7 @@ _BACK_S = {"day": 86_400, "week": 7 * 86_400}
 def sql_of(saying: "Saying", database: str) -> str:
     """Give the query."""
     options = saying.rule.options
-    rows = f"{database}.window_metrics FINAL WHERE run = '' AND metric = {_quoted(options.metric)} AND {_key(saying.key)}"
+    rows = f"{database}.window_metrics FINAL WHERE run = '' AND metric = {_quoted(options.metric)} AND {of_key(saying.key)}"
     one, end = f"statistic = {_quoted(options.statistic)}", _time(saying.at)
     match options.kind:
         case "change":
@@ -33,7 +33,7 @@ def sql_of(saying: "Saying", database: str) -> str:
             names = ", ".join(map(_quoted, options.members))
             return (
                 f"SELECT rule, key, level, state_after, severity, value, count FROM {database}.evaluations FINAL"  # noqa: S608
-                f" WHERE run = '' AND rule IN ({names}) AND ({_key(saying.key)} OR empty(key)) AND window_end = {end}"
+                f" WHERE run = '' AND rule IN ({names}) AND ({of_key(saying.key)} OR empty(key)) AND window_end = {end}"
             )
     span = f"window_start = {_time(saying.window_start)} AND window_end = {end}"
     return f"SELECT {_ROW} FROM {rows} AND {one} AND {span}"  # noqa: S608
@@ -61,7 +61,8 @@ def _slo(saying: "Saying", rows: str) -> str:
 
 
 @lru_cache(16_384)
-def _key(key: str) -> str:
+def of_key(key: str) -> str:
+    """Give the condition on a key (canonical JSON)."""
     pairs = ", ".join(f"{_quoted(name)}, {_quoted(value)}" for name, value in orjson.loads(key).items())
     return f"key = map({pairs})" if pairs else "empty(key)"
 

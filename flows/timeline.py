@@ -149,7 +149,7 @@ class Timelines:
         return [key for key in keys[:most] if key is not None]
 
     def _timeline(self, rule: Rule, key: str, own: tuple[Stay, ...], columns: "_Columns") -> Timeline:
-        shows = _shows(rule)
+        shows = shown_statistic(rule.options, rule.metric)
         starts, values = columns.get((rule.options.metric, shows, key), (np.zeros(0, np.int64), np.zeros(0)))
         if rule.options.kind == "capacity":
             values = values / rule.options.capacity
@@ -190,13 +190,13 @@ def _fires(stay: Stay) -> bool:
     return stay.state in FIRING
 
 
-def _shows(rule: Rule) -> str:
-    """Give the statistic of the metric that is shown; "" where there is none (composites)."""
-    known = rule.metric.statistics()
-    wanted = rule.options.statistic if rule.options.statistic in known else _COUNTED.get(rule.options.kind, "")
+def shown_statistic(options: RuleOptions, metric: MetricOptions) -> str:
+    """Give the statistic of the metric that is shown of a rule; "" where there is none (composites)."""
+    known = metric.statistics()
+    wanted = options.statistic if options.statistic in known else _COUNTED.get(options.kind, "")
     if wanted in known:
         return wanted
-    return "" if rule.options.kind == "composite" else known[0]
+    return "" if options.kind == "composite" or not known else known[0]
 
 
 def _columns(history: History, over: Range, places: Sequence[tuple[Rule, str]]) -> _Columns:
@@ -204,7 +204,7 @@ def _columns(history: History, over: Range, places: Sequence[tuple[Rule, str]]) 
     wanted: dict[str, set[str]] = {}
     keys: dict[tuple[str, str], set[str]] = {}
     for rule, key in places:
-        shows = _shows(rule)
+        shows = shown_statistic(rule.options, rule.metric)
         if shows:
             wanted.setdefault(rule.options.metric, set()).add(shows)
             keys.setdefault((rule.options.metric, shows), set()).add(key)

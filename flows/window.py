@@ -150,8 +150,15 @@ class Windows:
             if part.grouping not in pane:
                 pane[part.grouping] = Group(groupings[part.grouping])
             pane[part.grouping].add(part)
+        for start, number, group in partial.folded:
+            pane = self._panes.setdefault(start, {})
+            if number in pane:
+                pane[number].absorb(group)
+            else:
+                group.grouping = groupings[number]  # one of another process comes without it
+                pane[number] = group
         for start, spans in partial.spans:
-            _widen(self._spans.setdefault(start, {}), spans)
+            widen(self._spans.setdefault(start, {}), spans)
         for mark in partial.marks:
             self._marks[mark.partition] = mark
         events = tuple(replace(each, start=each.end - self._layout.length_ms) for each in partial.events)
@@ -175,7 +182,7 @@ class Windows:
         """Give what went into the window that ends at `end`."""
         out: dict[str, tuple[int, int]] = {}
         for pane in range(end - self._layout.length_ms, end, self._layout.pane_ms):
-            _widen(out, self._spans.get(pane, {}))
+            widen(out, self._spans.get(pane, {}))
         return out
 
     def _ends(self, panes: Iterable[int]) -> list[int]:
@@ -232,7 +239,8 @@ class Windows:
         }
 
 
-def _widen(spans: dict[str, tuple[int, int]], others: Mapping[str, tuple[int, int]]) -> None:
+def widen(spans: dict[str, tuple[int, int]], others: Mapping[str, tuple[int, int]]) -> None:
+    """Widen ranges of offsets (partition -> first, last), so that they hold others too."""
     for name, (low, high) in others.items():
         known = spans.get(name, (low, high))
         spans[name] = min(low, known[0]), max(high, known[1])

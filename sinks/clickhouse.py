@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -53,6 +53,14 @@ class ClickHouseOptions:
             yield "cluster", "not yet: only a single server (leave it empty)"
         if not _TTL.fullmatch(self.ttl):
             yield "ttl", f"{self.ttl!r} is not a duration such as 400d or 12h"
+
+
+class Queries(Protocol):
+    """What those need who only read. Methods raise `DeliveryError`."""
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Give the rows of a SELECT without a FORMAT."""
+        ...
 
 
 class ClickHouse:

@@ -123,7 +123,30 @@ class Figure:
         return behind(self.title, self.chart)
 
 
-Block = Table | Tiles | Words | Code | Figure
+@dataclass(frozen=True, slots=True)
+class DayBar:
+    """A day in a row of bars; `tone` is good, warning, partial, critical or muted."""
+
+    tone: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayBars:
+    """A thing and a bar for each of its days; drawn without a script."""
+
+    kind: ClassVar[str] = "days"
+    title: str
+    state: str
+    tone: str
+    note: str
+    days: Sequence[DayBar]
+    first: str
+    last: str
+    behind: Table | None = None
+
+
+Block = Table | Tiles | Words | Code | Figure | DayBars
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +171,10 @@ def html(page: Page) -> str:
     """Write the file."""
     style = _asset("uplot.min.css") + _asset("page.css")
     # A page is a copy of uPlot, whose licence wants its notice in every copy.
-    script = "\n".join([f"/*!\n{_asset('uplot.LICENSE').strip()}\n*/", _asset("uplot.min.js"), _asset("charts.js")])
+    drawn = any(isinstance(block, Figure) for section in page.sections for block in section.blocks)
+    script = (
+        "\n".join([f"/*!\n{_asset('uplot.LICENSE').strip()}\n*/", _asset("uplot.min.js"), _asset("charts.js")]) if drawn else ""
+    )
     policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:"
     return _template().render(page=page, policy=policy, style=Markup(style), script=Markup(script))  # noqa: S704 (our own files)
 

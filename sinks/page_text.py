@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sinks.chart import Floats, Scatter
-from sinks.page import Block, Code, Figure, Page, Table, Tile, Tiles, Words
+from sinks.page import Block, Code, DayBars, Figure, Page, Table, Tile, Tiles, Words
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 32
@@ -50,6 +50,8 @@ def _block(block: Block) -> str:
             return _table(block)
         case Figure():
             return _figure(block)
+        case DayBars():
+            return f"- {escaped(block.title)}: **{escaped(block.state)}** ({escaped(block.note)})"
 
 
 def _tile(tile: Tile) -> str:

@@ -3,8 +3,9 @@
 Guarantee: at-least-once, and never twice in public: a status is read before it is written, and an incident is looked
 for by its episode (`metadata.edgewatch.episode`) before it is created. What a person set stays (`component_status`).
 
-Why the page is told so little: a false or an indiscreet word in public costs trust. So a warning alone changes nothing,
-nobody is mailed unless asked for, changes are capped, and incidents name components, not hosts and figures.
+Why the page is told so little: a false or an indiscreet word in public costs trust. So a warning alone changes nothing
+(but where the platform itself calls a part degraded), nobody is mailed unless asked for, changes are capped, and incidents
+name components, not hosts and figures.
 """
 
 import logging
@@ -18,7 +19,7 @@ from typing import Any
 import orjson
 
 from sinks.clock import Clock, SystemClock
-from sinks.component_status import STATUSES, ComponentBoard
+from sinks.component_status import BUILT_IN, DEGRADED, MAJOR, SHOWN_WARNINGS, STATUSES, ComponentBoard
 from sinks.http import HttpClient
 from sinks.incident_words import closing, incident, update
 from sinks.notebook import LooseNotebook, Notebook
@@ -30,13 +31,6 @@ from sinks.statuspage_api import StatuspageApi
 
 PACE = Pace(per_second=1.0, burst=5)
 _PROPOSAL = "proposal/"
-_WORST, _MILD = "major_outage", "degraded_performance"
-# What the built-in rules speak of; components of other names take alerts by `map` or by their label `component`.
-_BUILT_IN = {
-    "api": ("high_error_rate", "high_server_error_rate", "slow_responses"),
-    "database": ("slow_database",),
-    "cache": ("low_cache_hit_rate",),
-}
 _log = logging.getLogger("edgewatch.statuspage")
 
 
@@ -49,7 +43,14 @@ class StatuspageOptions:
     components: dict[str, str] = field(metadata={"help": "component id by a name of your own, which people read"})
     map: dict[str, tuple[str, ...]] = field(
         default_factory=dict,
-        metadata={"help": "rules by component; api, database and cache have the built-in ones by default"},
+        metadata={"help": "rules by component; api, database, cache and websocket have the built-in ones by default"},
+    )
+    keys: dict[str, int] = field(
+        default_factory=dict,
+        metadata={"help": "how many hosts or locations a component has: while less than half are out it is a partial outage"},
+    )
+    warnings: tuple[str, ...] = field(
+        default=SHOWN_WARNINGS, metadata={"help": "rules whose warnings show as degraded_performance"}
     )
     statuses: dict[str, str] = field(
         default_factory=dict, metadata={"help": "status by rule while it is critical; default major_outage"}
@@ -83,6 +84,11 @@ class StatuspageOptions:
                 yield "map", f"{name!r} is not one of the components: {', '.join(self.components)}"
             elif not rules:
                 yield "map", f"{name} has no rule; leave it out instead"
+        for name, number in self.keys.items():
+            if name not in self.components:
+                yield "keys", f"{name!r} is not one of the components: {', '.join(self.components)}"
+            elif number < 1:
+                yield "keys", f"{name}: must be at least 1"
         for rule, status in self.statuses.items():
             if status not in STATUSES[1:]:
                 yield "statuses", f"{rule}: {status!r} is not one of {', '.join(STATUSES[1:])}"
@@ -105,16 +111,18 @@ class Statuspage:
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Bring the components and the episode's incident up to date."""
-        board = ComponentBoard(self.notebook.read())
+        board = ComponentBoard(self.notebook.read(), self._options.keys)
         if notification.status == "resolved":
             self._resolve(board, notification, memory)
             return {}
-        names = self._components(notification) if notification.severity == "critical" else board.held(notification.episode)
+        shows = notification.severity == "critical" or notification.rule in self._options.warnings
+        names = self._components(notification) if shows else board.held(notification.episode)
         if not names:
             return memory
         status = self._status(notification)
+        key = orjson.dumps(notification.key, option=orjson.OPT_SORT_KEYS).decode() if notification.key else ""
         for name in names:
-            board.want(notification.episode, name, status, notification.at)
+            board.want(notification.episode, name, status, notification.at, key)
         self._show(board, names)
         if self._options.incidents == "propose":
             self._propose(board, notification, names)
@@ -156,12 +164,12 @@ class Statuspage:
     def _components(self, notification: Notification) -> list[str]:
         """Give the components that an alert is about: by its rule, or named by its label `component`."""
         named = notification.labels.get("component")
-        rules = {name: self._options.map.get(name, _BUILT_IN.get(name, ())) for name in self._options.components}
+        rules = {name: self._options.map.get(name, BUILT_IN.get(name, ())) for name in self._options.components}
         return [name for name, mapped in rules.items() if notification.rule in mapped or name == named]
 
     def _status(self, notification: Notification) -> str:
-        status = self._options.statuses.get(notification.rule, _WORST)
-        return status if notification.severity == "critical" else _MILD
+        status = self._options.statuses.get(notification.rule, MAJOR)
+        return status if notification.severity == "critical" else DEGRADED
 
     def _show(self, board: ComponentBoard, names: list[str]) -> None:
         """Change the components called `names`, and what an earlier attempt left behind."""

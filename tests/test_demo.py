@@ -3,9 +3,11 @@
 import fcntl
 import gzip
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import orjson
 import pytest
@@ -16,6 +18,7 @@ from connectors.traffic import START_MS
 from flows.bar import Bar
 from flows.demo import DemoError, demo, prepare, traffic_options
 from flows.demo_report import find, others
+from tests import runs
 
 KEY = '{"ClientRequestHost":"api.example.com"}'
 INCIDENT = Incident(START_MS, START_MS + 15 * MINUTE_MS, "error-surge", "high_error_rate", KEY, 1)
@@ -93,7 +96,7 @@ def test_it_says_how_fast_it_was_and_where_to_look_further(ran: tuple[Path, str]
     assert "144 000 records in " in printed
     assert f"edgewatch clickhouse --dir {directory / 'clickhouse'}" in printed
     assert "FORMAT PrettyCompact" in printed
-    assert "The dashboard comes with a later version." in printed
+    assert "edgewatch demo --serve" in printed
 
 
 def test_a_file_gets_plain_text_of_the_width_asked_for(ran: tuple[Path, str]) -> None:
@@ -142,10 +145,25 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         prepare(tmp_path / "demo")
 
 
-def test_serving_is_refused_until_there_is_a_dashboard(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert demo(tmp_path / "demo", serve=True) == 2
-    assert "--serve: not yet" in capsys.readouterr().err
+def test_a_dashboard_for_other_machines_is_refused_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert demo(tmp_path / "demo", listen="0.0.0.0:8710") == 2
+    assert "--listen: 0.0.0.0:8710 can be reached from other machines" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.slow
+def test_with_serve_what_was_stored_is_shown_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = runs.start("demo", "--serve", "--listen", "127.0.0.1:0", "--hours", 0.5, "--dir", tmp_path / "demo", log=log)
+    runs.wait_until(lambda: "Dashboard: http" in log.read_text(), what="the dashboard")
+    address = log.read_text().split("Dashboard: ")[1].split(" ")[0]
+    found = httpx.get(f"{address}api/overview", params={"span": "1h"}, trust_env=False, timeout=60).json()
+    assert found["groups"][0]["tiles"][0]["name"] == "Requests"
+    assert found["groups"][0]["tiles"][0]["value"] > 10_000
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(("hours", "seed"), [(0.0, 1), (-1.0, 1), (float("nan"), 1), (1e9, 1), (1.0, -1)])

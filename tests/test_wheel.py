@@ -62,4 +62,4 @@ def test_pages_find_their_script_style_and_licence_where_the_wheel_is_installed(
     with zipfile.ZipFile(wheel) as held:
         names = {name for name in held.namelist() if name.startswith("sinks/web/")}
         assert held.read("sinks/web/charts.js") == (ROOT / "sinks" / "web" / "charts.js").read_bytes()
-    assert names == {f"sinks/web/{path.name}" for path in (ROOT / "sinks" / "web").iterdir()}
+    assert names == {str(path.relative_to(ROOT)) for path in (ROOT / "sinks" / "web").rglob("*") if path.is_file()}

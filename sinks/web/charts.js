@@ -253,6 +253,7 @@
     if (busy) return;
     busy = true;
     ranges.set(group, [min, max]);
+    chart.host.dispatchEvent(new CustomEvent("chartzoom", { bubbles: true, detail: { min, max, whole: max - min >= last - first } }));
     for (const other of plots)
       if (other !== chart && other.spec.kind !== "scatter" && String(other.spec.shown) === group) other.plot.setScale("x", { min, max });
     busy = false;
@@ -406,7 +407,7 @@
   };
 
   const start = (host) => {
-    const spec = JSON.parse(host.querySelector("script").textContent);
+    const spec = host.spec || JSON.parse(host.querySelector("script").textContent);
     const chart = { host, spec, keyed: false, drawn: make("div", "drawn"), tip: make("div", "tip"), spoken: make("div", "aside") };
     chart.tip.hidden = true;
     chart.spoken.setAttribute("role", "status");
@@ -430,13 +431,23 @@
       event.preventDefault();
       zoomBy(chart, event.deltaY < 0 ? 0.7 : 1.4);
     }, { passive: false });
-    new ResizeObserver(() => fit(chart)).observe(host);
+    chart.sized = new ResizeObserver(() => fit(chart));
+    chart.sized.observe(host);
     plots.push(chart);
     host.chart = chart;
   };
   const fit = (chart, width = chart.host.clientWidth) => {
     if (width > 0 && width !== chart.plot.width) chart.plot.setSize({ width, height: chart.spec.height });
   };
+  /* A page that changes what it shows lets go of a chart, and says what charts of a stretch of time show before they are there. */
+  const stop = (host) => {
+    if (!host.chart) return;
+    host.chart.sized.disconnect();
+    host.chart.plot.destroy();
+    plots.splice(plots.indexOf(host.chart), 1);
+    delete host.chart;
+  };
+  const show = (shown, range) => { if (range) ranges.set(String(shown), range); else ranges.delete(String(shown)); };
   const repaint = () => {
     colours = {};
     for (const chart of plots) chart.plot.redraw(false);
@@ -464,5 +475,5 @@
       repaint();
     });
   });
-  globalThis.edgewatchCharts = { plots, start, startAll };
+  globalThis.edgewatchCharts = { plots, start, startAll, stop, show };
 })();

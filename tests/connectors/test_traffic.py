@@ -74,7 +74,9 @@ def test_the_number_of_records_is_what_was_asked_for(hours: float, rate: float, 
 
 
 def test_files_are_named_after_the_time_in_which_their_records_were_produced(archive: Path) -> None:
-    for dataset, partitions in PARTITIONS.items():
+    assert sorted(path.name for path in archive.iterdir() if path.is_dir()) == ["http_requests", "performance"]
+    for dataset in Traffic(OPTIONS).datasets:
+        partitions = PARTITIONS[dataset]
         assert sorted(path.name for path in (archive / dataset).iterdir()) == [f"p{n}" for n in range(partitions)]
         for path in (archive / dataset).rglob("*.gz"):
             found = NAME.fullmatch(path.name)

@@ -70,7 +70,7 @@ def _wrong(event: dict[str, Any]) -> list[str]:
         wrong.append("level or id")
     if re.search(r"[\s/]", event["environment"]) or len(event["environment"]) > 64:
         wrong.append("environment")
-    if len(event["message"]) > 8192:
+    if len(event.get("message", "")) > 8192:
         wrong.append("message")
     return wrong
 

@@ -2,16 +2,19 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
+from flows import cli
 from tests.runs import ACCEPTANCE, checked, edgewatch
 
 COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
 COMMANDS += ["status list", "status approve"]
 COMMANDS += ["verify", "drill", "silence add", "silence list", "silence expire"]
 COMMANDS += ["receive", "ingest"]
-COMMANDS += ["report", "top"]
+COMMANDS += ["report", "top", "dashboard"]
 COMMANDS += ["backtest", "diff"]
 COMMANDS += ["recovery show", "recovery reset", "recovery export", "recovery import"]
 
@@ -31,11 +34,11 @@ def test_every_command_has_help_with_an_example(command):
         (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "2025-12-01T00:00:00"], "say the zone"),
         (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "-1h", "--to", "-2h"], "must be before --to"),
         (["run", "-c", ACCEPTANCE / "monitor.toml", "--until-end"], "--until-end and --out go together"),
-        (["check", "-c", ACCEPTANCE / "reference.toml"], "dashboard.listen: not yet"),
+        (["check", "-c", ACCEPTANCE / "reference.toml"], "labels: not yet"),
         (["spool", "list", "-c", ACCEPTANCE / "monitor.toml"], "there is no spool at"),
         (["silence", "list", "-c", ACCEPTANCE / "monitor.toml", "--state", "nowhere"], "there is no state folder nowhere"),
         (["fly"], "No such command"),
-        (["demo", "--serve"], "not yet"),
+        (["dashboard", "-c", ACCEPTANCE / "monitor.toml"], "has no [clickhouse]: the dashboard reads from there"),
     ],
 )
 def test_bad_use_and_bad_configuration_exit_2_with_one_clear_line(arguments, words, tmp_path):
@@ -98,3 +101,18 @@ def test_generate_writes_files_that_replay_reads(tmp_path):
     again = edgewatch("generate", "--to", tmp_path / "logs", "--hours", "0.5", "--records", "5000")
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+def test_the_list_of_commands_is_there_without_what_they_need():
+    code = "import sys\nfrom flows.cli import app\ntry:\n    app(['--help'])\nfinally:\n    print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    commands, _, modules = done.stdout.rpartition("\n[")
+    assert {"  replay ", "  silence ", "  run "} <= set(re.findall(r"^  [a-z]+ ", commands, flags=re.MULTILINE))
+    assert [each for each in ("numpy", "bytewax", "httpx", "sentry_sdk", "flows.config") if f"'{each}'" in modules] == []
+
+
+def test_every_command_that_is_imported_when_it_runs_is_there():
+    for name, later in cli._LATER.items():
+        command = later.loaded(name)
+        assert command.name == name
+        assert command.help, name

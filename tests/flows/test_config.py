@@ -35,10 +35,7 @@ def test_every_key_of_the_reference_is_built_or_refused_as_not_yet():
     with pytest.raises(ConfigErrors) as caught:
         load(ACCEPTANCE / "reference.toml", secrets=False)
     assert {error.problem.split(":")[0] for error in caught.value.errors} == {"not yet"}
-    assert {error.key for error in caught.value.errors} == {
-        *("dashboard.listen", "dashboard.token"),
-        "input.kafka.topics.logpush.http_requests.labels",
-    }
+    assert {error.key for error in caught.value.errors} == {"input.kafka.topics.logpush.http_requests.labels"}
 
 
 def test_a_file_without_metrics_and_rules_gets_the_pack_of_its_datasets():
@@ -101,7 +98,7 @@ channels = ["slak"]
         (
             "colour: unknown key; allowed: environment, labels, runbooks, zone_quiets_paths, input, receive, ingest, probe,"
             " window, engine, dataset, metric, rule, slo, route, inhibit, mute, channel, clickhouse, heartbeat, health,"
-            " dashboard, observe"
+            " status_page, dashboard, observe, app_errors"
         ),
         "input.kafka.brokers: 'localhost' is not host:port",
         (

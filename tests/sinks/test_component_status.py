@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.component_status import OPERATIONAL, STATUSES, ComponentBoard
+from sinks.component_status import OPERATIONAL, STATUSES, ComponentBoard, worst
 
 DEGRADED, PARTIAL, MAJOR = STATUSES[1:]
 HOUR = 3600.0
@@ -52,6 +52,28 @@ def test_a_component_shows_the_worst_of_its_alerts() -> None:
         step()
         shown.append(page.shown)
     assert (shown, page.board.content()) == ([DEGRADED, MAJOR, MAJOR, PARTIAL, PARTIAL, OPERATIONAL], {})
+
+
+@pytest.mark.parametrize(
+    ("wants", "keys", "status"),
+    [
+        ([], 4, OPERATIONAL),
+        ([(DEGRADED, "a")], 4, DEGRADED),
+        ([(MAJOR, "a")], 0, MAJOR),
+        ([(MAJOR, "a")], 4, PARTIAL),
+        ([(MAJOR, "a"), (MAJOR, "a")], 4, PARTIAL),
+        ([(MAJOR, "a"), (MAJOR, "b"), (DEGRADED, "c")], 4, MAJOR),
+        ([(MAJOR, "a"), (MAJOR, "")], 9, MAJOR),
+        ([(MAJOR, "a")], 1, MAJOR),
+    ],
+)
+def test_an_outage_of_less_than_half_of_the_keys_is_a_partial_one(wants: list[tuple[str, str]], keys: int, status: str) -> None:
+    assert worst(wants, keys) == status
+
+
+def test_what_was_written_down_before_keys_were_is_read() -> None:
+    old = ComponentBoard({"component/api": '{"ours":[],"person":false,"wants":{"e":["major_outage",1]}}'}, {"api": 9})
+    assert old["api"].goal() == MAJOR
 
 
 @pytest.mark.parametrize("word", [DEGRADED, PARTIAL, MAJOR, "under_maintenance"])

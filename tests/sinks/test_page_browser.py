@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sinks.chart import Limit, Line, Mark, Point, Scatter, Span, TimeChart, thin
-from sinks.page import Cell, Column, Figure, Page, Section, Table, Tile, Tiles, html
+from sinks.page import Cell, Column, DayBar, DayBars, Figure, Page, Section, Table, Tile, Tiles, html
 
 START, STEP, HOUR = 1_764_547_200_000, 300_000, 3_600_000
 DAY = 24 * HOUR
@@ -269,3 +269,31 @@ def test_a_print_has_all_charts_in_light_colours(show):
     assert visit.page.evaluate("edgewatchCharts.plots.every((chart) => chart.plot.width <= 680)")
     visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert 0x6CB0F5 in visit.page.evaluate(DRAWN, 7)
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_bars_of_days_stand_alone_without_a_script_and_fit_a_phone(browser, tmp_path, width):
+    tones = ["good", "warning", "partial", "critical", "muted"]
+    days = [DayBar(tones[n % 5], HOSTILE if n == 1 else f"day {n}") for n in range(90)]
+    bars = DayBars(
+        title=HOSTILE, state="Operational", tone="good", note="99.98 % up", days=days, first="90 days ago", last="today"
+    )
+    path = tmp_path / "page.html"
+    path.write_text(html(Page(title="Status", lead=HOSTILE, sections=[Section("Days", [bars])])), encoding="utf-8")
+    visit = browser.open(path, width=width, height=700)
+    places = visit.page.evaluate(
+        "[...document.querySelectorAll('.days rect')].map(r => [r.getBoundingClientRect().x, r.getBoundingClientRect().width])"
+    )
+    assert (len(places), all(x >= 0 and x + wide <= width and wide > 1 for x, wide in places)) == (90, True)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    fills = "new Set([...document.querySelectorAll('.days rect')].map(r => getComputedStyle(r).fill)).size"
+    for scheme in ("light", "dark"):
+        visit.colours(scheme)
+        assert visit.page.evaluate(fills) == len(tones)
+    assert visit.page.evaluate(
+        "[document.scripts.length, document.querySelector('.days rect:nth-child(2) title').textContent]"
+    ) == [
+        0,
+        HOSTILE,
+    ]
+    assert (visit.errors, visit.requests) == ([], [path.as_uri()])

@@ -78,8 +78,12 @@ def test_a_rule_that_no_component_is_for_changes_nothing(page: FakeStatuspage, c
         ("slow_responses", {}, {}, ["api"]),
         ("slow_database", {}, {}, ["database"]),
         ("low_cache_hit_rate", {}, {}, ["cache"]),
-        ("unhealthy", {"component": "websocket"}, {}, ["websocket"]),
-        ("unhealthy", {"component": "printer"}, {}, []),
+        ("websocket_down", {}, {}, ["websocket"]),
+        ("redis_down", {}, {}, ["cache"]),
+        ("unhealthy_database", {}, {}, ["database"]),
+        ("probe_down", {}, {}, ["api"]),
+        ("few_users", {"component": "websocket"}, {}, ["websocket"]),
+        ("few_users", {"component": "printer"}, {}, []),
         ("sockets", {}, {"map": {"websocket": ("sockets",), "api": ("sockets", "other")}}, ["api", "websocket"]),
         ("high_error_rate", {}, {"map": {"api": ("other",)}}, []),
     ],
@@ -110,6 +114,27 @@ def test_two_alerts_on_a_component_show_the_worst_until_both_are_over(page: Fake
         there.send(said, {})
         told.append(page.components[API])
     assert told == ["degraded_performance", "major_outage", "major_outage", "degraded_performance", "operational"]
+
+
+def test_where_the_platform_calls_a_part_degraded_a_warning_shows_and_posts_nothing(
+    page: FakeStatuspage, clock: ManualClock
+) -> None:
+    there = channel(page, clock, incidents="auto")
+    tell(there, "first", "resolved", severities=("warning",) * 2, rule="degraded_database")
+    database = COMPONENTS["database"]
+    assert page.changes == [(database, "degraded_performance"), (database, "operational")]
+    assert page.incidents == []
+
+
+def test_while_less_than_half_of_the_keys_are_out_it_is_a_partial_outage(page: FakeStatuspage, clock: ManualClock) -> None:
+    there, shown = channel(page, clock, keys={"api": 3}), []
+    for host in ("a", "b"):
+        there.send(notification(key={"host": host}, episode=f"{host}:1"), {})
+        shown.append(page.components[API])
+    for host in ("a", "b"):
+        there.send(notification(key={"host": host}, episode=f"{host}:1", status="resolved", reason="resolved"), {})
+        shown.append(page.components[API])
+    assert shown == ["partial_outage", "major_outage", "partial_outage", "operational"]
 
 
 @pytest.mark.parametrize("word", ["degraded_performance", "under_maintenance", "major_outage"])

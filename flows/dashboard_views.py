@@ -1,0 +1,153 @@
+"""Dashboard views: what each view of the page asks, answered from ClickHouse: every answer is plain JSON."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+
+from flows import dashboard_alerts, dashboard_chart, dashboard_live, dashboard_spread
+from flows.config import Config
+from flows.dashboard_asked import BadQuestion, Given
+from flows.dashboard_objectives import objective_rows
+from flows.dashboard_overview import overview
+from flows.dashboard_queries import Remembered
+from flows.dashboard_runs import runs
+from flows.dashboard_series import limits_of, step_of, unit_of
+from flows.report_source import Range
+from flows.surroundings import surroundings
+from flows.timeline import shown_statistic
+
+Content = Mapping[str, Any]
+_STEPS = 120
+
+
+class Views:
+    """Answers the questions of a page. Methods raise BadQuestion, DeliveryError, ReportError."""
+
+    def __init__(self, config: Config, database: Remembered, fresh: Remembered, folder: Path, page: Content) -> None:
+        """Take two ways to ask: `database` remembers, `fresh` hardly does; `page` is what the page must know of the door."""
+        self._config = config
+        self._database = database
+        self._fresh = fresh
+        self._folder = folder
+        self._page = page
+        self._last = 0
+
+    def meta(self, _: Request) -> Content:
+        """Give what there is to look at."""
+        config = self._config
+        there = dashboard_live.metrics_there(self._database)
+        metrics = {metric.name: metric for metric in config.metrics}
+        return dict(self._page) | {
+            "environment": config.environment,
+            "version": config.version,
+            "window": config.window.length_ms,
+            "until": dashboard_live.until(self._fresh),
+            "database": self._database.database,
+            "metrics": [
+                {"name": metric.name, "kind": metric.kind, "statistics": list(metric.statistics()), "dataset": metric.dataset}
+                | {"group_by": list(metric.group_by), "there": metric.name in there}
+                | {"units": {each: unit_of(metric, each) for each in metric.statistics()}}
+                for metric in config.metrics
+            ],
+            "rules": [
+                {"name": rule.name, "kind": rule.kind, "metric": rule.metric, "statistic": rule.statistic}
+                | {
+                    "runbook": rule.runbook,
+                    "shows": shown_statistic(rule, metrics[rule.metric]) if rule.metric in metrics else "",
+                }
+                | {"limits": [each.name for metric in config.metrics for each in limits_of([rule], metric, rule.statistic)]}
+                for rule in config.rules
+            ],
+            "slos": [slo.name for slo in config.slos],
+        }
+
+    def overview(self, request: Request) -> Content:
+        """Give the tiles, and what fires."""
+        over = self._over(request)
+        there = dashboard_live.metrics_there(self._database)
+        found = overview(self._config, self._database, over, there)
+        opened = dashboard_alerts.open_alerts(self._config, self._database, dashboard_live.until(self._database))
+        return found | {"open": opened, "from": over.start, "to": over.end}
+
+    def series(self, request: Request) -> Content:
+        """Give a chart."""
+        return dashboard_chart.series(self._config, self._database, self._given(request), self._over(request))
+
+    def csv(self, request: Request) -> str:
+        """Give the values of a chart."""
+        return dashboard_chart.as_csv(self._config, self._database, self._given(request), self._over(request))
+
+    def keys(self, request: Request) -> Content:
+        """Give the keys of a metric, those with the most records first."""
+        metric = self._given(request).metric(self._config.metrics)
+        return {"keys": dashboard_spread.keys(self._database, metric, self._over(request), self._given(request).text("run"))}
+
+    def heatmap(self, request: Request) -> Content:
+        """Give how values are spread over time."""
+        given, over = self._given(request), self._over(request)
+        metric = given.metric(self._config.metrics)
+        if metric.kind != "distribution":
+            raise BadQuestion(f"metric: {metric.name} is a {metric.kind}; a heat map needs a distribution")
+        step = step_of(over, self._config.window.length_ms, _STEPS)
+        place = (metric, given.key(), given.text("run"))
+        return dashboard_spread.heatmap(self._database, place, over, step, self._config.window.length_ms)
+
+    def alerts(self, request: Request) -> Content:
+        """Give what fires, states over a range, what was said."""
+        over, run = self._over(request), self._given(request).text("run")
+        until = over.end if run else dashboard_live.until(self._database)
+        found = dashboard_alerts.alerts(self._config, self._database, over, until, run)
+        return found | {"from": over.start, "to": over.end}
+
+    def alert(self, request: Request) -> Content:
+        """Say why an alert did or did not fire in a window."""
+        given = self._given(request)
+        at = given.time("at")
+        at = dashboard_live.until(self._database) if at is None else at
+        key = given.key() if given.text("key") else None
+        known = surroundings(self._folder, self._config)
+        return dashboard_alerts.why(self._config, self._database, (given.text("rule"), key, at), known)
+
+    def records(self, request: Request) -> Content:
+        """Give the decision records of a rule and key over a range."""
+        given = self._given(request)
+        sql = dashboard_alerts.records_sql(self._database.database, given.text("rule"), given.key(), self._over(request))
+        return {"records": self._database.query(sql), "sql": sql}
+
+    def slos(self, _: Request) -> Content:
+        """Give each objective: attained, what is left of its budget, how fast it burns."""
+        return objective_rows(self._config, self._database, dashboard_live.until(self._database))
+
+    def pipeline(self, request: Request) -> Content:
+        """Give how reading goes."""
+        over = self._over(request)
+        step = step_of(over, self._config.window.length_ms, _STEPS)
+        state = dashboard_live.now(self._database, dashboard_live.until(self._database))
+        found = dashboard_live.pipeline(self._database, over, step)
+        return found | {"now": state, "dead": dashboard_live.dead_letters(self._database), "from": over.start, "to": over.end}
+
+    def runs(self, request: Request) -> Content:
+        """Give the runs whose rows are kept, beside the live rows of the same range."""
+        return runs(self._config, self._database, self._given(request).text("run"))
+
+    def live(self) -> Content:
+        """Give how far windows are now; new rows make remembered answers old."""
+        last = dashboard_live.until(self._fresh)
+        if last != self._last:
+            if self._last:
+                self._database.forget()
+            self._last = last
+        found = dashboard_live.now(self._fresh, last)
+        del found["written_s"]  # it grows while nothing happens
+        opened = dashboard_alerts.open_alerts(self._config, self._database, last)
+        firing = [{name: row[name] for name in ("rule", "key", "state", "severity", "since")} for row in opened]
+        return found | {"alerts": firing, "settled": self._database.settled}
+
+    def _given(self, request: Request) -> Given:
+        return Given(request.query_params, time.time())
+
+    def _over(self, request: Request) -> Range:
+        return self._given(request).over(dashboard_live.until(self._database), self._config.window.length_ms)
