@@ -25,21 +25,14 @@ def _no_process_is_left() -> Iterator[None]:
 
 
 _KAFKA = {"broker", "brokers", "topic", "own_broker"}
-_SHARED = {"replayed"}  # fixtures of a file that take long
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what asks for a broker. In a parallel run, files whose tests share what takes long stay whole; slow tests begin."""
-    parallel = config.pluginmanager.hasplugin("xdist")
+    """Mark what asks for a broker; in a parallel run the slow tests begin, so that no process waits for one at the end."""
     for item in items:
-        kafka = bool(_KAFKA & set(getattr(item, "fixturenames", ())))
-        if kafka:
+        if _KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
-        if parallel:
-            # What asks for a broker mostly waits, and each process has one: so each goes where there is room.
-            alone = kafka and not _SHARED & set(getattr(item, "fixturenames", ()))
-            item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.path.name))
-    if parallel:
+    if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
