@@ -6,6 +6,7 @@ A dataset is data, not code: the decoder is built from it and from the fields th
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 from connectors import app_logs, data_points, health, http_requests, runtime_stats, workers_trace_events
@@ -142,16 +143,31 @@ class Dataset:
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)  # key -> where it stands, if not at the key
     csv: tuple[str, ...] = ()  # the columns, where records are lines of CSV
     dedup: tuple[str, ...] = ()  # what tells records apart, where repeats are dropped
+    topic_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # topic or ^pattern -> column -> value
 
     @property
     def kinds(self) -> dict[str, FieldKind]:
         """Give the kind of every column by name."""
         return {name: column.kind for name, column in self.fields.items()}
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """Give the columns that topics fill, not records."""
+        return frozenset(name for each in self.topic_labels.values() for name in each)
 
-def build_dataset(options: DatasetOptions) -> Dataset:
-    """Make the dataset that `options` describe; the kind must be in DATASETS."""
-    return replace(DATASETS[options.kind](options), dedup=options.dedup)
+    def label(self, name: str, topic: str) -> str | None:
+        """Give what a topic says in a column."""
+        given = self.topic_labels.get(topic)
+        if given is None:
+            patterns = ((each, found) for each, found in self.topic_labels.items() if each.startswith("^"))
+            given = next((found for each, found in patterns if re.match(each, topic)), {})
+        return given.get(name)
+
+
+def build_dataset(options: DatasetOptions, topic_labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> Dataset:
+    """Make the dataset that `options` describe, with columns that topics fill; the kind must be in DATASETS."""
+    made = replace(DATASETS[options.kind](options), dedup=options.dedup, topic_labels=topic_labels)
+    return replace(made, fields={**{name: Field("string", ()) for name in sorted(made.labels)}, **made.fields})
 
 
 def _renamed(options: DatasetOptions, keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -50,9 +50,9 @@ class Letter:
     line: bytes = field(default=b"", repr=False)
 
 
-def door_letters(settings: Mapping[str, Setting], topic: str) -> Iterator[Letter]:
-    """Give the letters of the doors' topic, the oldest first; none where there is no such topic. Raises NotTaken."""
-    for message in _committed(settings, topic):
+def door_letters(settings: Mapping[str, Setting], topic: str, most: int) -> Iterator[Letter]:
+    """Give the last `most` letters of each partition of the topic; none where there is no such topic. Raises NotTaken."""
+    for message in _committed(settings, topic, most):
         letter = _of_door(message, topic)
         if letter is not None:
             yield letter
@@ -69,12 +69,13 @@ def _of_door(message: Message, topic: str) -> Letter | None:
     return Letter(place, dataset, reason, payload, meant, at, whole if isinstance(whole, bytes) else whole.encode())
 
 
-def _committed(settings: Mapping[str, Setting], topic: str) -> Iterator[Message]:
+def _committed(settings: Mapping[str, Setting], topic: str, most: int) -> Iterator[Message]:
     consumer = _consumer(settings)
     try:
         known = consumer.list_topics(timeout=_ASK_S).topics.get(topic)
         partitions = list(known.partitions) if known is not None else []
-        consumer.assign([TopicPartition(topic, each, 0) for each in partitions])
+        ends = {each: consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=_ASK_S) for each in partitions}
+        consumer.assign([TopicPartition(topic, each, max(low, high - most)) for each, (low, high) in ends.items()])
         left = set(partitions)
         while left:
             for message in consumer.consume(_MANY, _POLL_S):

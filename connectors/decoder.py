@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from connectors.batch import Detail
+from connectors.batch import Detail, Strings
 from connectors.dataset import Dataset, DecodeError, Field
 from connectors.decoded import Decoded, joined
 from connectors.native import Found, NativeReader
@@ -27,7 +28,8 @@ class Decoder:
     def __init__(self, dataset: Dataset, fields: frozenset[str], *, native: bool | None = None) -> None:
         """Take names of the dataset's columns, unknown ones are a KeyError; `native` says which reader, if it matters."""
         self.dataset = dataset
-        names = sorted({*fields, *dataset.dedup, *([dataset.identity] if dataset.identity else [])})
+        self._labels = sorted(dataset.labels & fields)
+        names = sorted({*fields, *dataset.dedup, *([dataset.identity] if dataset.identity else [])} - dataset.labels)
         columns = {name: dataset.fields[name] for name in names}
         self._typed = TypedReader(dataset, columns)
         self._details = TypedReader(replace(dataset, event_time=()), dataset.dimensions)
@@ -57,6 +59,16 @@ class Decoder:
         self._fill(rest, payloads, [hole for hole in found.holes if hole[0] not in left], lines=lines)
         columns = [self._native.to_columns(part, sources) for part in parts]
         return joined([*columns, self._typed.to_columns(rest, sources)], sources)
+
+    def labels(self, topics: Sequence[str], number: NDArray[np.int32]) -> dict[str, Strings]:
+        """Give the columns in use that topics fill; `number` (n,) says of which of `topics` each record is."""
+        out: dict[str, Strings] = {}
+        for name in self._labels:
+            given = [self.dataset.label(name, topic) for topic in topics]
+            words = [word for word in dict.fromkeys(given) if word is not None]
+            codes = np.array([-1 if word is None else words.index(word) for word in given], np.int32)
+            out[name] = Strings(codes[number], words)
+        return out
 
     def details(self, records: Sequence[bytes]) -> list[Detail]:
         """Give what the dataset's dimensions are of each record, by its bytes; None where one is absent."""

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from connectors.advances import Advance, Advances
 from connectors.archive import Reading
 from connectors.hold import Hold
-from connectors.kafka_extent import extents, moment_words, produced_at
+from connectors.kafka_extent import extents, low_and_high, moment_words, produced_at
 from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
-from connectors.plan import Plan, PlannedPartition, load_or_create, make_plan
+from connectors.plan import Plan, PlannedPartition, grown, load_or_create, make_plan, write_plan
 from connectors.recorded import Recorded
 from connectors.source import SourceError
+from connectors.steady_clock import SteadyClock
 from connectors.vitals import Vitals
 
 _log = logging.getLogger(__name__)
@@ -102,11 +104,12 @@ class KafkaSource:
         idle_after_ms: int,
         begin: str | None = None,
         recorded: Recorded | None = None,
+        clock: SteadyClock | None = None,
     ) -> None:
         """Plan the reading, or take the plan in the run's `folder`. Raises SourceError.
 
         `begin` is where a first start reads from (earliest, latest or a time); default: the options' `start`. `recorded` is
-        what a live run has written down: a replay then reads what that run read.
+        what a live run has written down: a replay then reads what that run read. `clock` is what live lanes go by.
         """
         self._options = options
         self._reading = reading
@@ -115,11 +118,10 @@ class KafkaSource:
         self._idle_after_ms = idle_after_ms
         self._begin = begin or options.start
         self._recorded = recorded or Recorded()
+        self._clock = clock
         identity = self._identity()
         self.plan: Plan = load_or_create(folder / "plan.json", lambda: make_plan(self._look(), identity), identity)
-        if live:
-            self._refuse_grown_topics()
-        else:
+        if not live:
             self._say_what_has_grown()
         names = [partition.name for partition in self.plan.partitions]
         self._hold = Hold(folder / "hold", names, ahead_ms=4 * reading.length_ms)
@@ -138,17 +140,41 @@ class KafkaSource:
             "mode": "live" if self._live else "bounded",
         }
 
-    def _refuse_grown_topics(self) -> None:
-        """Refuse to start where a topic has partitions that the plan does not know: their records would go unseen."""
-        planned: dict[str, int] = {}
-        for partition in self.plan.partitions:
-            planned[partition.topic] = planned.get(partition.topic, 0) + 1
-        for topic, count in look_at_topics(self._options, timeout_s=_START_S).items():
-            if count != planned.get(topic, 0):
-                raise SourceError(
-                    f"topic {topic} has {count} partitions, and the run in {self._folder} was planned with "
-                    f"{planned.get(topic, 0)}; start in a new state folder ([engine].directory) to read them all"
-                )
+    def grow(self, closed: Mapping[str, int]) -> list[str]:
+        """Take partitions that topics have got since the plan into it; gives their names. Raises SourceError.
+
+        Only one process of a run may do it, before the others open the plan. `closed` says up to where (ms) windows of each
+        dataset are judged: what a new partition holds of them is late, and that is written down for a resume and a replay.
+        """
+        known = {partition.name: partition for partition in self.plan.partitions}
+        found = look_at_partitions(
+            self._options, allowed_lateness_ms=self._reading.allowed_lateness_ms, timeout_s=_START_S, begins=True
+        )
+        if gone := sorted(known.keys() - {each.name for each in found}):
+            raise SourceError(
+                f"{gone[0]} is in the plan of the run in {self._folder}, and the topic has no such partition any more; "
+                "start in a new state folder ([engine].directory) to read the topics as they are"
+            )
+        new = [each for each in found if each.name not in known]
+        if new:
+            self.plan = grown(self.plan, new)
+            for lane in self.plan.lane_names():
+                self._advance_new(lane, {each.name for each in new}, closed)
+            write_plan(self._folder / "plan.json", self.plan)
+            _log.warning("new partitions are read from their first record on: %s", ", ".join(each.name for each in new))
+        return [each.name for each in new]
+
+    def _advance_new(self, lane: str, new: Collection[str], closed: Mapping[str, int]) -> None:
+        """Write down that windows which are judged are over for new partitions, too."""
+        notes = [
+            Advance(each.name, each.start, high=closed[each.dataset] + each.allowed_lateness_ms)
+            for each in self.plan.of_lane(lane)
+            if each.name in new and each.dataset in closed
+        ]
+        if notes:
+            advances = Advances(self._folder / "advances" / f"{lane}.ndjson")
+            advances.write(notes)
+            advances.close()
 
     def _say_what_has_grown(self) -> None:
         """Say that a topic has got partitions since the plan: what is in them came after the ends that were fixed."""
@@ -186,6 +212,7 @@ class KafkaSource:
             self._idle_after_ms,
             self.vitals,
             recorded=self._recorded.advances,
+            clock=self._clock,
         )
 
     def _look(self) -> list[PlannedPartition]:
@@ -193,7 +220,7 @@ class KafkaSource:
         watch = Watch(", ".join(self._options.brokers))
         consumer = Consumer(client_settings(self._options, watch, 1))
         try:
-            topics = _topics(consumer, watch, self._options, _START_S)
+            topics = topics_of(consumer, watch, self._options, _START_S)
             found = [
                 self._planned(consumer, topic, number) for topic, partitions in topics.items() for number in sorted(partitions)
             ]
@@ -215,7 +242,8 @@ class KafkaSource:
             there = "; ".join(extents(consumer, found))
             raise SourceError(f"there is no record from {moment_words(start)} on. What is there: {there}")
         for planned in found:
-            low, high = consumer.get_watermark_offsets(TopicPartition(planned.topic, int(planned.partition)), timeout=_START_S)
+            place = TopicPartition(planned.topic, int(planned.partition))
+            low, high = low_and_high(consumer, place, timeout_s=_START_S)
             if 0 < low == planned.start < high:
                 first = produced_at(consumer, planned, low)
                 if first is not None and first > start:
@@ -223,7 +251,7 @@ class KafkaSource:
 
     def _planned(self, consumer: Consumer, topic: str, number: int) -> PlannedPartition:
         place = TopicPartition(topic, number)
-        low, high = consumer.get_watermark_offsets(place, timeout=_START_S)
+        low, high = low_and_high(consumer, place, timeout_s=_START_S)
         planned = _partition(self._options, topic, number, self._reading.allowed_lateness_ms)
         start = self._first(consumer, place, low, high)
         return msgspec.structs.replace(planned, start=start, end=None if self._live else high)
@@ -255,7 +283,8 @@ def _partition(options: KafkaOptions, topic: str, number: int, allowed_lateness_
     return PlannedPartition(topic=topic, partition=number, dataset=chosen.dataset, allowed_lateness_ms=lateness)
 
 
-def _topics(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s: float) -> dict[str, list[int]]:
+def topics_of(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s: float) -> dict[str, list[int]]:
+    """Ask for the partitions of each topic of the options. Raises SourceError."""
     found = _metadata(consumer, watch, options, timeout_s)
     brokers = ", ".join(options.brokers)
     out: dict[str, list[int]] = {}
@@ -297,19 +326,29 @@ def look_at_topics(options: KafkaOptions, *, timeout_s: float) -> dict[str, int]
     return dict(Counter(partition.topic for partition in found))
 
 
-def look_at_partitions(options: KafkaOptions, *, allowed_lateness_ms: int, timeout_s: float) -> list[PlannedPartition]:
-    """Give the partitions of all topics, without offsets, as `check --online` looks at them. Raises SourceError."""
+def look_at_partitions(
+    options: KafkaOptions, *, allowed_lateness_ms: int, timeout_s: float, begins: bool = False
+) -> list[PlannedPartition]:
+    """Give the partitions of all topics, as `check --online` looks at them; `begins`: with starts. Raises SourceError."""
     watch = Watch(", ".join(options.brokers))
     consumer = Consumer(client_settings(options, watch, 1))
     try:
-        topics = _topics(consumer, watch, options, timeout_s)
+        topics = topics_of(consumer, watch, options, timeout_s)
+        found = [
+            _partition(options, topic, number, allowed_lateness_ms)
+            for topic, numbers in topics.items()
+            for number in sorted(numbers)
+        ]
+        return [_with_start(consumer, each, timeout_s) for each in found] if begins else found
+    except KafkaException as error:
+        raise SourceError(watch.fatal or f"Kafka at {', '.join(options.brokers)}: {_reason(error.args[0])}") from error
     finally:
         consumer.close()
-    return [
-        _partition(options, topic, number, allowed_lateness_ms)
-        for topic, numbers in topics.items()
-        for number in sorted(numbers)
-    ]
+
+
+def _with_start(consumer: Consumer, planned: PlannedPartition, timeout_s: float) -> PlannedPartition:
+    low, _ = low_and_high(consumer, TopicPartition(planned.topic, int(planned.partition)), timeout_s=timeout_s)
+    return msgspec.structs.replace(planned, start=low)
 
 
 def _reason(error: object) -> str:

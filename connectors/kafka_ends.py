@@ -3,14 +3,15 @@
 So it is known what waits, and whether the broker answers at all, also while nothing is read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
-from connectors.kafka import Watch, client_settings
+from connectors.kafka import Watch, client_settings, topics_of
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import PlannedPartition
+from connectors.source import SourceError
 
 
 class Ends(Protocol):
@@ -20,6 +21,9 @@ class Ends(Protocol):
 
     def ask(self) -> Mapping[str, int]:
         """Give partition -> the offset behind its last message; a partition without an answer is left out."""
+
+    def grown(self) -> Sequence[str]:
+        """Say which topics have more partitions than are planned; nothing where that cannot be known now."""
 
     def close(self) -> None:
         """Let go of connections."""
@@ -32,7 +36,8 @@ class KafkaEnds:
         """Open a client that reads nothing."""
         self.brokers = ", ".join(options.brokers)
         self._timeout_s = timeout_s
-        self._consumer = Consumer(client_settings(options, _Silent(self.brokers), 1))
+        self._options, self._watch = options, _Silent(self.brokers)
+        self._consumer = Consumer(client_settings(options, self._watch, 1))
         self._names = {(p.topic, int(p.partition)): p.name for p in partitions}
 
     def ask(self) -> Mapping[str, int]:
@@ -46,6 +51,19 @@ class KafkaEnds:
             return {}
         self._consumer.poll(0)
         return {self._names[p.topic, p.partition]: p.offset for p in found if p.error is None and p.offset >= 0}
+
+    def grown(self) -> Sequence[str]:
+        """Say which topics of the configuration have more partitions than are planned."""
+        try:
+            found = topics_of(self._consumer, self._watch, self._options, self._timeout_s)
+        except SourceError:
+            return ()
+        names = self._names.values()
+        return [
+            f"{topic} has got partitions"
+            for topic, numbers in found.items()
+            if any(f"{topic}/{n}" not in names for n in numbers)
+        ]
 
     def close(self) -> None:
         """Close the client."""

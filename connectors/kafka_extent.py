@@ -4,12 +4,14 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import PlannedPartition
 
 _WAIT_S = 5.0
+_SOON_S = 0.2
+_LEADER_MOVES = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 
 def extents(consumer: Consumer, partitions: Iterable[PlannedPartition]) -> list[str]:
@@ -22,6 +24,21 @@ def extents(consumer: Consumer, partitions: Iterable[PlannedPartition]) -> list[
         last = produced_at(consumer, planned, high - 1) if low < high else None
         out.append(f"{planned.name}: {_words(first, last)}")
     return out
+
+
+def low_and_high(consumer: Consumer, place: TopicPartition, *, timeout_s: float) -> tuple[int, int]:
+    """Give the first offset of a partition and the one behind its last, also as its leader moves. Raises KafkaException."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = max(deadline - time.monotonic(), 1.0)
+        try:
+            low, high = consumer.get_watermark_offsets(place, timeout=left)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > deadline:
+                raise
+            time.sleep(_SOON_S)
+        else:
+            return int(low), int(high)
 
 
 def produced_at(consumer: Consumer, planned: PlannedPartition, offset: int) -> int | None:

@@ -5,7 +5,7 @@ fixed end are left alone. Only here does a clock touch the line, and what it dec
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,10 +19,12 @@ from connectors.archive import Reading
 from connectors.batch import DONE, UNHEARD, Batch
 from connectors.decoder import Decoder
 from connectors.hold import Hold
+from connectors.kafka_extent import low_and_high
 from connectors.plan import PlannedPartition
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
-from connectors.vitals import Vitals
+from connectors.steady_clock import SteadyClock
+from connectors.vitals import UNWATCHED, Vitals
 
 _HELD_S = 0.005
 _CHUNK_BYTES = 4 << 20
@@ -96,7 +98,7 @@ class KafkaLane:
         advances: Path | None,
         idle_after_ms: int,
         vitals: Vitals | None = None,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: SteadyClock | None = None,
         recorded: Sequence[Advance] = (),
     ) -> None:
         """Assign the partitions; `advances` is the lane's file where it is live, None where it is bounded.
@@ -108,7 +110,7 @@ class KafkaLane:
         self._hold = hold
         self._watch = watch
         self._idle_s = idle_after_ms / 1000
-        self._now_ms = now_ms
+        self._clock = clock or SteadyClock()
         self._vitals = vitals
         self._reported = 0.0
         self._parts: dict[tuple[str, int], _Part] = {}
@@ -154,7 +156,7 @@ class KafkaLane:
             if end is not None and part.progress.next_offset >= end:
                 continue
             try:
-                low, _ = self._consumer.get_watermark_offsets(part.place, timeout=30.0)
+                low, _ = low_and_high(self._consumer, part.place, timeout_s=30.0)
             except KafkaException as error:
                 raise SourceError(self._watch.fatal or f"{part.progress.name}: {error.args[0].str()}") from error
             if low > part.progress.next_offset:
@@ -165,7 +167,7 @@ class KafkaLane:
         lost = f"offsets {first} to {low - 1} are lost" if low is not None else f"offset {first} is not there any more"
         return SourceError(
             f"{part.progress.name}: {lost} (retention or deletion took them before they were read); raise the topic's "
-            "retention, and start in a new state folder to go on with what is left"
+            "retention, and go on with what is left by `edgewatch recovery reset --keep-alerts`"
         )
 
     @property
@@ -314,7 +316,9 @@ class KafkaLane:
             count += len(payloads)
             column = np.array(offsets, np.int64)
             limits = self._limits(part, column, stamps)
-            part.stamped(stamps, self._now_ms())
+            if part.waited and len(stamps):
+                self._clock.heard(int(stamps.max()))
+            part.stamped(stamps, self._clock.now_ms())
             start, last = 0, int(column[-1]) if len(column) else -1
             for cut in sorted({int(np.searchsorted(column, offset)) for offset in part.highs if offset <= last}):
                 if cut > start:
@@ -353,7 +357,7 @@ class KafkaLane:
         if not len(stamps) or (self._advances is None and not part.limits):
             return limits
         recorded = {offset: limit for offset, limit in part.limits.items() if offset >= column[0]}
-        now = self._now_ms()
+        now = self._clock.now_ms()
         notes = []
         ahead = np.flatnonzero(stamps > now + _SKEW_MS) if self._advances is not None else np.zeros(0, np.int64)
         for i in ahead.tolist():
@@ -379,20 +383,30 @@ class KafkaLane:
         idle = [
             part
             for part in self._parts.values()
-            if part.at_end
+            if not self._more_may_wait(part, now)
+            and part.at_end
             and now - part.quiet_since >= self._idle_s
             and now - part.advanced >= _ADVANCE_S
-            # What a broker that does not answer has got meanwhile would all be late.
-            and not (self._vitals is not None and self._vitals.is_away(part.progress.name))
         ]
         if not idle or self._advances is None:
             return []
-        stamp = self._now_ms()
+        stamp = self._clock.now_ms()
         self._advances.write([Advance(part.progress.name, part.progress.next_offset, high=stamp) for part in idle])
         for part in idle:
             part.advanced, part.behind = now, 0
             part.progress.high = max(part.progress.high or UNHEARD, stamp)
         return self._batches([[part, [], []] for part in idle])
+
+    def _more_may_wait(self, part: _Part, now: float) -> bool:
+        """Tell whether the broker has more, or may have: silence counts from when it is known to have none.
+
+        What was sent while the broker did not answer would else all be late: producers need a moment, too.
+        """
+        end = UNWATCHED if self._vitals is None else self._vitals.end(part.progress.name)
+        if end is not None and end <= max(part.progress.next_offset, part.end_seen):
+            return False
+        part.quiet_since = now
+        return True
 
     def _past_range(self, part: _Part) -> None:
         last = self._reading.last_end

@@ -5,23 +5,27 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicOptions:
     """What is said of one topic."""
-
-    NOT_YET = ("labels",)
 
     dataset: str = field(metadata={"help": "what the topic holds"})
     allowed_lateness_ms: int | None = field(
         default=None, metadata={"duration": True, "help": "of this topic; default: the window's"}
     )
     sample_rate: float = field(default=1.0, metadata={"help": "share of records that the Logpush job sends"})
+    labels: dict[str, str] = field(default_factory=dict, metadata={"help": "columns that every record of the topic has"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
         if not 0 < self.sample_rate <= 1:
             yield "sample_rate", f"must be above 0 and at most 1, not {self.sample_rate:g}"
+        for name in self.labels:
+            if not _LABEL.fullmatch(name):
+                yield "labels", f"{name!r} is no name of a column: letters, digits and _"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,10 @@ class KafkaOptions:
             for name, options in self.topic_options().items()
         }
         return dataclasses.replace(self, topics=topics)
+
+    def labels_of(self, dataset: str) -> dict[str, dict[str, str]]:
+        """Give topic (or ^pattern) -> labels, of the topics that hold a dataset and have some."""
+        return {name: each.labels for name, each in self.topic_options().items() if each.dataset == dataset and each.labels}
 
     def sample_rates(self) -> dict[str, float]:
         """Give the share of records that is sent, by dataset."""

@@ -78,10 +78,21 @@ def load_or_create(path: Path, make: Callable[[], Plan], identity: dict[str, str
                 )
         return plan
     plan = make()
+    write_plan(path, plan)
+    return plan
+
+
+def grown(plan: Plan, new: Sequence[PlannedPartition]) -> Plan:
+    """Give the plan with partitions more, which come behind the others: those stay in their lanes."""
+    ordered = sorted(new, key=lambda p: (p.topic, str(p.partition).zfill(12)))
+    return msgspec.structs.replace(plan, partitions=(*plan.partitions, *ordered))
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write the plan; it is on the disk when this returns, whole or not at all."""
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
         file.write(msgspec.json.encode(plan))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    return plan

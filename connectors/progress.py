@@ -215,7 +215,7 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
         times=take(decoded.times),
         late=late,
         numbers={name: take(column) for name, column in decoded.numbers.items()},
-        strings=strings,
+        strings={**strings, **decoder.labels([chunk.progress.topic for chunk in chunks], partition)},
         flags={name: take(column) for name, column in decoded.flags.items()},
         identity=decoded.identity if whole else Identities.joined([decoded.identity]).take(valid),
         place=Place([chunk.progress.name for chunk in chunks], partition, offset, index * (not lines)),

@@ -12,6 +12,7 @@ from connectors.dataset import Dataset
 from connectors.decoded import EXCERPT
 from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST
+from connectors.merged import KEY, unmerged
 from connectors.payload import rows
 from connectors.personal import Cleaner
 from connectors.progress import NO_LIMIT, time_reason
@@ -36,7 +37,10 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class SortedLines:
-    """A block as one Kafka message: `value` is empty where no line is a record; `lines` counts all that are not blank."""
+    """A block as one Kafka message: `value` is empty where no line is a record; `lines` counts all that are not blank.
+
+    A line may hold several records: subrequests that were merged into their request.
+    """
 
     value: bytes
     key: bytes
@@ -56,6 +60,7 @@ class LineSorter:
         self._cleaner = cleaner
         self._decoder = Decoder(dataset, frozenset())
         self._keep_bad = keep_bad
+        self._unmerged = dataset.event_time if dataset.kind == "http_requests" else None
 
     def sort(self, block: bytes, before: int) -> SortedLines:
         """Sort a block; `before` lines of the upload stand before it."""
@@ -76,12 +81,23 @@ class LineSorter:
             return self._cleaned(self._cleaner, rows(block), bad, before)
         name = next((each for each in decoded.identity[:1] if each), None)
         key = name.encode()[:_LONGEST_KEY] if name else _digest(block)
-        if bad and not self._keep_bad:
-            found = rows(block)
-            kept = [row for index, row in enumerate(found) if index not in bad]
-            letters = tuple(BadLine(before + index, *bad[index], found[index]) for index in sorted(bad))
-            return SortedLines(b"\n".join(kept), key, len(kept), lines, letters)
-        return SortedLines(block, key, lines, lines, ())
+        if not bad and not self._merged(block):
+            return SortedLines(block, key, lines, lines, ())
+        found = rows(block)
+        kept: list[bytes] = []
+        for index, row in enumerate(found):
+            if index not in bad:
+                kept += self._records(row)
+            elif self._keep_bad:
+                kept.append(row)
+        letters = () if self._keep_bad else tuple(BadLine(before + index, *bad[index], found[index]) for index in sorted(bad))
+        return SortedLines(b"\n".join(kept), key, len(kept), lines, letters)
+
+    def _merged(self, block: bytes) -> bool:
+        return self._unmerged is not None and KEY in block
+
+    def _records(self, row: bytes) -> list[bytes]:
+        return [row] if self._unmerged is None else unmerged(row, self._unmerged)
 
     def _cleaned(self, cleaner: Cleaner, lines: list[bytes], bad: dict[int, tuple[str, bytes]], before: int) -> SortedLines:
         """Clean a block line by line; its key is made of what is left, as an identity may be personal."""
@@ -89,9 +105,10 @@ class LineSorter:
         letters: list[BadLine] = []
         for index, line in enumerate(lines):
             reason = bad[index][0] if index in bad else ""
-            row = None if reason else cleaner.clean(line)
-            if row is not None:
-                kept.append(row)
+            found = [] if reason else [cleaner.clean(each) for each in self._records(line)]
+            clean = [each for each in found if each is not None]
+            if found and len(clean) == len(found):
+                kept += clean
             elif self._keep_bad:
                 kept.append(_WITHHELD)
             else:

@@ -1,7 +1,7 @@
 """Vitals: a small mapped file in the run folder in which live lanes write how each of their partitions is.
 
-The watcher outside the flow reads it, whatever process a lane is in, and writes back for which partitions the broker does
-not answer: a partition of which nobody knows whether it is at its end must not be taken for a silent one.
+The watcher outside the flow reads it, whatever process a lane is in, and writes back how far the broker says each partition
+goes: one of which nobody knows whether more waits must not be taken for a silent one.
 Guarantee: none of a row as a whole (a cell is whole); what is decided on it is written down elsewhere before it takes effect.
 """
 
@@ -14,8 +14,9 @@ import numpy as np
 from connectors.progress import Progress
 
 _UNKNOWN = -(2**63)
-_COLUMNS = ("heard", "position", "high", "records", "late", "dead", "stamp", "behind", "away")
-_HEARD, _AWAY = _COLUMNS.index("heard"), _COLUMNS.index("away")
+UNWATCHED = -1
+_COLUMNS = ("heard", "position", "high", "records", "late", "dead", "stamp", "behind", "end")
+_HEARD, _END = _COLUMNS.index("heard"), _COLUMNS.index("end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Vitals:
         row = self._slots[self._rows[progress.name]]
         high, known = progress.high, _UNKNOWN if stamp is None else stamp
         values = (position, _UNKNOWN if high is None else high, progress.records, progress.late, progress.dead, known, behind)
-        row[_HEARD + 1 : _AWAY] = values
+        row[_HEARD + 1 : _END] = values
         row[_HEARD] = 1
 
     def read(self, partition: str) -> Vital | None:
@@ -62,10 +63,11 @@ class Vitals:
         known = [None if value == _UNKNOWN else value for value in (high, stamp)]
         return Vital(position, known[0], records, late, dead, known[1], behind)
 
-    def set_away(self, partition: str, *, away: bool) -> None:
-        """Say whether the broker does not answer for a partition; called by the watcher."""
-        self._slots[self._rows[partition], _AWAY] = away
+    def set_end(self, partition: str, end: int | None) -> None:
+        """Say how far a partition goes at the broker, None where it does not answer; called by the watcher."""
+        self._slots[self._rows[partition], _END] = _UNKNOWN if end is None else end
 
-    def is_away(self, partition: str) -> bool:
-        """Tell whether the broker was found not to answer for a partition."""
-        return bool(self._slots[self._rows[partition], _AWAY])
+    def end(self, partition: str) -> int | None:
+        """Give how far a partition goes: None where the broker was found not to answer, `UNWATCHED` where nobody looks."""
+        end = int(self._slots[self._rows[partition], _END])
+        return None if end == _UNKNOWN else end

@@ -6,6 +6,7 @@ as at least a twentieth of the median: where nothing ever varied, any change wou
 """
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Change:
         self.identity = f"{self._baseline.against} {self._baseline.measure}"
         self._known = KnownKeys()
         self._length = 0  # of the windows that are remembered (ms)
-        self._ends: dict[int, int] = {}  # window end (ms) -> row
+        self._ends: dict[int, int] = {}  # window end (ms) -> row, earliest first, as windows are judged in order
         self._history: NDArray[np.float64] = np.zeros((0, 0))
 
     def read(self, window: Window) -> Reading:
@@ -80,7 +81,7 @@ class Change:
     def _remember(self, window: Window, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         end, length = window.result.end, window.result.end - window.result.start
         span = BACK_MS.get(self._baseline.against, length) * self._baseline.looks_at
-        free = [self._ends.pop(old) for old in sorted(self._ends) if old <= end - span]
+        free = [self._ends.pop(old) for old in list(takewhile(lambda each: each <= end - span, self._ends))]
         if not free and len(self._ends) == len(self._history):
             more = max(8, len(self._history))
             self._history = np.concatenate([self._history, np.full((more, len(self._known)), np.nan)])
@@ -101,7 +102,7 @@ class Change:
 
     def _forget(self, end: int) -> None:
         """Forget keys of which no value is left; once a day, because it looks at the whole history."""
-        if self._ends and end // BACK_MS["day"] > max(self._ends) // BACK_MS["day"]:
+        if self._ends and end // BACK_MS["day"] > next(reversed(self._ends)) // BACK_MS["day"]:
             kept = ~np.asarray(np.isnan(self._history[sorted(self._ends.values())]).all(axis=0), np.bool_)
             self._known.keep(kept)
             self._history = self._history[:, kept]

@@ -350,7 +350,7 @@ class _Builder:
         used = {topic.dataset for topic in kafka.topic_options().values()} if kafka else set(datasets)
         pack = _Builder(tomllib.loads(built_in_text()), self._path, self._read)
         metrics = {m.name: m for m in pack._tables("metric", MetricOptions) if m.dataset in used}
-        metrics = {name: m for name, m in metrics.items() if _fits(m, build_dataset(datasets[m.dataset]))}
+        metrics = {name: m for name, m in metrics.items() if _fits(m, _built(kafka, datasets[m.dataset]))}
         return metrics, [rule for rule in pack._tables("rule", RuleOptions) if rule.metric in metrics]
 
     def _channels(self) -> dict[str, Any]:
@@ -418,11 +418,14 @@ class _Builder:
         for topic, options in (kafka.topic_options() if kafka else {}).items():
             if options.dataset not in datasets:
                 self._refuse(f'input.kafka.topics."{topic}"', no_such("dataset", options.dataset, datasets))
+                continue
+            for name in options.labels.keys() & build_dataset(datasets[options.dataset]).fields.keys():
+                self._refuse(f'input.kafka.topics."{topic}".labels', f"{name} is a field of {options.dataset}")
         for metric in metrics.values():
             if metric.dataset not in datasets:
                 self._refuse(f'metric "{metric.name}".dataset', no_such("dataset", metric.dataset, datasets))
             else:
-                for key, problem in metric_problems(metric, build_dataset(datasets[metric.dataset])):
+                for key, problem in metric_problems(metric, _built(kafka, datasets[metric.dataset])):
                     self._refuse(f'metric "{metric.name}".{key}', problem)
 
     def _check_rules(
@@ -473,6 +476,11 @@ def metric_problems(metric: MetricOptions, dataset: Dataset) -> list[tuple[str, 
 def built_in_text() -> str:
     """Give the built-in pack as TOML."""
     return resources.files("flows").joinpath("builtin.toml").read_text()
+
+
+def _built(kafka: KafkaOptions | None, options: DatasetOptions) -> Dataset:
+    """Make a dataset with the labels of its topics."""
+    return build_dataset(options, kafka.labels_of(options.name) if kafka else {})
 
 
 def _fits(metric: MetricOptions, dataset: Dataset) -> bool:

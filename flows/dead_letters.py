@@ -189,7 +189,7 @@ def _stored(config: Config) -> Iterator[Letter]:
 def _of_doors(config: Config) -> Iterator[Letter]:
     topic = _receive(config).dead_letters
     if config.kafka is not None and topic:
-        yield from list(door_letters(_settings(config), topic))[-MOST:]
+        yield from door_letters(_settings(config), topic, MOST)
 
 
 def _of_folder(folder: Path) -> Iterator[Letter]:

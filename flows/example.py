@@ -215,8 +215,8 @@ def _table(name: str, kind: type[Any]) -> str:
 
 def _topic() -> str:
     keys = ", ".join(key for key, _, _ in documented(TopicOptions))
-    assert keys == "dataset, allowed_lateness, sample_rate"  # noqa: S101 (a new key must be shown here)
-    return '{ dataset = "performance", allowed_lateness = "2m", sample_rate = 1.0 }'
+    assert keys == "dataset, allowed_lateness, sample_rate, labels"  # noqa: S101 (a new key must be shown here)
+    return '{ dataset = "performance", allowed_lateness = "2m", sample_rate = 1.0, labels = { zone = "eu" } }'
 
 
 def _value(default: Any, *, duration: bool) -> str | None:

@@ -58,7 +58,8 @@ def _told(findings: Sequence[Finding]) -> list[Finding]:
 def _what(each: Finding, brokers: str) -> str:
     size = duration(int(abs(each.value)) // 1000 * 1000)
     if each.cause == DOWN:
-        return f"its processes ended {number(each.value)} times in a row, and it was given up"
+        given_up = f"its processes ended {number(each.value)} times in a row, and it was given up"
+        return given_up if each.value else "it has run before, and cannot be started again"
     if each.cause == BROKER:
         return f"the broker at {brokers} has not answered for {size if each.whole else f'{each.partition} for {size}'}"
     if each.cause == STALL:

@@ -7,6 +7,7 @@ from typing import Any
 from connectors.archive import ArchiveSource, Reading, datasets_in
 from connectors.plan import read_plan
 from connectors.source import Source, SourceError
+from connectors.steady_clock import SteadyClock
 from flows.config import Config
 from flows.line import Line
 from flows.run_folder import RunFolder, RunSpec
@@ -24,8 +25,8 @@ def archive_datasets(config: Config, spec: RunSpec) -> list[str] | None:
     return datasets_in(Path(spec.source.removeprefix(_ARCHIVE)), measured)
 
 
-def open_source(config: Config, line: Line, spec: RunSpec) -> Source:
-    """Plan the input of a run, or take up the plan in its folder. Raises SourceError."""
+def open_source(config: Config, line: Line, spec: RunSpec, clock: SteadyClock | None = None) -> Source:
+    """Plan the input of a run, or take up the plan in its folder; live lanes go by `clock`. Raises SourceError."""
     window, lateness = config.window, spec.allowed_lateness_ms
     reading = Reading(
         datasets=line.datasets,
@@ -56,6 +57,7 @@ def open_source(config: Config, line: Line, spec: RunSpec) -> Source:
         idle_after_ms=window.idle_after_ms,
         begin=begin,
         recorded=recorded_in(RunFolder.at(folder)) if spec.recorded else None,
+        clock=clock,
     )
 
 

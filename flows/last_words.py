@@ -1,9 +1,14 @@
 """Last words: what a run that was given up still says to people: nobody else of it is left to say so.
 
-It is the blindness episode of the run, so a later start that sees again ends it, and datasets are held until then.
+It is the blindness episode of the run, so a later start that sees again ends it, and datasets are held until then. Where the
+disk of the run is full, it is said from a temporary folder, and nobody ends it: too many words are better than none.
 """
 
+import errno
+import logging
+import tempfile
 import time
+from pathlib import Path
 
 from flows.blindness import Blindness
 from flows.config import Config
@@ -14,10 +19,29 @@ from flows.writer import SpoolWriter
 from sinks.spool import Spool
 
 _DRAIN_S, _STOP_S = 20.0, 5.0
+_HOUR_MS = 3_600_000
+_log = logging.getLogger(__name__)
 
 
 def last_words(config: Config, folder: RunFolder, starts: int) -> bool:
-    """Say that a run was given up after so many starts; False where not everybody heard. Its processes must have ended."""
+    """Say that a run was given up after so many starts, 0 where it could not even be started again.
+
+    False where not everybody heard. Its processes must have ended.
+    """
+    now = time.time_ns() // 1_000_000
+    try:
+        return _said(config, folder, starts, now)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _log.error("%s; that the run was given up is said from a temporary folder", error)
+    with tempfile.TemporaryDirectory() as name:
+        place = RunFolder(Path(name) / "state")
+        # Of one hour, it is one incident, however often the run is started meanwhile.
+        return _said(config, place, starts, now // _HOUR_MS * _HOUR_MS)
+
+
+def _said(config: Config, folder: RunFolder, starts: int, now: int) -> bool:
     spool = Spool(folder.spool)
     delivery = build_delivery(spool, config)
     delivery.start()
@@ -27,8 +51,9 @@ def last_words(config: Config, folder: RunFolder, starts: int) -> bool:
     known = {(each.cause, each.dataset): each for each in blindness.held}
     known |= {(DOWN, name): Finding(DOWN, name, "", starts, 0, whole=True) for name in datasets}
     findings = sorted(known.values(), key=lambda each: (each.cause != DOWN, each.cause, each.dataset))
-    blindness.take(findings, time.time_ns() // 1_000_000)
-    heard = delivery.drain(_DRAIN_S)
-    delivery.stop(_STOP_S)
-    spool.close()
-    return heard
+    try:
+        blindness.take(findings, now)
+        return delivery.drain(_DRAIN_S)
+    finally:
+        delivery.stop(_STOP_S)
+        spool.close()

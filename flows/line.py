@@ -77,7 +77,8 @@ def build_line(
     """Build the line of a configuration over the named datasets (default: those that its topics use)."""
     options = {dataset.name: dataset for dataset in config.datasets}
     used = list(names) if names is not None else list(dict.fromkeys(config.topic_datasets().values()))
-    datasets = {name: build_dataset(options[name]) for name in used}
+    kafka = config.kafka
+    datasets = {name: build_dataset(options[name], kafka.labels_of(name) if kafka else {}) for name in used}
     judged = frozenset(rule.metric for rule in config.rules)
     chosen = [metric for metric in config.metrics if metric.dataset in datasets]
     compiled = compile_metrics(chosen, datasets, with_exemplars=judged, beyond=beyond_of(config.rules))

@@ -9,17 +9,19 @@ from typing import Any
 
 import orjson
 
+from connectors.source import SourceError
 from flows.alerts_before import doubts_of, take_alerts
 from flows.barrier import Output
 from flows.board import Board
 from flows.config import Config
 from flows.engine import prepare_recovery
+from flows.firing import closed_of
 from flows.inputs import archive_datasets, empty_words, open_source
 from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
 from flows.output import Block, canonical
-from flows.process import run_process, scope_of
+from flows.process import TopicsGrown, run_process, scope_of
 from flows.recorded import take_recorded
 from flows.recovery_store import check_store
 from flows.restart import read_restart
@@ -92,14 +94,38 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
     folder = RunFolder(Path(spec.state))
     with folder.locked():
         prepared(config, spec, folder)
-        line = build_line(config, archive_datasets(config, spec))
-        board = Board(folder.board, open_source(config, line, spec).lanes())
+        source = open_source(config, build_line(config, archive_datasets(config, spec)), spec)
+        board = Board(folder.board, source.lanes())
         tick = _Ticker(board, report)
-        if processes == 1:
-            with tick:
-                return run_process(config, spec)
-        restarts = _restarts(config, folder, board) if spec.mode == "live" else None
-        return supervise(folder.spec, processes, tick.tick, restarts)
+        if spec.mode != "live":
+            return _once(config, spec, tick) if processes == 1 else supervise(folder.spec, processes, tick.tick)
+        _grow(source, folder)
+        if processes > 1:
+            return supervise(folder.spec, processes, tick.tick, _restarts(config, folder, board, source))
+        while True:
+            try:
+                return _once(config, spec, tick)
+            except TopicsGrown:
+                _grow_if_it_can(source, folder)
+                tick = _Ticker(board, report)
+
+
+def _once(config: Config, spec: RunSpec, tick: "_Ticker") -> bool:
+    with tick:
+        return run_process(config, spec)
+
+
+def _grow(source: Any, folder: RunFolder) -> None:
+    """Take new partitions of its topics into the plan of a live run. Raises SourceError."""
+    source.grow(closed_of(folder.firing))
+
+
+def _grow_if_it_can(source: Any, folder: RunFolder) -> None:
+    """Do it for a run that goes on anyway: what is not taken now is seen again."""
+    try:
+        _grow(source, folder)
+    except SourceError as error:
+        _log.warning("new partitions are not read yet: %s", error)
 
 
 def prepared(config: Config, spec: RunSpec, folder: RunFolder) -> None:
@@ -115,12 +141,15 @@ def prepared(config: Config, spec: RunSpec, folder: RunFolder) -> None:
     folder.write_spec(spec)
 
 
-def _restarts(config: Config, folder: RunFolder, board: Board) -> Restarts:
+def _restarts(config: Config, folder: RunFolder, board: Board, source: Any) -> Restarts:
     """Say when a live run is started again, and who hears of it where that is given up."""
     return Restarts(
         idle_s=board.idle_s,
         hang_after_s=config.engine.hang_after_ms / 1000,
         gave_up=lambda starts: last_words(config, folder, starts),
+        renew=lambda: _grow_if_it_can(source, folder),
+        # A run that has judged before is relied on; of one that never did, who starts it reads why.
+        no_start=lambda: last_words(config, folder, 0) if folder.firing.exists() else None,
     )
 
 

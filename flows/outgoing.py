@@ -6,24 +6,25 @@ from flows.catch_up import CatchUp
 from flows.config import Config
 from sinks.channels import destinations, kind_of
 from sinks.clickhouse import ClickHouse
+from sinks.clock import Clock
 from sinks.delivery import Delivery
 from sinks.lane import Destination
 from sinks.rows import RowsDestination
 from sinks.spool import Spool, Waiting
 
 
-def build_delivery(spool: Spool, config: Config, *, channels: bool = True) -> Delivery:
+def build_delivery(spool: Spool, config: Config, *, channels: bool = True, clock: Clock | None = None) -> Delivery:
     """Make the delivery from a spool; without `channels` only rows go out."""
     out: list[Destination] = list(destinations(config.channels)) if channels else []
     if config.clickhouse is not None:
         out.append(_Rows(ClickHouse(config.clickhouse)))
-    return Delivery(spool, out, environment=config.environment)
+    return Delivery(spool, out, environment=config.environment, clock=clock)
 
 
-def build_catch_up(spool: Spool, config: Config) -> CatchUp:
+def build_catch_up(spool: Spool, config: Config, clock: Clock | None = None) -> CatchUp:
     """Make what holds back, in a live run, what is said long after its time."""
     ended = {name: kind_of(options).ended for name, options in config.channels.items()}
-    return CatchUp(spool, ended, config.engine, environment=config.environment)
+    return CatchUp(spool, ended, config.engine, environment=config.environment, clock=clock)
 
 
 class _Rows(RowsDestination):

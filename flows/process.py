@@ -1,16 +1,17 @@
 """Process: one process's part of a run: opens input and output, drives the engine, drains on SIGTERM."""
 
+import contextlib
 import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from connectors.source import Source
+from connectors.steady_clock import SteadyClock
 from flows.barrier import Scope
 from flows.board import Board
 from flows.catch_up import CatchUp
@@ -28,9 +29,11 @@ from flows.patience import Limited, Recorded
 from flows.run_folder import RunFolder, RunSpec
 from flows.said_again import say_again
 from flows.self_view import SelfView
+from flows.set_back import SetBack, begin_again, end_at_once
 from flows.status_server import StatusServer
 from flows.watch import Watcher, watched
 from flows.writer import BothWriter, NotedWriter, SegmentWriter, SpoolWriter
+from sinks.clock import SystemClock
 from sinks.delivery import Delivery
 from sinks.heartbeat import Heartbeat
 from sinks.spool import Spool
@@ -40,11 +43,36 @@ _STOP_S = 20.0
 _AT_ONCE = 130
 
 
+class TopicsGrown(Exception):
+    """Topics have partitions that the plan does not know; the run has stopped, to be started with them."""
+
+
+class _DeliveryClock(SystemClock):
+    """What delivery goes by: the steady clock."""
+
+    def __init__(self, clock: SteadyClock) -> None:
+        self._steady = clock
+
+    def now(self) -> float:
+        return self._steady.now_ms() / 1000
+
+
 class Outbox:
     """Opens the writer in the process that has the output, and delivers from its spool."""
 
-    def __init__(self, config: Config, spec: RunSpec, folder: RunFolder, source: Source, board: Board) -> None:
+    def __init__(  # noqa: PLR0913  (a process's part of a run)
+        self,
+        config: Config,
+        spec: RunSpec,
+        folder: RunFolder,
+        source: Source,
+        board: Board,
+        clock: SteadyClock,
+        on_grown: Callable[[], None],
+    ) -> None:
         """Open nothing yet: only one process of a run gets the output, and watches over the run."""
+        self._clock = _DeliveryClock(clock)
+        self._steady, self._on_grown = clock, on_grown
         self._board = board
         self._server: StatusServer | None = None
         self._config = config
@@ -61,18 +89,18 @@ class Outbox:
         """Open the writer of this run's mode, resumed from a snapshot."""
         if self._spec.mode == "replay":
             return SegmentWriter(self._folder.segments, state)
-        self._spool = Spool(self._folder.spool)
+        self._spool = Spool(self._folder.spool, now=self._clock.now)
         if self._spec.mode == "live":
             if state is not None:
                 say_again(self._spool, self._folder, self._config)
-            say_what_changed(self._spool, self._folder.deployed, self._config, int(time.time() * 1000))
-        self.delivery = build_delivery(self._spool, self._config)
+            say_what_changed(self._spool, self._folder.deployed, self._config, self._steady.now_ms())
+        self.delivery = build_delivery(self._spool, self._config, clock=self._clock)
         self.delivery.start()
         with_rows = self._config.clickhouse is not None
         firing = FiringFile(self._folder.firing)
         version = self._config.version
         if self._spec.mode == "live":
-            self._catch_up = build_catch_up(self._spool, self._config)
+            self._catch_up = build_catch_up(self._spool, self._config, self._clock)
             self._catch_up.start()
             live = SpoolWriter(
                 self._spool,
@@ -82,7 +110,9 @@ class Outbox:
                 beat=self._beat(),
                 catch_up=self._catch_up,
             )
-            writer, self._watcher = watched(self._config, self._folder, self._source, live)
+            writer, self._watcher = watched(self._config, self._folder, self._source, live, self._steady)
+            if self._watcher is not None:
+                self._watcher.on_grown = self._on_grown
             return self._served(writer, self._spool, self.delivery)
         spool = SpoolWriter(self._spool, with_rows=with_rows, version=version, firing=firing)
         return BothWriter(SegmentWriter(self._folder.segments, state), spool)
@@ -138,17 +168,20 @@ def beat_if_heard(beat: Callable[[], None], unheard: Callable[[], bool]) -> None
         beat()
 
 
-def opened(config: Config, spec: RunSpec, stop: threading.Event | None = None) -> tuple[Run, Outbox]:
-    """Give what the engine runs in this process, and what is to be closed after it."""
+def opened(
+    config: Config, spec: RunSpec, stop: threading.Event | None = None, on_grown: Callable[[], None] = lambda: None
+) -> tuple[Run, Outbox]:
+    """Give what the engine runs in this process, and what is to be closed after it; `on_grown` hears of new partitions."""
     folder = RunFolder(Path(spec.state))
     live, closed = spec.mode == "live", closed_of(folder.firing)
     silences = Controls(folder.controls, closed, live=live)
     patience = Limited(silences, config.window.barrier_wait_ms) if live else Recorded(silences)
     words = EarlyLog(folder.early, closed) if live else NO_WORDS
     line = build_line(config, archive_datasets(config, spec), silences, patience, words)
-    source = open_source(config, line, spec)
+    clock = SteadyClock(folder.clock if live else None)
+    source = open_source(config, line, spec, clock)
     board = Board(folder.board, source.lanes())
-    outbox = Outbox(config, spec, folder, source, board)
+    outbox = Outbox(config, spec, folder, source, board, clock, on_grown)
     run = Run(
         line=line,
         source=source,
@@ -165,14 +198,28 @@ def opened(config: Config, spec: RunSpec, stop: threading.Event | None = None) -
 
 
 def run_process(config: Config, spec: RunSpec, *, process: int = 0, addresses: list[str] | None = None) -> bool:
-    """Run one process until its input ends (True) or it was told to stop (False)."""
-    stop = threading.Event()
-    run, outbox = opened(config, spec, stop)
-    with _stopped_by_signals(stop):
+    """Run one process until its input ends (True) or it was told to stop (False).
+
+    Raises TopicsGrown where a live run without supervisor has stopped to read new partitions, too.
+    """
+    stop, grown = threading.Event(), threading.Event()
+
+    def on_grown() -> None:
+        if addresses:
+            os.kill(os.getppid(), signal.SIGUSR1)  # the supervisor stops all in good order, and starts them again
+        else:
+            grown.set()
+            stop.set()
+
+    run, outbox = opened(config, spec, stop, on_grown)
+    looks = SetBack(end_at_once if addresses else begin_again) if spec.mode == "live" else contextlib.nullcontext()
+    with _stopped_by_signals(stop), looks:
         try:
             execute(run, process=process, addresses=addresses)
         finally:
             outbox.close(drain=not stop.is_set())
+    if grown.is_set():
+        raise TopicsGrown
     return not stop.is_set()
 
 

@@ -78,6 +78,7 @@ class RunFolder:
         self.upload = path / "upload.json"
         self.plan = path / "plan.json"
         self.restart = path / "restart.json"
+        self.clock = path / "clock.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

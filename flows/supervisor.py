@@ -34,12 +34,15 @@ class Restarts:
     """When a run is started again: `idle_s` gives how long (s) it has made no progress, counted from a moment at the earliest.
 
     A run that lasted `settled_s` was well; of starts that do not get as far, `most` in a row are made. `gave_up` is called
-    with the number of starts before the end.
+    with the number of starts before the end, `renew` before a start that a process has asked for (SIGUSR1),
+    `no_start` where the first start came to nothing.
     """
 
     idle_s: Callable[[float], float]
     hang_after_s: float
     gave_up: Callable[[int], object]
+    renew: Callable[[], None] = lambda: None
+    no_start: Callable[[], object] = lambda: None
     settled_s: float = 120.0
     most: int = 5
     pause_s: float = 1.0  # before the first; it doubles
@@ -75,10 +78,11 @@ class _Supervisor:
         self._command, self._processes, self._tick, self._restarts = command, processes, tick, restarts
         self._children: list[subprocess.Popen[bytes]] = []
         self._told = threading.Event()
+        self._again = threading.Event()
 
     def run(self) -> bool:
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, lambda *_: self._stop()) for number in numbers}
+        calls = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGUSR1: self._renew}
+        before = {number: signal.signal(number, lambda *_, call=call: call()) for number, call in calls.items()}
         try:
             self._run()
             return not self._told.is_set()
@@ -88,6 +92,10 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._told.set()
+        self._signal_all(signal.SIGTERM)
+
+    def _renew(self) -> None:
+        self._again.set()
         self._signal_all(signal.SIGTERM)
 
     def _run(self) -> None:
@@ -101,11 +109,16 @@ class _Supervisor:
                     raise
                 lasted = time.monotonic() - began
                 if self._restarts.idle_s(began) >= lasted and not failures:
-                    raise  # it never got going: what is wrong is wrong with the start
+                    self._restarts.no_start()  # what is wrong is wrong with the start
+                    raise
                 failures = 1 if lasted >= self._restarts.settled_s else failures + 1
                 self._pause(self._restarts, failures, error)
             else:
-                return
+                if not self._again.is_set():
+                    return
+            if self._again.is_set() and self._restarts is not None:
+                self._again.clear()
+                self._restarts.renew()
 
     def _pause(self, restarts: Restarts, failures: int, error: ProcessDied) -> None:
         """Wait before the next start, or give up."""
@@ -147,7 +160,7 @@ class _Supervisor:
 
     def _well(self) -> tuple[int | None, ...]:
         """Give the exit codes that are well; one that is told to stop as it starts does not know how yet."""
-        return (None, 0, -signal.SIGTERM) if self._told.is_set() else (None, 0)
+        return (None, 0, -signal.SIGTERM) if self._told.is_set() or self._again.is_set() else (None, 0)
 
     def _look(self, began: float) -> None:
         """Raise ProcessDied where the run makes no progress; one that was told to stop has its time to end."""

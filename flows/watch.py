@@ -6,12 +6,12 @@ the lanes wrote of themselves, asks the broker how far the topics go, and notes 
 
 import logging
 import threading
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from connectors.plan import Plan
-from connectors.vitals import Vitals
+from connectors.steady_clock import SteadyClock
+from connectors.vitals import UNWATCHED, Vitals
 from flows.barrier import Output
 from flows.blindness import Blindness
 from flows.config import Config
@@ -29,16 +29,28 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _LEAST_TIMEOUT_S, _MOST_TIMEOUT_S = 1.0, 5.0
 _STOP_S = 10.0
+_GROWN_LOOKS = 6
 
 
 class Watcher:
     """Looks every few seconds until stopped."""
 
-    def __init__(self, config: Config, plan: Plan, vitals: Vitals, ends: "Ends", blindness: Blindness) -> None:
+    def __init__(  # noqa: PLR0913  (what is looked at)
+        self,
+        config: Config,
+        plan: Plan,
+        vitals: Vitals,
+        ends: "Ends",
+        blindness: Blindness,
+        clock: SteadyClock | None = None,
+    ) -> None:
         """Take what is looked at, and who is told."""
+        self._clock = clock or SteadyClock()
         self._every_s = config.health.every_ms / 1000
         self._plan, self._vitals, self._ends, self._blindness = plan, vitals, ends, blindness
         self._closed: dict[str, int] = {}
+        self.on_grown: Callable[[], None] = lambda: None
+        self._looks, self._told = 0, False
         self.ends: Mapping[str, int] = {}  # by partition, as the broker answered last
         self.findings: tuple[str, ...] = ()  # what holds, as cause and dataset
         stall_ms = config.window.stall_after_ms
@@ -60,10 +72,15 @@ class Watcher:
         """Look once, and say what has changed."""
         sample = self._sample()
         for signs in sample.partitions:
-            self._vitals.set_away(signs.partition, away=signs.end is None)
+            self._vitals.set_end(signs.partition, signs.end)
         findings = self._health.judge(sample)
         self.findings = tuple(f"{each.cause} on {each.dataset}" for each in findings)
         self._blindness.take(findings, sample.at)
+        self._looks += 1
+        if self._looks % _GROWN_LOOKS == 0 and (grown := self._ends.grown()) and not self._told:
+            self._told = True
+            _log.warning("%s: the run stops for a moment, to read the new ones too", "; ".join(grown))
+            self.on_grown()
 
     def stop(self) -> None:
         """Look no more; what is open stays open for the next start."""
@@ -103,7 +120,7 @@ class Watcher:
                     behind=vital.behind,
                 )
             )
-        return Sample(time.time_ns() // 1_000_000, tuple(found), dict(self._closed))
+        return Sample(self._clock.now_ms(), tuple(found), dict(self._closed))
 
 
 class WatchedWriter(Writer):
@@ -128,7 +145,9 @@ class WatchedWriter(Writer):
         self._writer.close()
 
 
-def watched(config: Config, folder: RunFolder, source: "KafkaSource", writer: SpoolWriter) -> tuple[Writer, Watcher | None]:
+def watched(
+    config: Config, folder: RunFolder, source: "KafkaSource", writer: SpoolWriter, clock: SteadyClock
+) -> tuple[Writer, Watcher | None]:
     """Watch a live run whose output goes to `writer`; where that is switched off, end what an earlier run left open."""
     from connectors.kafka_ends import KafkaEnds  # noqa: PLC0415 (bounded runs over archives need no client)
 
@@ -138,19 +157,19 @@ def watched(config: Config, folder: RunFolder, source: "KafkaSource", writer: Sp
     brokers = ", ".join(config.kafka.brokers)
     blindness = Blindness(config, folder.blindness, folder.controls, writer.write_now, brokers)
     if not config.health.enabled:
-        blindness.take((), time.time_ns() // 1_000_000)
+        blindness.take((), clock.now_ms())
         return writer, None
     timeout_s = min(max(config.health.every_ms / 1000, _LEAST_TIMEOUT_S), _MOST_TIMEOUT_S)
     ends = KafkaEnds(config.kafka, source.plan.partitions, timeout_s=timeout_s)
-    watcher = Watcher(config, source.plan, source.vitals, ends, blindness)
+    watcher = Watcher(config, source.plan, source.vitals, ends, blindness, clock)
     watcher.start()
     return WatchedWriter(writer, watcher), watcher
 
 
 def lift(vitals: Vitals, plan: Plan) -> None:
-    """Say of no partition that it is away: nobody looks."""
+    """Say that nobody looks how far partitions go."""
     for planned in plan.partitions:
-        vitals.set_away(planned.name, away=False)
+        vitals.set_end(planned.name, UNWATCHED)
 
 
 def expected(config: Config, plan: Plan) -> dict[str, Expected]:

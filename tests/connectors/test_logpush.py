@@ -89,7 +89,9 @@ def test_uploads_arrive_and_validation_uploads_do_not(brokers, door):
     assert started.post(body(line(3), b"", line(4), end=b"\n")).json()["records"] == 2
     assert started.post(body()).json() == {"message": "taken", "records": 0, "dead_letters": 0}
     assert started.post(line(5), headers={"Content-Encoding": ""}).json()["records"] == 1
-    wanted = [row for row in gzip.decompress(real).split(b"\n") if row] * 5 + [line(n) for n in range(1, 6)]
+    assert started.post(body(line(6)), params={"job": "7", "tags": "a b"}).json()["records"] == 1  # a job's own parameters
+    assert started.post(b"", headers={"Content-Encoding": "gzip"}).json()["records"] == 0
+    wanted = [row for row in gzip.decompress(real).split(b"\n") if row] * 5 + [line(n) for n in range(1, 7)]
     assert lines_in(brokers, requests) == sorted(wanted)
     assert values(brokers, letters, 1) == []
     assert started.end() == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from connectors.dataset import DatasetOptions, build_dataset
 from connectors.decoder import Decoder
+from connectors.personal import Cleaner
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.sorted_lines import LineSorter
 from connectors.upload import LONGEST_LINE, Upload, UploadRefused
@@ -98,3 +99,47 @@ def test_a_line_that_fits_into_no_message_counts_once(keep_bad):
         assert (found.value, found.lines, reasons) == (b"x" * 512, 1, [])
     else:
         assert (found.value, found.lines, reasons) == (b"", 1, [(7, f"a line longer than {LONGEST_LINE} bytes")])
+
+
+def merged(**more):
+    inside = [
+        {"RayID": "b", "EdgeResponseStatus": 404},
+        {"RayID": "c", "EdgeEndTimestamp": 1_764_547_200_500, "ParentRayID": "b"},
+    ]
+    return line(10, Subrequests=[*inside, *more.pop("others", [])], **more)
+
+
+def test_merged_subrequests_are_records_of_their_own_with_the_time_and_the_parent_of_their_request():
+    found = SORTER.sort(b"\n".join([line(1), merged(others=[7]), b"torn"]), 0)
+    assert (found.records, found.lines, [bad.line for bad in found.bad]) == (4, 3, [2])
+    records = [json.loads(row) for row in found.value.split(b"\n")]
+    assert records[1] == {"RayID": "a", "EdgeEndTimestamp": 1_764_547_200_010, "Subrequests": [7]}
+    assert records[2] == {
+        "RayID": "b",
+        "EdgeResponseStatus": 404,
+        "EdgeEndTimestamp": 1_764_547_200_010,
+        "ParentRayID": "a",
+        "WorkerSubrequest": True,
+    }
+    assert (records[3]["ParentRayID"], records[3]["EdgeEndTimestamp"]) == ("b", 1_764_547_200_500)
+
+
+@pytest.mark.parametrize("odd", [b'"\\ud800"', b'"\xff"', b"%d" % 10**30])
+def test_merged_subrequests_are_found_in_what_strict_readers_refuse(odd):
+    row = merged().replace(b"404", odd)
+    found = SORTER.sort(row, 0)
+    assert (found.records, read_by_the_flow(found.value)) == (3, (3, 0))
+
+
+@pytest.mark.parametrize("inside", ["x", [], [1, None], {"RayID": "b"}])
+def test_what_holds_no_subrequests_stays_as_it_is(inside):
+    row = line(1, Subrequests=inside)
+    assert SORTER.sort(row, 0).value == row
+
+
+def test_personal_data_of_merged_subrequests_is_taken_out_too():
+    cleaner = Cleaner(drop=["ClientIP"], hashed=[], key="")
+    found = LineSorter(DATASET, keep_bad=False, cleaner=cleaner).sort(
+        merged(others=[{"ClientIP": "192.0.2.7"}], ClientIP="192.0.2.8"), 0
+    )
+    assert (found.records, b"192.0.2" in found.value) == (4, False)

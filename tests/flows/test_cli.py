@@ -34,7 +34,6 @@ def test_every_command_has_help_with_an_example(command):
         (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "2025-12-01T00:00:00"], "say the zone"),
         (["replay", "-c", ACCEPTANCE / "monitor.toml", "--out", "o", "--from", "-1h", "--to", "-2h"], "must be before --to"),
         (["run", "-c", ACCEPTANCE / "monitor.toml", "--until-end"], "--until-end and --out go together"),
-        (["check", "-c", ACCEPTANCE / "reference.toml"], "labels: not yet"),
         (["spool", "list", "-c", ACCEPTANCE / "monitor.toml"], "there is no spool at"),
         (["silence", "list", "-c", ACCEPTANCE / "monitor.toml", "--state", "nowhere"], "there is no state folder nowhere"),
         (["fly"], "No such command"),

@@ -209,3 +209,15 @@ def test_a_labelled_series_in_csv_is_replayed_by_a_rule_of_ones_own(tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     said = [json.loads(row)["at"] for row in (out / "notifications.ndjson").read_text().splitlines()]
     assert (summary["records"], summary["dead_letters"], said[:1]) == (61, 1, ["2025-12-01T00:35:00Z"])
+
+
+def test_more_reported_errors_than_before_are_said_and_usual_ones_are_not(tmp_path):
+    usual = [30 + n % 4 for n in range(26)]
+    records = [
+        {"timestamp": (START + window * 300 + n) * 1000, "blobs": ["TypeError", "x", "/a", "GET"], "doubles": [1]}
+        for window, count in enumerate([*usual, 90, 31])
+        for n in range(count)
+    ]
+    values, told = replayed(tmp_path, "errors", records)
+    assert values["reported_errors", "TypeError", "count"] == 30
+    assert {each for each in told if each[3] == "firing"} == {("more_reported_errors", "", "critical", "firing")}

@@ -1,4 +1,4 @@
-"""A real Apache Kafka broker (KRaft, one node) that a test may start, stop, pause, kill and start again on its data."""
+"""A real Apache Kafka broker (KRaft) that a test may start, stop, pause, kill and start again on its data."""
 
 import contextlib
 import shutil
@@ -59,24 +59,32 @@ def free_ports(count: int) -> list[int]:
 class Broker:
     """One broker on 127.0.0.1. Its data stay in `directory`, so start() after kill() finds them again.
 
-    `address` takes anyone; with a `login`, `sasl_address` (SASL_PLAINTEXT; PLAIN, SCRAM) takes that user alone.
+    `address` takes anyone; with a `login`, `sasl_address` (SASL_PLAINTEXT; PLAIN, SCRAM) takes that user alone, and asks
+    again for the password every `login_ms`. One that is given a `first` joins that one's cluster as broker `node`.
     Topics are not made by reading or writing. The process ends with the one that started it.
     """
 
     def __init__(
-        self, directory: Path, port: int | None = None, *, login: Login | None = None, archive: Path | None = None
+        self,
+        directory: Path,
+        port: int | None = None,
+        *,
+        login: Login | None = None,
+        login_ms: int = 0,
+        first: "Broker | None" = None,
+        node: int = 1,
     ) -> None:
-        """Run in a directory; to an `archive`, the JVM writes the classes it has loaded when it ends."""
         self.directory = directory
         ports = free_ports(3)
         self.port = port or ports[0]
         self.address = f"127.0.0.1:{self.port}"
         self.sasl_address = f"127.0.0.1:{ports[2]}"
         self.log = directory / "broker.log"
-        self._controller = f"127.0.0.1:{ports[1]}"
-        self._login = login
+        self.node, self._first = node, first
+        self._controller: str = first._controller if first is not None else f"127.0.0.1:{ports[1]}"
+        self._login, self._login_ms = login, login_ms
         self._process: subprocess.Popen[bytes] | None = None
-        self._archive = archive
+        self.archive: Path | None = None  # where the JVM writes the classes it has loaded, when it ends
 
     def __enter__(self) -> Self:
         self.start()
@@ -99,7 +107,7 @@ class Broker:
             scram = [f"SCRAM-SHA-512=[name={login.user},password={login.password}]"] if (login := self._login) else []
             users = [each for user in scram for each in ("--add-scram", user)]
             self._java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(settings), *users).wait()
-        write = (f"-XX:ArchiveClassesAtExit={self._archive}",) if self._archive else ()
+        write = (f"-XX:ArchiveClassesAtExit={self.archive}",) if self.archive else ()
         self._process = self._java(*write, "kafka.Kafka", str(settings))
         self._until_ready()
 
@@ -139,7 +147,7 @@ class Broker:
     def _java(self, *command: str) -> subprocess.Popen[bytes]:
         # setpriv becomes java itself, which the kernel then ends together with this process.
         tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-        read = () if self._archive or not _CLASSES.exists() else (f"-XX:SharedArchiveFile={_CLASSES}", "-Xshare:auto")
+        read = () if self.archive or not _CLASSES.exists() else (f"-XX:SharedArchiveFile={_CLASSES}", "-Xshare:auto")
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [*tied, "java", *_HEAP, *_QUICK, *read, "-cp", f"{LIBS}/*", *command],
@@ -164,20 +172,21 @@ class Broker:
                 return False
         with contextlib.suppress(KafkaException):
             client = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
-            return len(client.list_topics(timeout=5).brokers) == 1
+            return self.node in client.list_topics(timeout=5).brokers
         return False
 
     def _settings(self) -> str:
         listeners = [f"PLAINTEXT://{self.address}"]
         if self._login is not None:
             listeners.append(f"SASL_PLAINTEXT://{self.sasl_address}")
+        controller = [f"CONTROLLER://{self._controller}"] if self._first is None else []
         lines = [
-            "process.roles=broker,controller",
-            "node.id=1",
+            f"process.roles={'broker,controller' if self._first is None else 'broker'}",
+            f"node.id={self.node}",
             f"controller.quorum.voters=1@{self._controller}",
             "controller.listener.names=CONTROLLER",
             "inter.broker.listener.name=PLAINTEXT",
-            f"listeners={','.join([*listeners, f'CONTROLLER://{self._controller}'])}",
+            f"listeners={','.join([*listeners, *controller])}",
             f"advertised.listeners={','.join(listeners)}",
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
             f"log.dirs={self.directory / 'data'}",
@@ -196,6 +205,7 @@ class Broker:
             user = f'user_{self._login.user}="{self._login.password}"'
             lines += [
                 "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512",
+                f"connections.max.reauth.ms={self._login_ms}",
                 f"listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={_SCRAM} required;",
                 f"listener.name.sasl_plaintext.plain.sasl.jaas.config={module} required {user};",
             ]

@@ -11,10 +11,14 @@ from tests.kafka.topics import Sent
 
 def write(archive: Path) -> None:
     """Let a broker do what tests ask of it; it leaves the classes that this took."""
-    with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), archive=archive) as broker:
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Broker(Path(folder))
+        broker.archive = archive
+        broker.start()
         topics.create(broker.address, "t", 2, {})
         topics.send(broker.address, "t", [Sent(None, b"x", 1, 0)])
         topics.held(broker.address, "t")
+        broker.stop()
 
 
 if __name__ == "__main__":

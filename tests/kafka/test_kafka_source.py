@@ -228,13 +228,35 @@ def test_topics_may_be_named_by_a_pattern(brokers, topic, tmp_path):
     assert found.partitions() == {"http_requests": [f"{name}/0"]}
 
 
-def test_a_topic_that_grew_is_refused_with_both_numbers(brokers, topic, tmp_path):
+def test_partitions_that_a_topic_got_are_read_from_their_beginning_and_late_up_to_what_is_judged(brokers, topic, tmp_path):
     name = topic(1)
-    source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    assert found.grow({}) == []
     topics.widen(brokers, name, 3)
     wait_until(lambda: look_at_topics(KafkaOptions(brokers=(brokers,), topics={name: "d"}), timeout_s=10)[name] == 3)
-    with pytest.raises(SourceError, match=f"topic {name} has 3 partitions, and the run in .* was planned with 1"):
-        source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    topics.send(brokers, name, [Sent(None, line(n * 600), START + n * 600_000, 1) for n in range(2)])
+    assert found.grow({"http_requests": START + 300_000}) == [f"{name}/1", f"{name}/2"]
+    again = source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    assert [each.name for each in again.plan.of_lane("lane-0")] == [f"{name}/{n}" for n in range(3)]
+    lane = again.open("lane-0", None)
+    batches: list = []
+
+    def both_read():
+        batches.extend(lane.read())
+        return len(hosts(batches)) == 2
+
+    wait_until(both_read, what="both records")
+    lane.close()
+    assert [bool(value) for batch in batches for value in batch.late.tolist()] == [True, False]
+
+
+def test_a_planned_partition_that_is_gone_stops_the_start(brokers, topic, tmp_path):
+    name = topic(2)
+    found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    topics.delete(brokers, name)
+    topics.create(brokers, name, 1, {})
+    with pytest.raises(SourceError, match=rf"{name}/1 is in the plan of the run in .* and the topic has no such partition"):
+        found.grow({})
 
 
 def test_an_expired_offset_stops_with_what_was_lost(brokers, topic, tmp_path):
@@ -388,14 +410,14 @@ def test_a_live_lane_says_how_its_partitions_are_and_takes_none_for_silent_that_
     assert vitals is not None
     assert vitals.read(f"{name}/0") is None
     for number in range(2):
-        vitals.set_away(f"{name}/{number}", away=True)
+        vitals.set_end(f"{name}/{number}", None)
     lane = found.open("lane-0", None)
     silent = found.open("lane-1", None)
     wait_until(lambda: lane.read() is None or (vitals.read(f"{name}/0") or Vital(0, 0, 0, 0, 0, 0, 0)).position == 3)
     time.sleep(1)
     lane.read()
     assert vitals.read(f"{name}/0") == Vital(3, now - 600_000, 3, 0, 1, now - 5000, 0)
-    vitals.set_away(f"{name}/0", away=False)
+    vitals.set_end(f"{name}/0", 3)
     wait_until(
         lambda: (
             lane.read() is None or (Vitals(tmp_path / "vitals", [f"{name}/0", f"{name}/1"]).read(f"{name}/0").high or 0) >= now

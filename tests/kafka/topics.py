@@ -18,10 +18,10 @@ class Sent(NamedTuple):
     partition: int
 
 
-def create(brokers: str, name: str, partitions: int, settings: Mapping[str, str]) -> None:
+def create(brokers: str, name: str, partitions: int, settings: Mapping[str, str], *, copies: int = 1) -> None:
     """Make a topic and wait until it takes messages."""
     admin = _admin(brokers)
-    admin.create_topics([NewTopic(name, partitions, 1, config=dict(settings))])[name].result(_WAIT_S)
+    admin.create_topics([NewTopic(name, partitions, copies, config=dict(settings))])[name].result(_WAIT_S)
     while len(admin.list_topics(name, timeout=_WAIT_S).topics[name].partitions) < partitions:
         pass
 
@@ -62,6 +62,20 @@ def held(brokers: str, topic: str, partition: int = 0) -> list[Message]:
         found += [message for message in consumer.consume(100, 0.2) if message.error() is None]
     consumer.close()
     return found
+
+
+def leaders(brokers: str, topic: str) -> dict[int, int]:
+    """Give partition -> the broker that leads it."""
+    found = _admin(brokers).list_topics(topic, timeout=_WAIT_S).topics[topic].partitions
+    return {number: each.leader for number, each in found.items()}
+
+
+def end(brokers: str, topic: str, partition: int = 0) -> int:
+    """Give the offset behind the last message of a partition."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "log_level": 0})
+    _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_WAIT_S)
+    consumer.close()
+    return int(high)
 
 
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:

@@ -1,0 +1,48 @@
+"""Merged: a request's record that holds its subrequests inside, as Logpush writes it where asked to, as records of their own.
+
+A subrequest has what it says itself; where it says nothing of its time or its parent, it takes those of the request. What is
+inside and is no object stays where it is. Source: Cloudflare's documentation of `merge_subrequests`.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+KEY = b'"Subrequests"'
+
+
+def unmerged(row: bytes, event_time: Sequence[str]) -> list[bytes]:
+    """Give the records of a line, the request first; the line as it is where it holds no subrequests or cannot be read."""
+    if KEY not in row:
+        return [row]
+    parent, written = _read(row)
+    inside = parent.get("Subrequests") if isinstance(parent, dict) else None
+    if not isinstance(inside, list) or not any(isinstance(each, dict) for each in inside):
+        return [row]
+    given = {name: parent[name] for name in event_time if name in parent}
+    given |= {"ParentRayID": parent.get("RayID"), "WorkerSubrequest": True}
+    children = [{**given, **each} for each in inside if isinstance(each, dict)]
+    rest = [each for each in inside if not isinstance(each, dict)]
+    own = {name: value for name, value in parent.items() if name != "Subrequests"} | ({"Subrequests": rest} if rest else {})
+    try:
+        return [written(each) for each in (own, *children)]
+    except (TypeError, ValueError):  # a number that was read can be too large to be written
+        return [_odd(each) for each in (own, *children)]
+
+
+def _read(row: bytes) -> tuple[Any, Callable[[Any], bytes]]:
+    """Read what strict readers refuse too: invalid UTF-8, lone surrogates, numbers of any size."""
+    try:
+        return orjson.loads(row), orjson.dumps
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(row.decode("utf-8", "surrogateescape")), _odd
+    except (ValueError, RecursionError):
+        return None, _odd
+
+
+def _odd(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
