@@ -2,6 +2,9 @@
 
 States are inactive, pending, firing and recovering; the severity is apart. Because every operation is elementwise, the same
 function runs over keys, and over settings x keys in a sweep.
+
+Where `for` is "n of m", the last levels are remembered, until the alert is inactive: what is over counts for nothing. So an
+inactive alert has no past but its cooldown, whatever its rule, and need not be looked at while nothing is bad.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.hold import MOST_AMONG
 from flows.rule import CRITICAL, INSUFFICIENT, OK, WARNING
 
 INACTIVE, PENDING, FIRING, RECOVERING = range(4)
@@ -34,6 +38,8 @@ NOTICES = ("", "first", "reopened", "escalated", "de-escalated", "repeat", "reso
 NEVER = -(2**62)
 _LONGEST_REPEAT_MS = 86_400_000  # back-off goes no further, unless `repeat` itself is longer
 _MOST_DOUBLINGS = 64  # beyond it any interval is at its longest, and powers would overflow
+_REMEMBERED = (1 << 2 * MOST_AMONG) - 1
+_LOW_BITS = _REMEMBERED // 3  # the lower one of the two of each evaluation
 
 _MOVE = {name: number for number, name in enumerate(MOVES)}
 _NOTICE = {name: number for number, name in enumerate(NOTICES)}
@@ -54,6 +60,7 @@ class AlertColumns:
     severity: Ints = _column(np.int8)
     run_warning: Ints = _column(np.int32)
     run_critical: Ints = _column(np.int32)
+    recent: Ints = _column(np.int64)  # two bits an evaluation, its level, the last one lowest; for "n of m" alone
     cleared: Ints = _column(np.int32)
     calm: Ints = _column(np.int32)
     start: Ints = _column(np.int64, NEVER)
@@ -95,6 +102,13 @@ class Policy:
     sign: Any = 1
     repeat_backoff: Any = 1.0
     max_repeats: Any = 0
+    among_warning: Any = 0  # of so many evaluations; 0: in a row
+    among_critical: Any = 0
+
+    @property
+    def remembers(self) -> bool:
+        """Tell whether any of it is "n of m"."""
+        return bool(np.any(self.among_warning) or np.any(self.among_critical))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +147,9 @@ def step(old: AlertColumns, policy: Policy, level: Ints, values: NDArray[np.floa
     ended, notice = _remind(ended, policy, (second[2] | held, held | (level != OK)), notice, now)
     noted = _note(_say(ended, notice, now), policy, level, values, judged)
     # A resolve is said with the severity that ends with it.
-    silent = replace(noted, severity=np.where(noted.state == INACTIVE, 0, noted.severity).astype(np.int8))
+    over = noted.state == INACTIVE
+    recent = np.where(over, 0, noted.recent) if policy.remembers else noted.recent
+    silent = replace(noted, severity=np.where(over, 0, noted.severity).astype(np.int8), recent=recent)
     return Step(silent, move, notice, noted.severity)
 
 
@@ -150,13 +166,48 @@ def _count(old: AlertColumns, policy: Policy, level: Ints, judged: Bools, clear:
         run_critical=run(old.run_critical, level >= CRITICAL),
         cleared=run(old.cleared, clear),
         calm=run(old.calm, level != CRITICAL),
+        recent=_remember(old.recent, policy, level, judged) if policy.remembers else old.recent,
     )
 
 
+def _remember(recent: Ints, policy: Policy, level: Ints, judged: Bools) -> Ints:
+    keeps = judged & ((policy.among_warning > 0) | (policy.among_critical > 0))
+    return np.where(keeps, ((recent << 2) | level) & _REMEMBERED, recent)
+
+
+def _last(recent: Ints, severity: int, size: Any) -> Ints:
+    """Count the evaluations at a severity or worse among the last `size`."""
+    bad = recent >> 1 if severity == CRITICAL else recent | (recent >> 1)
+    count: Ints = np.bitwise_count(bad & _LOW_BITS & ((1 << 2 * np.asarray(size, np.int64)) - 1))
+    return count
+
+
 def _fires(columns: AlertColumns, policy: Policy) -> Ints:
-    critical = policy.has_critical & (columns.run_critical >= policy.hold_critical)
-    warning = policy.has_warning & (columns.run_warning >= policy.hold_warning)
-    return np.where(critical, CRITICAL, np.where(warning, WARNING, 0))
+    critical, warning = (_often(columns, policy, severity) for severity in (CRITICAL, WARNING))
+    return np.where(policy.has_critical & critical, CRITICAL, np.where(policy.has_warning & warning, WARNING, 0))
+
+
+def _often(columns: AlertColumns, policy: Policy, severity: int) -> Bools:
+    """Tell where evaluations were at a severity as often as it takes."""
+    if severity == CRITICAL:
+        run, hold, among = columns.run_critical, policy.hold_critical, policy.among_critical
+    else:
+        run, hold, among = columns.run_warning, policy.hold_warning, policy.among_warning
+    in_a_row: Bools = run >= hold
+    if not np.any(among):
+        return in_a_row
+    # The last one has to be bad itself: an alert must not open with a good evaluation.
+    last = (_last(columns.recent, severity, among) >= hold) & (_last(columns.recent, severity, 1) > 0)
+    return np.where(np.asarray(among) > 0, last, in_a_row)
+
+
+def _still_counts(columns: AlertColumns, policy: Policy) -> Bools:
+    """Tell where an evaluation before the next one counts for "n of m" then."""
+    before_next = [np.maximum(np.asarray(each) - 1, 0) for each in (policy.among_warning, policy.among_critical)]
+    warning = policy.has_warning & (_last(columns.recent, WARNING, before_next[0]) > 0)
+    critical = policy.has_critical & (_last(columns.recent, CRITICAL, before_next[1]) > 0)
+    counts: Bools = warning | critical
+    return counts
 
 
 def _ignite(old: AlertColumns, policy: Policy, idle: Bools, level: Ints, now: int) -> tuple[AlertColumns, tuple[Ints, Ints]]:
@@ -165,6 +216,8 @@ def _ignite(old: AlertColumns, policy: Policy, idle: Bools, level: Ints, now: in
     ignite = idle & (fires > 0)
     waits = idle & (fires == 0) & (level != OK) & (old.state == INACTIVE)
     calmed = idle & (fires == 0) & (level == OK) & (old.state == PENDING)
+    if policy.remembers:
+        calmed &= ~_still_counts(old, policy)
     begins = (ignite & (old.state == INACTIVE)) | waits
     again = begins & (old.resolved_at != NEVER) & (now - old.resolved_at <= policy.cooldown_ms)
     fresh = begins & ~again

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,7 @@ from flows.barrier import judged_before
 from flows.config import Config
 from flows.decision_log import ClickHouseLog, DecisionLog, FolderLog, LogMissing
 from flows.history import History, HistoryError
-from flows.recall import Recall
+from flows.recall import Recall, Recalled
 from flows.run_folder import RunFolder, RunSpec
 from flows.stored_windows import StoredWindows
 from flows.window_folder import WindowFolder
@@ -28,21 +29,30 @@ def take_alerts(config: Config, spec: RunSpec, folder: RunFolder) -> None:
         return
     if spec.start is None:
         raise SourceError("--alerts needs --from: without it a replay starts at the beginning, where no alert is open")
-    window = config.window
-    end = judged_before(spec.start, window.pane_ms, window.length_ms)
-    until = {metric.dataset: end for metric in config.metrics}
-    try:
-        with _opened(config, spec.alerts) as (log, history):
-            at_once = spec.alerts != CLICKHOUSE
-            recalled = Recall(config, config.policy, window, log, history).before(until, at_once=at_once)
-    except (LogMissing, HistoryError) as error:
-        raise SourceError(f"--alerts {spec.alerts}: {error}") from error
+    recalled = alerts_at(config, spec.alerts, spec.start)
     for doubt in recalled.doubts:
         _log.warning("alerts before --from: %s", doubt)
     folder.doubts.write_bytes(orjson.dumps(recalled.doubts))
     draft = folder.recall.with_suffix(".draft")
     draft.write_bytes(recalled.state)
     draft.replace(folder.recall)
+
+
+def alerts_at(config: Config, where: str, start: int) -> Recalled:
+    """Give the alerts before the first window from `start` (ms) on, of `clickhouse` or a folder. Raises SourceError."""
+    window = config.window
+    end = judged_before(start, window.pane_ms, window.length_ms)
+    until = {metric.dataset: end for metric in config.metrics}
+    try:
+        with _opened(config, where) as (log, history):
+            recall = Recall(config, config.policy, window, log, history)
+            recalled = recall.before(until, at_once=where != CLICKHOUSE)
+            if config.rules and not any((log.span(rule.name) or (end + 1,))[0] <= end for rule in config.rules):
+                nothing = f"{where} has no decision record of before, so none is open"
+                return replace(recalled, doubts=[nothing, *recalled.doubts])
+            return recalled
+    except (LogMissing, HistoryError) as error:
+        raise SourceError(f"--alerts {where}: {error}") from error
 
 
 def doubts_of(folder: RunFolder) -> list[str]:

@@ -120,8 +120,9 @@ class Backtest:
     """Judges a history by a configuration; the alerts go on from one call to the next."""
 
     def __init__(self, config: BacktestConfig, silences: Silences = NO_SILENCES, *, one_by_one: bool = False) -> None:
-        """Start without any alert; with `one_by_one` every rule is judged window by window."""
+        """Start without any alert; with `one_by_one` every rule is judged window by window, and each leaves its evaluations."""
         self._config = config
+        self.one_by_one = one_by_one
         self.alerting = Alerting(config, config.policy, silences)
         self.bonds = self.alerting.bonds
         self._hushes = bool(config.policy.inhibits or config.policy.mutes or silences is not NO_SILENCES)
@@ -145,6 +146,12 @@ class Backtest:
             pass
         self.times = {name: StateTimes() for name in self.times}
         self.windows = 0
+
+    def restore(self, state: bytes) -> None:
+        """Go on from alerts as they were (`Alerting.snapshot`, `Recalled`) before the first window."""
+        self.alerting.restore(state)
+        for lane in self._lanes.values():
+            lane.take_over()
 
     def run(self, history: Windows, start: int, end: int) -> Iterator[Decided]:
         """Judge the windows that start in [start, end) ms; gives what came of them, where something did, by their ends."""
@@ -205,7 +212,7 @@ class Backtest:
             window.judged |= other.still()
         due = lane.judge(window, number, every=self._hushes, times=self.times)
         news = [window.judged[book.rule.options.name] for book in due]
-        if not (silent or self._hushes or any(map(_matters, news)) or any(book.owes for book in due)):
+        if not (self.one_by_one or silent or self._hushes or any(map(_matters, news)) or any(book.owes for book in due)):
             lane.settle()
             return None
         decisions = self.alerting.decide(window, due, [book for other in others for book in other.books])
@@ -229,6 +236,11 @@ class _Lane:
         self.quick = Resting(quick, alone=alone and all(book.rule.options.flap is None for book in quick))
         self.was_silent = False  # the window before, which the next one has to end
         self._tallies = {book.rule.options.name: _Tally() for book in self.slow}
+
+    def take_over(self) -> None:
+        """Go on from the state that the books were given, of which the window before may have been silent."""
+        self.quick.take_over()
+        self.was_silent = True
 
     def load(self, chunk: Chunk) -> None:
         """Take the next windows."""

@@ -5,7 +5,7 @@ import datetime
 import sys
 import time
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from flows.ahead import Ahead
+from flows.alerts_before import CLICKHOUSE, alerts_at
 from flows.backtest import Backtest, Windows
 from flows.backtest_page import PAGE, write_page
 from flows.backtest_statistics import Judged, Statistics, withheld_line
@@ -23,7 +24,7 @@ from flows.config import Config, ConfigErrors, load
 from flows.controls import Controls
 from flows.failure import explained
 from flows.history import HistoryError
-from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened
+from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened, with_password
 from flows.incidents import IncidentError
 from flows.labelled import RECOMMENDED, Given, Labelled, prepared
 from flows.moment import duration, moment
@@ -42,6 +43,7 @@ from flows.withheld import Suppressors
 _FAILED, _BAD_USE, _INTERRUPTED = 1, 2, 130
 _STAMPED = 2**62  # no window is to be stamped by a backtest
 FILES = ("transitions.ndjson", "notifications.ndjson", "withheld.ndjson")
+EVALUATIONS = "evaluations.ndjson"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ class Asked:
     processes: int = 1
     zone: datetime.tzinfo = datetime.UTC
     controls: Path | None = None
+    alerts: str | None = None
+    evaluations: bool = False
 
 
 def backtest(
@@ -66,6 +70,13 @@ def backtest(
     source: Annotated[str, typer.Option(help=f"Where windows come from: {SOURCES}.")] = "kafka",
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that replay records.")] = 1,
     warm_up: Annotated[str, typer.Option("--warm-up", help="Judged before --from, for the state alone, such as 1d.")] = "1d",
+    alerts: Annotated[
+        str | None,
+        typer.Option(help="Take the alerts before --from from clickhouse, or a folder of a replay, and do not warm up."),
+    ] = None,
+    evaluations: Annotated[
+        bool, typer.Option("--evaluations", help=f"Write {EVALUATIONS} too: every rule is judged window by window, slowly.")
+    ] = False,
     zone: Annotated[str, typer.Option(help="Whose nights and weekends, such as Europe/Berlin.")] = "UTC",
     controls: Annotated[Path | None, typer.Option(help="controls.ndjson of a run: its silences count.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Known incidents: CSV, or an export of PagerDuty or Statuspage.")] = None,
@@ -86,6 +97,7 @@ def backtest(
     Example: edgewatch backtest -c monitor.toml --source clickhouse --from -30d --to -1h --out backtest
     """
     asked = _asked(source, (start, end), out, warm_up, zone, controls, processes)
+    asked = _with_alerts(replace(asked, evaluations=evaluations), alerts, sweeps=bool(sweep))
     settings = _load(config, secrets=source == "kafka")
     given = replace(_given(labels, tuple(sweep or ()), budget, holdout, grace, found_by), warm_up_ms=asked.warm_up_ms)
     try:
@@ -105,13 +117,13 @@ def backtest(
             progress.stop()
     if figures is None:
         raise typer.Exit(code)
-    _print(figures, out, as_json=as_json)
+    _print(figures, out, _files(evaluations=evaluations), as_json=as_json)
 
 
 def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: Labelled) -> dict[str, Any]:
     """Judge a history and write the files; gives the figures, which are backtest.json too."""
     silences = _silences(asked.controls, config)
-    tried = Backtest(config, silences)
+    tried = Backtest(config, silences, one_by_one=asked.evaluations)
     wish = Wish(
         source=asked.source,
         start=asked.start,
@@ -127,9 +139,8 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         start = first if asked.start is None else asked.start
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
-        warm = max(start - asked.warm_up_ms, history.start or start)
         read = Ahead(history, progress)
-        tried.warm(read, warm, start)
+        before = _before(tried, read, config, asked, (start, history.start or start))
         statistics = Statistics(config.rules, config.policy.pagers, asked.zone, Suppressors(config, silences))
         timelines = Timelines(config, Range(max(start, first), min(end, last)), beside.incidents)
         _write(tried, read, (start, end), (statistics, beside, timelines), asked.out)
@@ -137,7 +148,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
             "config_version": config.version,
-            "warm_up": {"from": rfc3339(min(warm, start)), "to": rfc3339(start)},
+            **before,
             "judged_one_by_one": tried.slow_rules,
             "not_judged": [{"rule": rule, "why": why} for rule, why in sorted(not_judged.items())],
         }
@@ -146,6 +157,21 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
     _recommend(beside, asked.out)
     (asked.out / "backtest.json").write_bytes(canonical(figures) + b"\n")
     return figures
+
+
+def _before(tried: Backtest, read: Windows, config: Config, asked: Asked, span: tuple[int, int]) -> dict[str, Any]:
+    """Have the alerts be as they are before the range, and say how; `span` is its start and that of the first window."""
+    start, first = span
+    if asked.alerts is None:
+        warm = min(max(start - asked.warm_up_ms, first), start)
+        tried.warm(read, warm, start)
+        return {"warm_up": {"from": rfc3339(warm), "to": rfc3339(start)}, "alerts_before": None}
+    if asked.alerts == CLICKHOUSE and config.clickhouse is not None:
+        config = replace(config, clickhouse=with_password(config, config.clickhouse))
+    recalled = alerts_at(config, asked.alerts, start)
+    tried.restore(recalled.state)
+    nothing = {"from": rfc3339(start), "to": rfc3339(start)}
+    return {"warm_up": nothing, "alerts_before": {"of": asked.alerts, "doubts": recalled.doubts}}
 
 
 def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> bool:
@@ -177,11 +203,13 @@ def _write(
 ) -> None:
     """Judge, and write down what is decided as it comes; the files of an earlier one stay until it is complete."""
     statistics, beside, timelines = listeners
-    drafts = [out / f"{name}.draft" for name in FILES]
+    names = _files(evaluations=tried.one_by_one)
+    drafts = [out / f"{name}.draft" for name in names]
     with contextlib.ExitStack() as stack:
         for draft in drafts:
             stack.callback(draft.unlink, missing_ok=True)
-        transitions, notifications, withheld = (stack.enter_context(draft.open("wb")) for draft in drafts)
+        files = [stack.enter_context(draft.open("wb")) for draft in drafts]
+        transitions, notifications, withheld, *evaluations = files
         for decided in tried.run(history, *span):
             statistics.add(decided)
             beside.hear(decided.notifications)
@@ -189,9 +217,16 @@ def _write(
             transitions.writelines(each.line() for each in decided.transitions)
             notifications.writelines(each.line() for each in decided.notifications)
             withheld.writelines(withheld_line(each, statistics.why(each, decided)) for each in decided.withheld)
-        for file, draft, name in zip((transitions, notifications, withheld), drafts, FILES, strict=True):
+            for file in evaluations:
+                file.writelines(each.lines() for each in decided.evaluations)
+        (out / EVALUATIONS).unlink(missing_ok=True)  # of an earlier backtest
+        for file, draft, name in zip(files, drafts, names, strict=True):
             file.close()
             draft.replace(out / name)
+
+
+def _files(*, evaluations: bool) -> tuple[str, ...]:
+    return (*FILES, EVALUATIONS) if evaluations else FILES
 
 
 def _recommend(beside: Labelled, out: Path) -> None:
@@ -257,6 +292,16 @@ def _asked(
     )
 
 
+def _with_alerts(asked: Asked, alerts: str | None, *, sweeps: bool) -> Asked:
+    if alerts is None:
+        return asked
+    if asked.start is None:
+        _bad_use("--alerts needs --from: without it the first window is judged first, and no alert is open before")
+    if sweeps:
+        _bad_use("--alerts is not for --sweep: what other settings left open is not written down; leave one of them out")
+    return replace(asked, alerts=alerts, warm_up_ms=0)
+
+
 def _load(path: Path, *, secrets: bool) -> Config:
     try:
         settings = load(path, secrets=secrets)
@@ -274,7 +319,7 @@ def _silences(controls: Path | None, config: Config) -> Silences:
     return Controls(controls, {metric.dataset: _STAMPED for metric in config.metrics})
 
 
-def _print(figures: dict[str, Any], out: Path, *, as_json: bool) -> None:
+def _print(figures: dict[str, Any], out: Path, files: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
         return
@@ -288,13 +333,16 @@ def _print(figures: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if "sweep" in figures:
         console.print("\n[bold]Settings that were tried[/]")
         print_sweep(figures["sweep"], console)
-    made = [PAGE, "backtest.json", *FILES, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
+    made = [PAGE, "backtest.json", *files, *([RECOMMENDED] if (out / RECOMMENDED).exists() else [])]
     console.print(f"{out}: {', '.join(made)}", soft_wrap=True, highlight=False)
 
 
 def _beside(figures: dict[str, Any]) -> Iterator[str]:
-    """Say where there is no window of what was asked for."""
+    """Say what was not there of what was asked for."""
     covered = figures["covered"]
+    before = figures["alerts_before"]
+    for doubt in (before or {}).get("doubts", ()):
+        yield f"alerts before --from: {doubt}"
     for asked, there, words in (("from", "from", "the first window begins at"), ("to", "to", "the last window ends at")):
         late = figures[asked] < covered[there] if asked == "from" else figures[asked] > covered[there]
         if late:

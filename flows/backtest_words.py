@@ -16,6 +16,8 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     """Print what `Statistics.as_dict` gave."""
     said, rung = figures["notifications"], figures["pages"]
     console.print(_head(figures), style="bold")
+    if before := _before(figures):
+        console.print(before, style="dim")
     rings = f"{rung['by_night']:,} by night, {rung['at_weekends']:,} at weekends ({figures['zone']})"
     console.print(f"{said['total']:,} notifications, {said['per_day']:,.1f} a day")
     console.print(f"{rung['total']:,} pages, {rung['per_week']:,.1f} a week; {rings}")
@@ -38,6 +40,14 @@ def _head(figures: Mapping[str, Any]) -> str:
     covered = figures["covered"]
     since, until = (covered[name][:16].replace("T", " ") for name in ("from", "to"))
     return f"{since} to {until} UTC: {covered['days']:,.1f} days, {figures['evaluations']:,} evaluations"
+
+
+def _before(figures: Mapping[str, Any]) -> str:
+    """Say where the alerts before the range come from; nothing where there is no window before."""
+    since, until = figures["warm_up"]["from"], figures["warm_up"]["to"]
+    if figures["alerts_before"] is not None:
+        return f"Alerts before it: those of the decision records of {figures['alerts_before']['of']}"
+    return f"Alerts before it: those of these rules on the windows from {since} on" if since < until else ""
 
 
 def _table(title: str, columns: Sequence[str], texts: int) -> Table:

@@ -111,8 +111,10 @@ class Book:
         if options.kind != "threshold":
             self.identity += [options.kind, signal.identity]
         self.policy = Policy(
-            hold_warning=options.hold.warning,
-            hold_critical=options.hold.critical,
+            hold_warning=options.hold.for_warning.times,
+            hold_critical=options.hold.for_critical.times,
+            among_warning=options.hold.for_warning.among,
+            among_critical=options.hold.for_critical.among,
             has_warning=options.thresholds.warning is not None,
             has_critical=options.thresholds.critical is not None,
             clear=options.clear,
@@ -218,6 +220,14 @@ class Book:
             heard = self._notifier.heard((self.rule, key, severity), REASONS[notice], before, second)
             self._hearing.told[key] = sorted(heard)
             self._second.note(key, end, second)
+
+    def hand_over(self) -> tuple[list[str], AlertColumns]:
+        """Give the known keys and their state to who moves them from now on; who heard of what stays here."""
+        handed = self._keys, self._columns
+        self._keys, self._columns = [], AlertColumns()
+        if self._which is not None:
+            self._which = np.zeros(0, np.int16)
+        return handed
 
     def know(self, keys: list[str]) -> None:
         """Know these keys (sorted) and no others; new ones have no past."""
@@ -457,6 +467,8 @@ class Book:
         self._keys = lists[state["keys"]]
         fresh = AlertColumns().take(np.full(len(self._keys), -1))
         known = {column.name: state["columns"].get(column.name, getattr(fresh, column.name)) for column in fields(fresh)}
+        if not self.policy.remembers:  # the rule did, with another `for`
+            known["recent"] = fresh.recent
         self._columns = AlertColumns(**known)
         self._hearing.load(state)
         self._second.load(state)

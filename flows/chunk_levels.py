@@ -54,7 +54,10 @@ def policies_of(books: Sequence[Book], which: Sequence[NDArray[np.int16]]) -> Po
     """Give the policy of every alert; `which` says by which limits the keys of each rule are judged."""
     columns: dict[str, NDArray[Any]] = {}
     sizes = [len(each) for each in which]
+    remembers = any(book.policy.remembers for book in books)
     for column in fields(Policy):
+        if column.name.startswith("among_") and not remembers:
+            continue
         columns[column.name] = np.repeat(np.array([getattr(book.policy, column.name) for book in books]), sizes)
     for name in ("warning", "critical"):
         given = [

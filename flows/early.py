@@ -152,8 +152,8 @@ def early_severity(options: RuleOptions) -> int:
     if options.kind != "event" or not options.notify:
         return 0
     if limits.critical is not None:
-        return CRITICAL if limits.critical < 1 and hold.critical == 1 else 0
-    return WARNING if limits.warning is not None and limits.warning < 1 and hold.warning == 1 else 0
+        return CRITICAL if limits.critical < 1 and hold.for_critical.times == 1 else 0
+    return WARNING if limits.warning is not None and limits.warning < 1 and hold.for_warning.times == 1 else 0
 
 
 def _suppressor(word: Word, decided: Decisions) -> int:

@@ -101,6 +101,16 @@ class Case:
         values, counts = np.array([row["value"]], np.float64), np.array([row["count"]], np.int64)
         return bool(self.rule.clears(values, counts)[0])
 
+    def counted(self, severity: str) -> int:
+        """Count the evaluations at a severity or worse that count for its "n of m": since the alert was inactive last."""
+        bad, found = JUDGED[JUDGED.index(severity) :], 0
+        judged = [row for row in reversed(self.earlier) if row["level"] in JUDGED]
+        for row in judged[: self.rule.options.hold.needed()[severity].among if self.rule else 0]:
+            if row["state_after"] == "inactive":
+                break
+            found += row["level"] in bad
+        return found
+
     def counters(self) -> Counters:
         """Count evaluations in a row; what said nothing (`no_data`, `insufficient`) is passed over, as the rule does."""
         judged = [row for row in reversed(self.earlier) if row["level"] in JUDGED]

@@ -6,9 +6,12 @@ from typing import Any
 
 from flows.explain import JUDGED, Case
 from flows.explain_values import level_words, limit_of, limits_words, moment_words, value_words, version_words
+from flows.hold import Needed
 from flows.output import rfc3339
 from flows.silent_words import why_silent
 from sinks.notification import duration
+
+_HOW = {"critical": "critical", "warning": "at warning or worse"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ def as_dict(case: Case) -> dict[str, Any]:
         "sentences": [{"about": each.about, "text": each.text} for each in sentences(case)],
         "record": record | {"key": case.key, "window_end": rfc3339(case.end)},
         "in_a_row": {"warning": counters.warning, "critical": counters.critical, "clear": counters.cleared},
+        "among_last": {name: {"bad": case.counted(name), "of": each.among} for name, each in _remembered(case).items()},
         "transition": case.move and {name: case.move[name] for name in ("from", "to", "severity", "reason", "episode")},
         "notifications": [
             {name: row[name] for name in ("id", "reason", "status", "severity", "channels", "title")} for row in case.said_now
@@ -83,16 +87,30 @@ def _because(case: Case) -> str:
     if rule is None or record["state_after"] == "inactive" == record["state_before"]:
         return ""
     more = "" if counters.all_known else "at least "
+    if record["state_after"] == "pending" and record["level"] == "ok":
+        return "".join(f": {_among(case, name)}" for name in list(_remembered(case))[:1])
     if record["state_after"] in ("firing", "pending") and record["level"] != "ok":
-        critical = record["level"] == "critical"
-        count = counters.critical if critical else counters.warning
-        how = "critical" if critical else "at warning or worse"
-        return f": {more}{count} evaluation{'' if count == 1 else 's'} in a row {how}"
+        count = counters.critical if record["level"] == "critical" else counters.warning
+        in_a_row = f"{more}{count} evaluation{'' if count == 1 else 's'} in a row {_HOW[record['level']]}"
+        return f": {_among(case, record['level']) if record['level'] in _remembered(case) else in_a_row}"
     if record["level"] == "ok" and not case.clears(record):
         return f": ok, but not clear: that is at {limit_of(rule, rule.recover)}"
     if record["level"] == "ok" and record["state_before"] in ("firing", "recovering"):
         return f": {more}{counters.cleared} clear in a row, {rule.options.clear} resolve (clear)"
     return ""
+
+
+def _remembered(case: Case) -> dict[str, Needed]:
+    """Give the severities that need so many evaluations among the last few."""
+    if case.rule is None:
+        return {}
+    limits, hold = case.rule.options.thresholds, case.rule.options.hold
+    return {name: each for name, each in hold.needed().items() if each.among and getattr(limits, name) is not None}
+
+
+def _among(case: Case, severity: str) -> str:
+    among = _remembered(case)[severity].among
+    return f"{case.counted(severity)} of the last {among} evaluations {_HOW[severity]}"
 
 
 def _waits(case: Case) -> str:
@@ -101,9 +119,10 @@ def _waits(case: Case) -> str:
     if rule is None or case.record["state_after"] != "pending":
         return ""
     hold, limits = rule.options.hold, rule.options.thresholds
-    needed = [f"{hold.critical} critical"] if limits.critical is not None else []
-    needed += [f"{hold.warning} at warning or worse"] if limits.warning is not None else []
-    return f"It fires after {' or '.join(needed)} in a row (for)."
+    needed = {name: hold.needed()[name] for name in _HOW if getattr(limits, name) is not None}
+    if _remembered(case):
+        return f"It fires after {' or '.join(each.words(_HOW[name]) for name, each in needed.items())} (for)."
+    return f"It fires after {' or '.join(f'{each.times} {_HOW[name]}' for name, each in needed.items())} in a row (for)."
 
 
 def _ahead(case: Case) -> str:

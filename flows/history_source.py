@@ -93,7 +93,7 @@ def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: R
         if kind == "clickhouse":
             if config.clickhouse is None:
                 raise ConfigError("clickhouse", "is missing in the configuration, so there are no windows to read from there")
-            client = ClickHouse(_with_password(config, config.clickhouse), total=_TOTAL_S)
+            client = ClickHouse(with_password(config, config.clickhouse), total=_TOTAL_S)
             stack.callback(client.close)
             store = StoredWindows(client, config.metrics, run=name, url=config.clickhouse.url)
         else:
@@ -105,7 +105,7 @@ def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: R
         yield History(store, config.metrics, bonds)
 
 
-def _with_password(config: Config, options: ClickHouseOptions) -> ClickHouseOptions:
+def with_password(config: Config, options: ClickHouseOptions) -> ClickHouseOptions:
     """Read the one secret that is needed; raises ConfigErrors."""
     problems: list[ConfigError] = []
     password = Reader(problems, config.source.parent, secrets=True).resolve(options.password, "clickhouse.password")

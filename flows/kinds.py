@@ -13,8 +13,9 @@ from flows.capacity import Capacity
 from flows.change import BACK_MS, Change
 from flows.composite import Composite
 from flows.event_counts import EventCounts
+from flows.hold import Hold
 from flows.metric import MetricOptions
-from flows.rule import CRITICAL, Hold, Override, Rule, RuleOptions, Thresholds
+from flows.rule import CRITICAL, Override, Rule, RuleOptions, Thresholds
 from flows.signal import Plain, Signal
 from flows.slo import Slo, SloOptions, pairs_of
 

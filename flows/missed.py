@@ -15,6 +15,7 @@ from flows.config import Config
 from flows.evaluation import SUPPRESSORS, Evaluations
 from flows.explain_values import limit_of, shown
 from flows.history import History, wanted_of
+from flows.hold import MOST_AMONG, Needed
 from flows.incidents import Incident
 from flows.labels import Labels
 from flows.output import rfc3339
@@ -53,6 +54,7 @@ class _Trace:
     rows: int = 0
     insufficient: int = 0
     runs: dict[int, int] = field(default_factory=lambda: {WARNING: 0, CRITICAL: 0})  # now
+    recent: list[int] = field(default_factory=list)  # levels since it was inactive last
     longest: dict[int, int] = field(default_factory=lambda: {WARNING: 0, CRITICAL: 0})
     level: int = OK
     state: int = INACTIVE  # the furthest
@@ -83,7 +85,7 @@ class Witness:
             trace = traces.get(key)
             if trace is None:
                 trace = traces[key] = _Trace(before=int(found.before[place]))
-            _add(trace, found, place, rule.sign)
+            _add(trace, found, place, rule)
             why = 0 if found.suppressed is None else int(found.suppressed[place])
             if why and not trace.kept_by:
                 trace.kept_by = self._kept_by(found, place, SUPPRESSORS[why] or "")
@@ -182,7 +184,7 @@ def _near(incidents: Iterable[Incident], grace_ms: int) -> list[list[Incident]]:
     return groups
 
 
-def _add(trace: _Trace, found: Evaluations, place: int, sign: int) -> None:
+def _add(trace: _Trace, found: Evaluations, place: int, rule: Rule) -> None:
     level, value, count = int(found.level[place]), float(found.values[place]), int(found.counts[place])
     if level == NO_DATA:
         return
@@ -190,13 +192,16 @@ def _add(trace: _Trace, found: Evaluations, place: int, sign: int) -> None:
     trace.insufficient += level == INSUFFICIENT
     if level == INSUFFICIENT:
         trace.count = max(trace.count, count) if trace.insufficient == trace.rows else trace.count
-    elif np.isnan(trace.worst) or (value - trace.worst) * sign > 0:
+    elif np.isnan(trace.worst) or (value - trace.worst) * rule.sign > 0:
         trace.worst, trace.count = value, count
     if level < INSUFFICIENT:
         trace.level = max(trace.level, level)
-        for severity in (WARNING, CRITICAL):
+        trace.recent = [] if found.after[place] == INACTIVE else [*trace.recent, level][-MOST_AMONG:]
+        for severity, needed in ((WARNING, rule.options.hold.for_warning), (CRITICAL, rule.options.hold.for_critical)):
             trace.runs[severity] = trace.runs[severity] + 1 if level >= severity else 0
-            trace.longest[severity] = max(trace.longest[severity], trace.runs[severity])
+            last = trace.recent[-needed.among :] if needed.among else []
+            count = sum(each >= severity for each in last) if needed.among else trace.runs[severity]
+            trace.longest[severity] = max(trace.longest[severity], count)
     if int(found.after[place]) >= trace.state:
         trace.state = max(trace.state, min(int(found.after[place]), FIRING))
     trace.severity = max(trace.severity, int(found.severity[place]))
@@ -215,11 +220,10 @@ def _words(rule: Rule, trace: _Trace) -> tuple[str, float]:
     if trace.state == PENDING or trace.level > OK:
         severity = CRITICAL if trace.level == CRITICAL else WARNING
         name = "critical" if severity == CRITICAL else "warning"
-        hold = rule.options.hold.critical if severity == CRITICAL else rule.options.hold.warning
-        times = trace.longest[severity]
+        hold = rule.options.hold.for_critical if severity == CRITICAL else rule.options.hold.for_warning
         limit = rule.threshold(severity)
         against = f", {name} {_side(rule)} {limit_of(rule, limit)}" if limit is not None else ""
-        return f"breached in {times} window{'' if times == 1 else 's'} in a row, for.{name} = {hold} ({extreme}{against})", 3.0
+        return f"breached in {_times(trace.longest[severity], hold)}, for.{name} = {hold} ({extreme}{against})", 3.0
     if trace.insufficient == trace.rows:
         least = rule.options.min_count
         words = f"under min_count: {trace.count} of {least} records at most" if trace.count < least else "too little was known"
@@ -236,9 +240,14 @@ def _unrung(rule: Rule, trace: _Trace) -> str:
     if limit is None:
         return f"warning, and there is no critical limit ({worst})"
     if trace.longest[CRITICAL]:
-        times = f"{trace.longest[CRITICAL]} window{'' if trace.longest[CRITICAL] == 1 else 's'}"
-        return f"warning: critical in {times} in a row, for.critical = {rule.options.hold.critical} ({worst})"
+        hold = rule.options.hold.for_critical
+        return f"warning: critical in {_times(trace.longest[CRITICAL], hold)}, for.critical = {hold} ({worst})"
     return f"warning: {worst}, critical {_side(rule)} {limit_of(rule, limit)}"
+
+
+def _times(count: int, needed: Needed) -> str:
+    how = f"out of {needed.among}" if needed.among else "in a row"
+    return f"{count} window{'' if count == 1 else 's'} {how}"
 
 
 def _what(rule: Rule) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import zstandard
 
 from flows.alert import AlertConfig, books_of, signals_of
-from flows.alert_state import STATES
+from flows.alert_state import INACTIVE, STATES
 from flows.book import Book
 from flows.decision_log import EVALUATIONS, NOTIFICATIONS, DecisionLog, Row, Wanted
 from flows.evaluation import FLAPPING, SUPPRESSORS
@@ -165,6 +165,7 @@ class Recall:
                 wrong += 1
                 columns["state"][place] = STATES.index(row["state_after"])
                 columns["severity"][place] = _code(row["severity"])
+                columns["recent"][place] *= columns["state"][place] != INACTIVE
         if wrong:
             self._doubts.append(f"{rule.options.name}: {wrong} alerts were decided by other limits; they go on as they were")
         self._who_heard(rule.options, state, keys, ends)

@@ -6,7 +6,7 @@ what is not at rest is stepped window by window, all rules of a dataset in one g
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,18 @@ class Resting:
         self._chunk: Loaded
         self._policy = policies_of([], [])
         self._states = np.zeros((len(STATES), 0), np.int64)
+
+    def take_over(self) -> None:
+        """Go on from the state that the books were given."""
+        handed = [book.hand_over() for book in self.books]
+        if not handed:
+            return
+        self._keys = [keys for keys, _ in handed]
+        self._edges = np.cumsum([0, *map(len, self._keys)])
+        columns = {each.name: [getattr(state, each.name) for _, state in handed] for each in fields(AlertColumns)}
+        self._columns = AlertColumns(**{name: np.concatenate(parts) for name, parts in columns.items()})
+        # What was withheld before is said at the first window that lets it, though nothing moves.
+        self._alone = self._alone and not any(book.owes for book in self.books)
 
     def load(self, chunk: Chunk) -> None:
         """Take the next windows of the dataset."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.hold import Hold
 from flows.kind_options import NO_DATA_SEVERITIES, Baseline, NoData
 from flows.matcher import Match, Matchers, match_problems, parse_match
 from flows.metric import MetricOptions
@@ -71,14 +72,6 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """How many evaluations in a row at a severity make it fire."""
-
-    warning: int = field(default=2, metadata={"help": "evaluations in a row"})
-    critical: int = field(default=1, metadata={"help": "evaluations in a row"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """Other thresholds for some keys; what is left out stays as the rule has it."""
 
@@ -121,7 +114,9 @@ class RuleOptions:
     min_count: int = field(default=0, metadata={"help": "rows of fewer records say nothing"})
     min_bad: int = field(default=0, metadata={"help": "a ratio of fewer bad records is ok"})
     guard: str = field(default="none", metadata={"help": "none, or wilson: a ratio counts as far as it is sure (95 %)"})
-    for_: Hold | int = field(default_factory=Hold, metadata={"help": "evaluations in a row that make it fire"})
+    for_: Hold | int | str = field(
+        default_factory=Hold, metadata={"help": 'evaluations in a row that make it fire, or "2 of 3": among the last'}
+    )
     clear: int = field(default=2, metadata={"help": "clear evaluations in a row that resolve"})
     repeat_ms: int = field(default=3_600_000, metadata={"duration": True, "help": "still firing: say it again after"})
     repeat_backoff: float = field(default=1.0, metadata={"help": "each repeat so many times later than the one before"})
@@ -156,7 +151,7 @@ class RuleOptions:
 
     @property
     def hold(self) -> Hold:
-        """Give `for` by severity; a number means both."""
+        """Give `for` by severity; a number, or a text, means both."""
         return self.for_ if isinstance(self.for_, Hold) else Hold(warning=self.for_, critical=self.for_)
 
     @property
@@ -188,9 +183,9 @@ class RuleOptions:
             yield from self._limit_problems()
         if self.keys and self.keys not in KEYS:
             yield "keys", f"{self.keys!r} is not one of {', '.join(KEYS)}"
-        for name, value in (("for", min(self.hold.warning, self.hold.critical)), ("clear", self.clear)):
-            if value < 1:
-                yield name, f"must be at least 1, not {value}"
+        yield from self._hold_problems()
+        if self.clear < 1:
+            yield "clear", f"must be at least 1, not {self.clear}"
         yield from self._number_problems()
         for name in sorted(self.labels.keys() & DECIDED):
             yield "labels", f"{name!r} is a label that every alert has already; give it another name"
@@ -223,6 +218,13 @@ class RuleOptions:
                 yield f'budgets."{endpoint}"', f"must be above 0, not {limit:g}"
         if self.critical_at and not self.critical_at > 1:
             yield "critical_at", f"must be above 1, or 0 for never, not {self.critical_at:g}"
+
+    def _hold_problems(self) -> Iterable[tuple[str, str]]:
+        found = self.hold.problems()
+        if isinstance(self.for_, Hold):
+            yield from ((f"for.{name}", problem) for name, problem in found)
+        else:
+            yield from (("for", problem) for _, problem in list(found)[:1])
 
     def _number_problems(self) -> Iterable[tuple[str, str]]:
         for name in ("min_count", "min_bad", "max_repeats", "repeat_ms", "cooldown_ms", "forget_after_ms"):

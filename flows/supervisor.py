@@ -22,6 +22,7 @@ _PR_SET_PDEATHSIG = 1
 _GRACE_S = 20.0
 _POLL_S = 0.1
 _LONGEST_PAUSE_S = 60.0
+_STDERR = 2
 _log = logging.getLogger(__name__)
 
 
@@ -135,7 +136,9 @@ class _Supervisor:
         addresses = free_addresses(self._processes)
         # In a group of their own: a terminal's Ctrl-C is for this process alone, which tells them all.
         commands = ([*self._command, str(number), *addresses] for number in range(self._processes))
-        self._children = [subprocess.Popen(command, process_group=0) for command in commands]
+        # The engine prints there that a peer is not up yet; the output of a replay is the command's own, perhaps JSON.
+        out = _STDERR if self._restarts is None else None
+        self._children = [subprocess.Popen(command, process_group=0, stdout=out) for command in commands]
         if self._told.is_set():
             self._signal_all(signal.SIGTERM)
         try:

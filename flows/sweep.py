@@ -302,9 +302,12 @@ def _policy(rules: Sequence[Rule], limits: dict[str, NDArray[np.float64]], keys:
         return np.repeat(np.array(values), keys)
 
     options = [rule.options for rule in rules]
+    remembers = any(each.hold.remembers for each in options)
     return Policy(
-        hold_warning=column([each.hold.warning for each in options]),
-        hold_critical=column([each.hold.critical for each in options]),
+        hold_warning=column([each.hold.for_warning.times for each in options]),
+        hold_critical=column([each.hold.for_critical.times for each in options]),
+        among_warning=column([each.hold.for_warning.among for each in options]) if remembers else 0,
+        among_critical=column([each.hold.for_critical.among for each in options]) if remembers else 0,
         has_warning=~np.isnan(limits["warning"]),
         has_critical=~np.isnan(limits["critical"]),
         clear=column([each.clear for each in options]),

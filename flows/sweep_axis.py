@@ -85,7 +85,7 @@ class Axis:
             return _limit_of(options, self.field)
         table, _, name = self.field.partition(".")
         if table == "for":
-            return max(options.hold.warning, options.hold.critical) if not name else getattr(options.hold, name)
+            return _hold_of(options, name)
         if table == "baseline":
             return getattr(options.baseline, name) if options.baseline else None
         found_value: Value = getattr(options, _attribute(self.field))
@@ -271,6 +271,13 @@ def _limit_of(options: RuleOptions | Override, field: str) -> float | None:
     limits: Thresholds | None = getattr(options, side)
     found: float | None = getattr(limits, name) if limits else None
     return found
+
+
+def _hold_of(options: RuleOptions, severity: str) -> int | None:
+    """Give `for` of a severity, or the longer one; None where it is "n of m", which is on no axis."""
+    hold = options.hold
+    needed = [hold.for_warning, hold.for_critical] if not severity else [getattr(hold, f"for_{severity}")]
+    return None if any(each.among for each in needed) else max(each.times for each in needed)
 
 
 def _for_keys(options: RuleOptions, match: dict[str, str], field: str, value: Value) -> RuleOptions:

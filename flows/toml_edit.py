@@ -67,7 +67,8 @@ def _put(rule: Any, axis: Axis, value: Value) -> None:
         return
     if table == "for" and not hasattr(place.get("for"), "keys"):
         held = place.get("for")
-        place["for"] = _table({"warning": 2, "critical": 1} if held is None else {"warning": int(held), "critical": int(held)})
+        plain: Any = held.unwrap() if isinstance(held, Item) else held
+        place["for"] = _table({"warning": 2, "critical": 1} if plain is None else {"warning": plain, "critical": plain})
     if table not in place:
         place[table] = _table({})
     place[table][name] = shown

@@ -38,7 +38,8 @@ def verify(
 ) -> None:
     """Replay a range of your own records and compare it with the rows that the live run stored, byte by byte.
 
-    Windows, decision records, transitions and notifications are compared. Exit code 0: all equal; 1: something differs, and the
+    Windows, decision records, transitions and notifications are compared, but for what notifications say of contributions: that
+    depends on what was usual before the range, so it is counted apart. Exit code 0: all equal; 1: something differs, and the
     first differences are shown with what is known of why.
 
     Example: edgewatch verify -c monitor.toml --from 2025-12-01T00:00:00Z --to 2025-12-02T00:00:00Z
@@ -91,6 +92,7 @@ def _say(found: list[Compared], why: list[str], *, as_json: bool) -> None:
         report: dict[str, Any] = {
             "equal": not differ,
             "tables": {each.table.name: {"rows": each.rows, "differences": len(each.differences)} for each in found},
+            "contribution": sum(each.contribution for each in found),
             "first": [each.words() for each in first_of(found, _LISTED)],
             "reasons": why if differ else [],
         }
@@ -101,5 +103,7 @@ def _say(found: list[Compared], why: list[str], *, as_json: bool) -> None:
         print(f"{each.table.name}: {each.rows:,} rows, {verdict}")
     for difference in first_of(found, _LISTED):
         print(f"    {difference.words()}")
+    if named := sum(each.contribution for each in found):
+        print(f"not counted: {named:,} notifications name other contributions, as what was usual before --from is not known")
     if differ:
         print("\n".join(f"possible reason: {reason}" for reason in why) or "no reason is known: this should not be")

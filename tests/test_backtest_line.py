@@ -8,7 +8,7 @@ import pytest
 from flows.cli import app
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
-from tests.runs import ACCEPTANCE, checked, config_for, make_logs, produce_archive
+from tests.runs import ACCEPTANCE, checked, config_for, edgewatch, make_logs, produce_archive
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +54,32 @@ def agrees(out, replayed):
     assert len(said) > 0
 
 
+def milder(config):
+    """Give a configuration beside another one, with the limits of two rules changed."""
+    changed = config.with_name(f"milder-{config.name}")
+    text = config.read_text().replace("critical = 0.05", "critical = 0.5").replace("critical = 3000", "critical = 1500")
+    assert text != config.read_text()
+    changed.write_text(text)
+    return changed
+
+
+def differs(old, new, source, *options):
+    """Give what a diff finds."""
+    done = edgewatch("diff", old, new, "--source", source, "--json", *options)
+    assert (done.returncode, done.stdout[:1], "Traceback" in done.stderr) == (0, "{", False), done.stdout[:200] + done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def difference(replayed, tmp_path_factory):
+    """Give what a diff finds in the windows of the replay."""
+    old = tmp_path_factory.mktemp("diff") / "monitor.toml"
+    old.write_text(MONITOR.read_text())
+    found = differs(old, milder(old), f"windows:{replayed}")
+    assert len(found["differences"]) > 0
+    return found
+
+
 def test_of_an_archive_that_is_read_once(archive, replayed, tmp_path):
     arguments = ("backtest", "-c", MONITOR, "--source", f"archive:{archive}", "--out", tmp_path / "out", "--processes", 2)
     checked(*arguments)
@@ -64,23 +90,31 @@ def test_of_an_archive_that_is_read_once(archive, replayed, tmp_path):
     assert (tmp_path / "out" / "replay" / "windows.ndjson").stat().st_mtime_ns == made
 
 
-def test_of_topics(archive, replayed, tmp_path, brokers, topic):
+def test_of_topics(archive, replayed, tmp_path, brokers, topic, difference):
     names = {"http_requests": topic(4), "performance": topic(3)}
     produce_archive(brokers, archive, names, batch=200)
     config = config_for(tmp_path / "monitor.toml", brokers, names)
     checked("backtest", "-c", config, "--out", tmp_path / "out")
     agrees(tmp_path / "out", replayed)
+    assert differs(config, milder(config), "kafka") == difference
+    changed = config.with_name("measured-otherwise.toml")
+    changed.write_text(config.read_text().replace("EdgeResponseStatus >= 400", "EdgeResponseStatus >= 500"))
+    found = differs(config, changed, "kafka", "--out", tmp_path / "diff", "--processes", 2)
+    assert found["old"] == difference["old"]
+    assert list(found["changes"]["metrics"]) == ["error_rate"]
 
 
 def test_of_windows_without_any_connection(replayed, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
-    arguments = ["backtest", "-c", MONITOR, "--source", f"windows:{replayed}", "--out", tmp_path / "out"]
+    arguments = ["backtest", "-c", MONITOR, "--source", f"windows:{replayed}", "--out", tmp_path / "out", "--evaluations"]
     assert (app([str(each) for each in arguments], standalone_mode=False), asked) == (None, [])
     agrees(tmp_path / "out", replayed)
+    written = ((folder / "evaluations.ndjson").read_bytes() for folder in (tmp_path / "out", replayed))
+    assert next(written) == next(written)
 
 
-def test_of_rows_in_clickhouse_live_or_of_a_run(replayed, tmp_path, tmp_path_factory):
+def test_of_rows_in_clickhouse_live_or_of_a_run(replayed, tmp_path, tmp_path_factory, difference):
     lines = (replayed / "windows.ndjson").read_bytes()
     with Embedded(tmp_path_factory.mktemp("chdb")) as server:
         config = tmp_path / "monitor.toml"
@@ -89,7 +123,16 @@ def test_of_rows_in_clickhouse_live_or_of_a_run(replayed, tmp_path, tmp_path_fac
         client.migrate()
         client.insert("window_metrics", lines)
         client.insert("window_metrics", lines.replace(b'"value":', b'"run":"may","value":'))
+        for table in ("evaluations", "transitions", "notifications"):
+            client.insert(table, (replayed / f"{table}.ndjson").read_bytes())
         client.close()
+        assert differs(config, milder(config), "clickhouse") == difference
+        middle = ["--from", "2025-12-01T01:35:00Z", "--alerts", "clickhouse", "--out", tmp_path / "middle"]
+        done = checked("backtest", "-c", config, "--source", "clickhouse", *middle)
+        assert "Alerts before it: those of the decision records of clickhouse" in done.stdout
+        moved, said = decided(replayed)
+        late = b"".join(line for line in moved.splitlines(keepends=True) if json.loads(line)["at"] > "2025-12-01T01:35:00Z")
+        assert decided(tmp_path / "middle") == (late, [each for each in said if each["at"] > "2025-12-01T01:35:00Z"])
         for source in ("clickhouse", "clickhouse:may"):
             checked("backtest", "-c", config, "--source", source, "--out", tmp_path / source.replace(":", "-"))
             agrees(tmp_path / source.replace(":", "-"), replayed)

@@ -38,6 +38,7 @@ NOUNS = {
     "health",
     "health_words",
     "history",
+    "hold",
     "inhibit",
     "judged",
     "labels",

@@ -8,11 +8,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from flows.alert import Alerting
+from flows.hold import Hold
 from flows.metric import MetricOptions
 from flows.route import RouteOptions
-from flows.rule import Hold, RuleOptions, Thresholds
+from flows.rule import RuleOptions, Thresholds
 from flows.window import MetricRows, WindowResult
 from tests.acceptance import alerts as definition
+from tests.flows import n_of_m
 
 START = 1_764_547_200_000
 LENGTH = 300_000
@@ -102,7 +104,7 @@ def run(rules, results, restart_at=()):
 
 def wanted(rules, results):
     """Give what the definition makes of it, as rows of the three files in their order."""
-    out = definition.reference(_config_of(rules), _rows_of(results))
+    out = n_of_m.reference(_config_of(rules), _rows_of(results))
     files = []
     for rows, name in zip(out, ("window_end", "at", "at"), strict=True):
         stamped = [{**row, name: definition.iso(row[name])} for row in rows]
@@ -148,7 +150,7 @@ def _toml_of(chosen):
     side = "above" if chosen.above else "below"
     out[side] = {n: v for n in ("warning", "critical") if (v := getattr(chosen.thresholds, n)) is not None}
     hold = chosen.for_
-    out["for"] = hold if isinstance(hold, int) else {"warning": hold.warning, "critical": hold.critical}
+    out["for"] = {"warning": hold.warning, "critical": hold.critical} if isinstance(hold, Hold) else hold
     for name in ("repeat", "cooldown", "forget_after"):
         out[name] = f"{getattr(chosen, name + '_ms') // 1000}s"
     optional = {"keys": chosen.keys or None, "recover": chosen.recover}
@@ -169,6 +171,7 @@ def rules(draw, name="r"):
     limits = [None if v is None else (v if above else 1 - v) * SCALE[metric] for v in draw(st.sampled_from(LIMITS))]
     thresholds = Thresholds(warning=limits[0], critical=limits[1])
     counts = st.integers(1, 3)
+    needed = st.one_of(counts, counts, st.sampled_from(["2 of 3", "2 of 5", "3 of 4", "1 of 2", "3 of 3"]))
     return RuleOptions(
         name=name,
         metric=metric,
@@ -178,7 +181,7 @@ def rules(draw, name="r"):
         below=None if above else thresholds,
         recover=draw(st.sampled_from([None, thresholds.mild])),
         min_count=draw(st.sampled_from([0, 50])),
-        for_=draw(st.one_of(counts, st.builds(Hold, warning=counts, critical=counts))),
+        for_=draw(st.one_of(needed, st.builds(Hold, warning=needed, critical=needed))),
         clear=draw(counts),
         repeat_ms=draw(st.sampled_from(MINUTES)) * 60_000,
         cooldown_ms=draw(st.sampled_from(MINUTES)) * 60_000,

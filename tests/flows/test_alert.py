@@ -6,13 +6,16 @@ import random
 import numpy as np
 import orjson
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.alert import Alerting
 from flows.alert_state import MOVES, NOTICES, AlertColumns, Policy, step
+from flows.hold import Hold
 from flows.metric import MetricOptions
 from flows.rule import Thresholds, compile_rule
+from flows.snapshot import pack, unpack
 from flows.transition import fingerprint_of
 from flows.window import MetricRows, WindowResult
 from tests.flows.history import (
@@ -49,6 +52,9 @@ def test_any_history_gives_what_the_definition_gives(chosen, history):
         assert (name, shown(lines, want), len(lines)) == (name, want, len(want))
 
 
+AMONG = (Hold(warning=1, critical="2 of 5"), "2 of 5", "2 of 3", Hold(warning="3 of 5", critical="2 of 3"))
+
+
 def every_kind_of_rule():
     out = []
     for metric in sorted(STATISTIC):
@@ -59,7 +65,8 @@ def every_kind_of_rule():
                 options = {"metric": metric, "statistic": STATISTIC[metric], "keys": "all", "min_count": 50}
                 times = {"repeat_ms": 1_800_000, "cooldown_ms": 1_200_000, "forget_after_ms": 3_600_000, **side}
                 name = f"{metric}_{number}_{'above' if above else 'below'}"
-                out.append(rule(name=name, **({"above": None} | times | options), for_=number % 3 + 1))
+                hold = number % 3 + 1 if above else AMONG[number]
+                out.append(rule(name=name, **({"above": None} | times | options), for_=hold, clear=2 - number % 2))
     return out
 
 
@@ -147,8 +154,10 @@ def test_one_more_axis_gives_what_single_runs_give(chosen, history):
 
     def policy_of(options):
         return {
-            "hold_warning": options.hold.warning,
-            "hold_critical": options.hold.critical,
+            "hold_warning": options.hold.for_warning.times,
+            "hold_critical": options.hold.for_critical.times,
+            "among_warning": options.hold.for_warning.among,
+            "among_critical": options.hold.for_critical.among,
             "has_warning": options.thresholds.warning is not None,
             "has_critical": options.thresholds.critical is not None,
             "clear": options.clear,
@@ -187,6 +196,34 @@ def reasons(results, **changes):
 def test_a_warning_fires_at_the_second_evaluation_in_a_row_and_a_critical_one_at_once():
     assert reasons(rates(0.02, 0.0, 0.02, 0.02)) == [(3, "first", "warning")]
     assert reasons(rates(0.0, 0.06)) == [(1, "first", "critical")]
+
+
+def test_n_of_m_evaluations_fire_where_so_many_in_a_row_would_not():
+    now_and_then = rates(0.02, 0.0, 0.02, 0.0, 0.0, 0.0, 0.02, 0.0, 0.0, 0.02, 0.02)
+    assert reasons(now_and_then, for_="2 of 3") == [(2, "first", "warning"), (4, "resolved", "warning")]
+    assert reasons(now_and_then[:10], for_=2) == []
+    # What resolved is over: it does not help the next one to fire.
+    assert reasons(now_and_then, for_="2 of 5", cooldown_ms=0)[2:] == [(9, "first", "warning")]
+
+
+def test_an_alert_whose_breaches_count_among_m_stays_pending_until_none_does():
+    alerting = Alerting(Settings((rule(for_="2 of 3"),)))
+    moved = [(n, each.reason) for n, r in enumerate(rates(0.02, 0.0, 0.0, 0.0)) for each in alerting.evaluate(r).transitions]
+    assert moved == [(0, "pending"), (2, "calmed")]
+
+
+def test_a_state_from_before_n_of_m_is_taken_and_one_of_another_for_forgets():
+    alerting = Alerting(Settings((rule(for_="2 of 3"),)))
+    for result in rates(0.02, 0.0):
+        alerting.evaluate(result)
+    state = unpack(zstandard.decompress(alerting.snapshot()))
+    state["rules"]["high_error_rate"]["columns"].pop("recent")
+    old = Alerting(Settings((rule(for_="2 of 3"),)))
+    old.restore(zstandard.compress(pack(state), 1))
+    assert [each.reason for each in old.evaluate(rates(0, 0, 0.0)[2]).transitions] == ["calmed"]
+    plain = Alerting(Settings((rule(for_=3),)))
+    plain.restore(alerting.snapshot())
+    assert plain._books[0]._columns.recent.tolist() == [0]
 
 
 def test_an_alert_escalates_at_once_and_comes_down_after_two_evaluations_that_are_not_critical():

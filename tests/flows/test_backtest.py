@@ -67,9 +67,9 @@ def windows_of(history, jobs):
     return [result for result in out if result.metrics]
 
 
-def one_by_one(case, silences, windows, start, end):
+def one_by_one(case, silences, windows, start, end, alerting=None):
     """Judge every window by every rule; gives lines, messages and states, as `at_once` does."""
-    alerting = Alerting(case, case.policy, silences)
+    alerting = alerting or Alerting(case, case.policy, silences)
     names = ["d", "e"]
     bonded = [name for bond in alerting.bonds for name in bond]
     ranks = {name: (bonded.index(name) if name in bonded else 9, name) for name in names}
@@ -98,8 +98,10 @@ def one_by_one(case, silences, windows, start, end):
     return sorted(lines, key=lambda each: each[:3]), messages, states
 
 
-def at_once(case, silences, history, start, end):
+def at_once(case, silences, history, start, end, state=None):
     backtest = Backtest(case, silences)
+    if state is not None:
+        backtest.restore(state)
     lines, messages = [], []
     for found in backtest.run(history, start, end):
         at = found.end - LENGTH
@@ -238,6 +240,22 @@ SECOND_AT_ONCE = (replace(SECOND[0], escalate_after_ms=LENGTH),)
 @given(st.tuples(*DRAWN))
 def test_a_backtest_decides_as_if_every_window_went_through_every_rule(tmp_path_factory, drawn):
     agree(tmp_path_factory.mktemp("run"), drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*DRAWN), st.integers(0, 20))
+def test_a_backtest_goes_on_from_alerts_as_they_were(tmp_path_factory, drawn, before):
+    case, history, other, silences, cells, _ = drawn
+    windows = windows_of(history, other)
+    given_silences = Given(tuple(silences)) if silences else NO_SILENCES
+    start, end = START + before * LENGTH, START + 50 * LENGTH
+    alerting = Alerting(case, case.policy, given_silences)
+    one_by_one(case, given_silences, windows, START, start, alerting)
+    state = alerting.snapshot()
+    want = one_by_one(case, given_silences, windows, start, end, alerting)
+    store = WindowFolder(written(tmp_path_factory.mktemp("run"), windows))
+    assert at_once(case, given_silences, History(store, EVERY, alerting.bonds, cells=cells), start, end, state) == want
 
 
 @pytest.mark.slow

@@ -121,6 +121,7 @@ def test_a_storm_is_one_page(tmp_path):
 def test_the_tables_fit_a_terminal_of_80_columns(tmp_path):
     long = replace(rule(), name="a_rule_with_a_name_that_is_much_too_long_for_a_column")
     found = figures_of(tmp_path, rates(0.4, 0.0, 0.0), long, rule(name="other"), silences=[silenced(0, 9, rule="other")])
+    found |= {"warm_up": {"from": "2025-11-30T00:00:00Z", "to": "2025-12-01T00:00:00Z"}, "alerts_before": None}
     out = io.StringIO()
     show(found, Console(file=out, width=80))
     lines = out.getvalue().splitlines()

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.alert import Alerting
+from flows.hold import Hold
 from flows.kind_options import Baseline, NoData
 from flows.kinds import expanded, metrics_of
 from flows.metric import MetricOptions
 from flows.output import rfc3339
-from flows.rule import Hold, RuleOptions, Thresholds
+from flows.rule import RuleOptions, Thresholds
 from flows.slo import SloOptions, pairs_of
 from flows.window import MetricRows, WindowResult
 from tests.flows.history import START, Settings

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from flows.hold import Hold, Needed, parse_needed
 from flows.kind_options import Baseline
 from flows.metric import MetricOptions
-from flows.rule import CRITICAL, LEVELS, NO_DATA, Hold, Override, Rule, Thresholds, compile_rule, sure
+from flows.rule import CRITICAL, LEVELS, NO_DATA, Override, Rule, Thresholds, compile_rule, sure
 from tests.flows.history import METRICS, rule
 
 
@@ -69,7 +70,15 @@ def test_groups_are_judged_where_the_metric_has_them_and_the_total_otherwise():
 
 def test_a_number_for_how_long_counts_for_both_severities():
     assert rule(for_=3).hold == Hold(warning=3, critical=3)
+    assert rule(for_="2 of 3").hold == Hold(warning="2 of 3", critical="2 of 3")
     assert rule().hold == Hold(warning=2, critical=1)
+
+
+def test_one_of_m_and_n_of_n_are_so_many_in_a_row():
+    given = (3, "1 of 5", "3 of 3", "2 of 3")
+    assert [parse_needed(each) for each in given] == [Needed(3), Needed(1), Needed(3), Needed(2, among=3)]
+    assert not Hold(warning="2 of 2", critical="1 of 9").remembers
+    assert Hold(critical="2 of 3").remembers
 
 
 def test_a_rule_that_can_be_meant_has_no_problems():
@@ -92,7 +101,12 @@ def test_a_rule_that_can_be_meant_has_no_problems():
         ({"recover": 0.02}, "recover", "bad side"),
         ({"keys": "some"}, "keys", "groups, total, all"),
         ({"for_": 0}, "for", "at least 1"),
-        ({"for_": Hold(warning=0)}, "for", "at least 1"),
+        ({"for_": Hold(warning=0)}, "for.warning", "at least 1"),
+        ({"for_": "3 of 2"}, "for", "n must be 1 to m"),
+        ({"for_": "0 of 2"}, "for", "n must be 1 to m"),
+        ({"for_": "2 of 32"}, "for", "at most 31"),
+        ({"for_": "2/3"}, "for", '"n of m", such as "2 of 3"'),
+        ({"for_": Hold(critical="two")}, "for.critical", '"n of m", such as "2 of 3"'),
         ({"clear": 0}, "clear", "at least 1"),
         ({"min_count": -1}, "min_count", "negative"),
         ({"cooldown_ms": -1}, "cooldown", "negative"),

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from flows.alert import Alerting
 from flows.alert_state import SEVERITIES
+from flows.hold import Hold
 from flows.matcher import parse_match
 from flows.mute import MuteOptions
 from flows.output import canonical
 from flows.paging import Pages, Paging
 from flows.policy import NO_SILENCES, PolicyOptions
-from flows.rule import Hold, Override, RuleOptions, Thresholds, compile_rule
+from flows.rule import Override, RuleOptions, Thresholds, compile_rule
 from flows.silence import Silence
 from flows.sweep import Readings, Sweep, same_signal
 from flows.withhold import REASONS

@@ -2,8 +2,8 @@
 
 import pytest
 
+from flows.hold import Hold
 from flows.options import ConfigError
-from flows.rule import Hold
 from flows.sweep_axis import parse_axes, sweepable
 from tests.flows.sweeps import CONFIG, config_of
 
