@@ -3,8 +3,10 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
-# What needs no broker runs in a process for each processor, the rest one after the other. PARALLEL= for one process.
+# What needs no broker runs in a process for each processor; the rest mostly waits, in three with a broker each.
+# PARALLEL= and WAITING= for one process.
 PARALLEL ?= -n auto --dist loadgroup
+WAITING ?= -n 3 --dist loadgroup
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,9 +32,9 @@ demo: $(VENV)/.demo
 	@$(BIN)/edgewatch demo $(ARGS)
 
 test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(STRACE)$(COMPILER)
-test: java $(JARS)/.fetched lint types
+test: java $(JARS)/classes.jsa lint types
 	@bad=0; $(BIN)/pytest $(PARALLEL) -m "not kafka" $(ARGS) $(NONE_IS_FINE) || bad=1; \
-		$(BIN)/pytest -m kafka $(ARGS) $(NONE_IS_FINE) || bad=1; exit $$bad
+		$(BIN)/pytest $(WAITING) -m kafka $(ARGS) $(NONE_IS_FINE) || bad=1; exit $$bad
 
 check: lint types
 	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)
@@ -49,7 +51,7 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	@$(BIN)/mypy
 
-bench: $(VENV)/.test java $(JARS)/.fetched
+bench: $(VENV)/.test java $(JARS)/classes.jsa
 	@for each in backtest barrier dashboard decode keys line memory receive storm sweep; do $(BIN)/python -m "benchmarks.$$each" $(ARGS) || exit 1; done
 
 clean:
@@ -105,3 +107,7 @@ $(JARS)/.fetched: tests/kafka/pom.xml
 	@rm -rf $(JARS)/libs
 	@mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$(CURDIR)/$(JARS)/libs"
 	@touch $@
+
+$(JARS)/classes.jsa: $(JARS)/.fetched | $(VENV)/.test
+	@rm -f $@
+	@$(BIN)/python -m tests.kafka.classes $@

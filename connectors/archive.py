@@ -267,13 +267,19 @@ class _Part:
         while (block := self._next or next(self._blocks, None)) is not None:
             self._next = block
             size, records = size + len(block.lines), records + block.size
-            if found and (block.trouble is not None or size > _BATCH or records > self._reading.chunk_records):
+            if found and (size > _BATCH or records > self._reading.chunk_records or not self._joins(found[0], block)):
                 break
             found.append(block)
             self._next = None
             if block.trouble is not None:
                 break
         return found
+
+    def _joins(self, first: _Block, block: _Block) -> bool:
+        """Tell whether two blocks are of about one window: a quiet dataset must not be read far ahead of a busy one."""
+        if block.trouble is not None or first.until is None or block.until is None:
+            return block.trouble is None
+        return block.until - first.until < self._reading.length_ms
 
     def _refuse(self, decoder: Decoder, trouble: tuple[str, bytes]) -> Batch:
         """Make one dead letter of what could not be read of a file."""

@@ -13,8 +13,11 @@ import orjson
 KEY = b'"Subrequests"'
 
 
-def unmerged(row: bytes, event_time: Sequence[str]) -> list[bytes]:
-    """Give the records of a line, the request first; the line as it is where it holds no subrequests or cannot be read."""
+def unmerged(row: bytes, event_time: Sequence[str], *, own_times: bool = True) -> list[bytes]:
+    """Give the records of a line, the request first; the line as it is where it holds no subrequests or cannot be read.
+
+    Without `own_times` subrequests have the times of their request, whatever they say.
+    """
     if KEY not in row:
         return [row]
     parent, written = _read(row)
@@ -23,7 +26,9 @@ def unmerged(row: bytes, event_time: Sequence[str]) -> list[bytes]:
         return [row]
     given = {name: parent[name] for name in event_time if name in parent}
     given |= {"ParentRayID": parent.get("RayID"), "WorkerSubrequest": True}
-    children = [{**given, **each} for each in inside if isinstance(each, dict)]
+    unsaid = frozenset() if own_times else frozenset(event_time)
+    found = [{name: value for name, value in each.items() if name not in unsaid} for each in inside if isinstance(each, dict)]
+    children = [{**given, **each} for each in found]
     rest = [each for each in inside if not isinstance(each, dict)]
     own = {name: value for name, value in parent.items() if name != "Subrequests"} | ({"Subrequests": rest} if rest else {})
     try:

@@ -97,7 +97,13 @@ class LineSorter:
         return self._unmerged is not None and KEY in block
 
     def _records(self, row: bytes) -> list[bytes]:
-        return [row] if self._unmerged is None else unmerged(row, self._unmerged)
+        """Give the records of a good line; subrequests whose own time is none have that of their request."""
+        if self._unmerged is None:
+            return [row]
+        found = unmerged(row, self._unmerged)
+        if len(found) > 1 and (self._decoder.decode([b"\n".join(found)], lines=True).times < EARLIEST).any():
+            return unmerged(row, self._unmerged, own_times=False)
+        return found
 
     def _cleaned(self, cleaner: Cleaner, lines: list[bytes], bad: dict[int, tuple[str, bytes]], before: int) -> SortedLines:
         """Clean a block line by line; its key is made of what is left, as an identity may be personal."""

@@ -28,14 +28,12 @@ _KAFKA = {"broker", "brokers", "topic", "own_broker"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what asks for a broker; in a parallel run one process has all of that, and no file is split."""
-    parallel = config.pluginmanager.hasplugin("xdist")
+    """Mark what asks for a broker; in a parallel run the slow tests begin, so that no process waits for one at the end."""
     for item in items:
-        kafka = bool(_KAFKA & set(getattr(item, "fixturenames", ())))
-        if kafka:
+        if _KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
-        if parallel:
-            item.add_marker(pytest.mark.xdist_group("kafka" if kafka else item.path.name))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

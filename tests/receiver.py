@@ -42,7 +42,7 @@ class Receiver:
     def end(self):
         """Tell it to stop, and give its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(240)
 
 
 def start(folder, brokers, topics, *lines, port=0, scheme="http"):

@@ -125,7 +125,7 @@ def config_for(path, brokers, names, **changes):
     return path
 
 
-def wait_until(condition, *, seconds=60.0, what="it"):
+def wait_until(condition, *, seconds=240.0, what="it"):
     """Wait until a condition holds, and say what did not come."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from flows.config import load
+from flows.firing import closed_of
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from tests import services
@@ -145,7 +146,7 @@ def write_config(tmp_path, brokers, names, slack, pagerduty, url):
 
 def stopped(process):
     process.send_signal(signal.SIGTERM)
-    return process.wait(60)
+    return process.wait(240)
 
 
 def count(client, table, where="1"):
@@ -164,9 +165,11 @@ def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives
         feed.status = 503
         wait_until(lambda: len(slack.seen) >= 1 and len(pagerduty.seen) >= 1, what="the alert")
         assert stopped(process) == 0, log.read_text()
+        firing = tmp_path / "state" / "firing.json"
         said = len(pagerduty.seen)
         process = start("run", "-c", config, log=log)
-        time.sleep(4)
+        judged = closed_of(firing)["http_requests"]
+        wait_until(lambda: closed_of(firing)["http_requests"] >= judged + 4000, what="windows after the restart")
         assert len(pagerduty.seen) == said  # the episode is known after the restart: no second trigger
         feed.status = 200
         wait_until(lambda: pagerduty.seen[-1].json["event_action"] == "resolve", what="the resolve")
@@ -214,7 +217,7 @@ def test_a_channel_and_clickhouse_that_are_away_get_everything_in_order_when_the
         feed.status = 200
         wait_until(lambda: pagerduty.seen[-1].json["event_action"] == "resolve", what="the resolve")
         with Embedded(tmp_path / "clickhouse", port=port):
-            wait_until(lambda: _both_sides(client), seconds=90, what="the transitions of the outage")
+            wait_until(lambda: _both_sides(client), what="the transitions of the outage")
             assert stopped(process) == 0, log.read_text()
             ends = client.query("SELECT DISTINCT window_end AS e FROM evaluations ORDER BY e")
             assert len(ends) >= 3
@@ -252,8 +255,10 @@ def test_a_full_disk_under_the_spool_stops_with_one_clear_line_and_loses_nothing
             assert "full" in log.read_text()
             assert "Traceback" not in log.read_text()
             (small / "ballast").unlink()
+            firing = tmp_path / "state" / "firing.json"
+            before = closed_of(firing)
             process = start("run", "-c", config, log=log)
-            time.sleep(5)
+            wait_until(lambda: process.poll() is not None or closed_of(firing) != before, what="windows")
             assert process.poll() is None, log.read_text()
             assert stopped(process) == 0
             rows = json.loads(checked("spool", "list", "-c", config, "--json").stdout)

@@ -162,16 +162,16 @@ class Live:
     def further(self, windows):
         wanted = {name: self.closed().get(name, 0) + windows * 2000 for name in ("http_requests", "performance")}
         if not self.closed():
-            wait_until(lambda: len(self.closed()) == 2, seconds=120, what="the first windows")
+            wait_until(lambda: len(self.closed()) == 2, what="the first windows")
             wanted = {name: end + windows * 2000 for name, end in self.closed().items()}
-        wait_until(lambda: all(self.closed()[name] >= wanted[name] for name in wanted), seconds=120, what="windows")
+        wait_until(lambda: all(self.closed()[name] >= wanted[name] for name in wanted), what="windows")
 
     def closed(self):
         return closed_of(self._state / "firing.json")
 
     def end(self, number):
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(240)
 
 
 def stored(spool):

@@ -77,7 +77,7 @@ def test_secrets_appear_in_no_process_list_log_metric_state_or_report_of_errors(
         log = tmp_path / "log"
         run = start("run", "-c", config, "--processes", 2, log=log, **given)
         feed.status = 503
-        wait_until(lambda: pagerduty.seen and slack.posted, seconds=120, what="a page and a message")
+        wait_until(lambda: pagerduty.seen and slack.posted, what="a page and a message")
         assert pagerduty.seen[0].json["routing_key"] == KEY
         for path in ("metrics", "status", "readyz"):
             seen[path] = httpx.get(f"http://127.0.0.1:{port}/{path}", timeout=30).content
@@ -87,7 +87,7 @@ def test_secrets_appear_in_no_process_list_log_metric_state_or_report_of_errors(
         os.kill(children[1], signal.SIGKILL)
         wait_until(lambda: sentry.seen, what="an error at Sentry")
         run.send_signal(signal.SIGTERM)
-        run.wait(60)
+        run.wait(240)
     seen["log"] = log.read_bytes()
     seen["Sentry"] = b"".join(map(plain, sentry.seen))
     state = {str(path.relative_to(tmp_path)): path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()}

@@ -147,5 +147,5 @@ def test_an_address_that_is_taken_costs_a_warning_and_not_the_run(brokers, topic
         wait_until((folder / "firing.json").exists, what="windows of the other run")
         assert re.search(r"observe\.listen: cannot listen on 127\.0\.0\.1:\d+: Address already in use", log.read_text())
         second.send_signal(signal.SIGTERM)
-        assert second.wait(60) == 0
+        assert second.wait(240) == 0
         run.stop()

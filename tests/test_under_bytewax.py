@@ -42,5 +42,5 @@ def test_the_flow_runs_under_bytewaxs_own_runner_and_goes_on_after_a_kill_where_
         assert [action for action, *_ in run.pages("failing")] == ["trigger", "resolve"]
         assert len({key for *_, key in run.pages("failing")}) == 1
         run.process.send_signal(signal.SIGTERM)
-        run.process.wait(60)
+        run.process.wait(240)
     assert "Traceback" not in run.log.read_text()

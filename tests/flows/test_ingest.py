@@ -112,10 +112,10 @@ def test_followed_files_are_taken_when_they_are_whole_and_a_second_follower_take
     runs.wait_until(lambda: "1 files were taken before" in other.read_text(), what="the second follower")
     (folder / "last.ndjson").write_bytes(line(5001))
     runs.wait_until(lambda: "last.ndjson: 1 records" in other.read_text(), what="the last file")
-    assert process.wait(60) == 1
+    assert process.wait(240) == 1
     assert "another process took this folder over" in log.read_text()
     second.send_signal(signal.SIGTERM)
-    assert second.wait(60) == 0
+    assert second.wait(240) == 0
     assert rows_in(brokers, requests) == sorted([*(line(n) for n in range(3000)), line(5001)])
 
 

@@ -132,7 +132,7 @@ def test_a_site_that_goes_down_pages_before_its_window_is_over(brokers, topic, t
         runs.wait_until(paged, what="a page")
         for process in (probing, running):
             process.send_signal(signal.SIGTERM)
-        assert (probing.wait(30), running.wait(60)) == (0, 0)
+        assert (probing.wait(240), running.wait(240)) == (0, 0)
     records = [json.loads(each.value()) for each in topics.held(brokers, names["health"])]
     assert [each["http_status"] for each in records[:3]] == [200, 503, 503]
     assert [each["down"] for each in records[:3]] == [False, False, True]

@@ -55,7 +55,7 @@ def line(n, **changes):
     return json.dumps({"EdgeEndTimestamp": START + n * 1000, "ClientRequestHost": f"h{n}"} | changes).encode()
 
 
-def read_all(lane, *, seconds=30.0):
+def read_all(lane, *, seconds=240.0):
     """Read a bounded lane to its end."""
     batches = []
     deadline = time.monotonic() + seconds

@@ -168,5 +168,5 @@ def test_a_signal_ends_it_in_good_order(tmp_path: Path, sent: signal.Signals) ->
     process = server._process
     assert process is not None
     process.send_signal(sent)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     server.stop()
