@@ -11,7 +11,7 @@ from flows.history import Chunk, History, Wanted
 
 _POLL_S = 0.1
 
-Report = Callable[[int, int | None], None]  # windows handed out, event time reached (ms)
+Report = Callable[[int, int | None, float | None], None]  # windows handed out, event time reached (ms), share of the range
 _Item = tuple[Chunk, ...] | BaseException | None  # None: that was all
 
 
@@ -30,6 +30,9 @@ class Ahead:
 
     def chunks(self, start: int, end: int, wanted: Wanted | None = None) -> Iterator[tuple[Chunk, ...]]:
         """Give what the history gives, and raise what it raises."""
+        starts = [here for name in self._history.datasets if len(here := self._history.starts(name))]
+        first = max(start, min((int(each[0]) for each in starts), default=start))
+        last = min(end, max((int(each[-1]) for each in starts), default=end) + self._history.length_ms)
         found: queue.Queue[_Item] = queue.Queue(maxsize=1)
         stop = threading.Event()
 
@@ -50,7 +53,8 @@ class Ahead:
                     raise item
                 yield item
                 self._windows += sum(len(chunk.starts) for chunk in item)
-                self._report(self._windows, item[0].end)
+                reached = min(item[0].end, last)
+                self._report(self._windows, reached, (reached - first) / max(last - first, 1))
         finally:
             stop.set()
             thread.join()

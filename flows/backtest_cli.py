@@ -188,10 +188,7 @@ def replay_into(config: Config, wish: Wish, folder: Path, report: Report) -> boo
         out=str(folder.absolute()),
     )
 
-    def told(records: int, event_ms: int | None, _: float | None) -> None:
-        report(records, event_ms)
-
-    return replay(config, spec, folder, processes=wish.processes, report=told) is not None
+    return replay(config, spec, folder, processes=wish.processes, report=report) is not None
 
 
 def _write(

@@ -111,6 +111,7 @@ def _run(asked: _Asked) -> "Diff":
 
 
 def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
+    from flows.ahead import Ahead
     from flows.backtest import Backtest
     from flows.config_diff import changes_between
     from flows.diff import Side, Span, compare
@@ -124,9 +125,10 @@ def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
         sides = []
         for config, history in zip((asked.old, asked.new), histories, strict=True):
             side, tried = Side(Pages(config.policy.pagers)), Backtest(config)
-            tried.warm(history, low - WARM_UP_MS, low)
-            for decided in tried.run(history, low, high):
-                progress(0, decided.end)
+            progress.begin(f"windows judged by {config.source.name}")
+            read = Ahead(history, progress)
+            tried.warm(read, low - WARM_UP_MS, low)
+            for decided in tried.run(read, low, high):
                 for said in decided.notifications:
                     side.add(said)
             sides.append(side)

@@ -61,13 +61,13 @@ class _MadeOf(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(Protocol):
-    """Is told how far reading is: how many of a unit, and the event time reached (ms)."""
+    """Is told how far reading is: how many of a unit, the event time reached (ms), and which share of all is done."""
 
     def begin(self, unit: str) -> None:
         """Count something else from now on."""
         ...
 
-    def __call__(self, records: int, event_ms: int | None) -> None:
+    def __call__(self, records: int, event_ms: int | None, share: float | None = None) -> None:
         """Take the figures of now."""
         ...
 
@@ -99,7 +99,7 @@ def opened(config: Config, wish: Wish, bonds: Sequence[Sequence[str]], replay: R
         else:
             folder = Path(name) if kind == "windows" else _replayed(config, wish, replay, report)
             report.begin("MB of windows")
-            store = WindowFolder(folder, lambda read, _: report(read >> 20, None))
+            store = WindowFolder(folder, lambda read, size: report(read >> 20, None, read / max(size, 1)))
             stack.callback(store.close)
         report.begin("windows")
         yield History(store, config.metrics, bonds)

@@ -42,17 +42,17 @@ class RunProgress:
 
     def __call__(self, records: int, event_ms: int | None, share: float | None = None) -> None:
         """Take the figures of now; a resumed run counts its speed, and what is left, from here."""
-        if self._first is None:
-            self._first = records, share or 0.0
         now = time.monotonic()
+        if self._first is None or (share or 0.0) < self._first[1]:  # the first word of a step
+            self._start, self._first = now if self._first else self._start, (records, share or 0.0)
         if now < self._next:
             return
-        rate = (records - self._first[0]) / (now - self._start)
+        rate = (records - self._first[0]) / max(now - self._start, 1e-9)
         left = _left(share, self._first[1], now - self._start)
         reached = "" if event_ms is None else f", at {rfc3339(event_ms // 1000 * 1000)}"
-        speed = f"{records:,} {self._unit}{reached}, {rate:,.0f} {self._unit}/s"
-        # What judges windows that are there reads no records.
-        text = f"{self._title}: {speed if records or event_ms is None else reached.removeprefix(', ')}"
+        speed = f"{records:,} {self._unit}{reached}, {rate:,.0f} {self._unit.split()[0]}/s"
+        # Before the first record there is no speed, and what judges windows that are there may count none.
+        text = f"{self._title}: {speed if records else reached.removeprefix(', ') or f'no {self._unit} yet'}"
         if not self._console.is_terminal:
             done = "" if share is None else f", {share:.0%} done{left}"
             sys.stderr.write(text + done + "\n")

@@ -142,3 +142,16 @@ def test_some_labels_outside_the_range_are_named_and_do_not_count(place):
     labels = json.loads(done.stdout)["labels"]
     assert ([row["name"] for row in labels["episodes"]], labels["outside"]) == (["inside"], ["outside"])
     assert time_of(50) == labels["episodes"][0]["start"]
+
+
+def test_a_diff_without_a_terminal_says_how_far_it_is_by_each_configuration(place, monkeypatch):
+    monkeypatch.setattr("flows.observe._EVERY_S", 0.0)
+    (place / "new.toml").write_text(CONFIG)
+    done = CliRunner().invoke(app, list(map(str, ["diff", place / "monitor.toml", place / "new.toml", *common(place)])))
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.stderr.splitlines() if line.startswith("diff: ")]
+    for name in ("monitor.toml", "new.toml"):
+        last = [line for line in lines if f"windows judged by {name}" in line][-1]
+        assert last.startswith(f"diff: {WINDOWS} windows judged by {name}, at {time_of(WINDOWS)}, ")
+        assert last.endswith(", 100% done")
+    assert not any(line.startswith("diff: 0 ") for line in lines)

@@ -173,7 +173,7 @@ def test_reading_ahead_gives_the_same_chunks_and_the_same_errors(tmp_path):
         for n in range(len(chunk.starts))
     ]
     assert shown(found) == shown(results)
-    assert told[-1] == (9, FOREVER)
+    assert told[-1] == (9, START + 9 * LENGTH, 1.0)
     with pytest.raises(FileNotFoundError, match="nothing"):
         list(Ahead(history).chunks(0, FOREVER, {"requests": {"nothing"}}))
     next(Ahead(history).chunks(0, FOREVER))  # whoever stops early is not waited for

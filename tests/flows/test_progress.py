@@ -46,6 +46,18 @@ def test_a_line_without_a_terminal_has_all_of_it(capsys, monkeypatch):
     assert ", 25% done" in shown
 
 
+def test_before_the_first_record_there_is_no_speed(capsys, monkeypatch):
+    monkeypatch.setattr("flows.observe._EVERY_S", 0.0)
+    progress = RunProgress("replay")
+    progress(0, None)
+    progress.begin("windows")
+    progress(0, 1_764_547_200_000, 0.9)
+    progress(10, 1_764_547_200_000, 0.2)  # another step began
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["replay: no records yet", "replay: at 2025-12-01T00:00:00Z, 90% done"]
+    assert lines[2] == "replay: 10 windows, at 2025-12-01T00:00:00Z, 0 windows/s, 20% done"
+
+
 def test_an_archive_counts_the_bytes_of_its_files(tmp_path):
     root = tmp_path / "logs"
     root.mkdir()
