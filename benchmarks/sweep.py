@@ -70,8 +70,10 @@ class Columns:
             self._values[first : first + 12, day % keys] = rng.uniform(2000, 3500, 12)
             start = START + first * LENGTH
             self.incidents.append(Incident(start, start + 3_600_000, f"day {day}", "slow", self._keys[day % keys]))
-        self.sizes = {"latency": shape[0] * shape[1]}
         self.end = START + shape[0] * LENGTH
+
+    def counts(self, _):
+        return self.starts(()), np.full(len(self._values), len(self._keys))
 
     def starts(self, _):
         return START + np.arange(len(self._values), dtype=np.int64) * LENGTH

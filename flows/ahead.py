@@ -16,7 +16,7 @@ _Item = tuple[Chunk, ...] | BaseException | None  # None: that was all
 
 
 class Ahead:
-    """A history whose chunks are read one span ahead, so two of them are held."""
+    """A history whose chunks are read one span ahead, so three of them are held: one is judged, one waits, one is read."""
 
     def __init__(self, history: History, report: Report = lambda *_: None) -> None:
         """Take the history, and what is told how far it is."""

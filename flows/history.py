@@ -19,7 +19,7 @@ from flows.rule import Rule, RuleOptions
 from flows.sweep import Readings
 from flows.window import MetricRows, WindowResult
 
-CELLS = 2_000_000  # values that are held at a time: 8 bytes each, and about three times as much while they are laid out
+CELLS = 2_000_000  # values in a span of rows (8 bytes each); laid out, twice as many at most. One window is never cut.
 _OTHER = ':"(other)"'
 _STATELESS = ("threshold", "capacity", "budget")
 _ELSEWHERE = "(another metric)"
@@ -64,9 +64,11 @@ class Store(Protocol):
         """Give the statistics of each metric that it has rows of."""
         ...
 
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Give about how many rows (of all statistics one) there are of each metric."""
+    def counts(self, metric: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the starts (ms), sorted, of the windows in which a metric left rows, and how many it left, or a few more.
+
+        A row is one however many statistics it has.
+        """
         ...
 
     def starts(self, metrics: Sequence[str]) -> NDArray[np.int64]:
@@ -215,13 +217,16 @@ class History:
                 yield readings_of(rule, chunk, chosen)
 
     def _spans(self, start: int, end: int, chosen: Mapping[str, Sequence[str]]) -> Iterator[tuple[int, int]]:
-        """Cut the range into spans of about so many cells as may be held at a time."""
+        """Cut the range into spans of no more cells than may be held at a time, or of one window."""
         found = [self.starts(dataset) for dataset in self.datasets]
         starts = np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
-        cells = sum(self.store.sizes[name] * (len(statistics) + 1) for name, statistics in chosen.items())
-        count = max(1, int(self._cells * len(starts) / max(cells, 1)))
-        edges = [start, *starts[(starts > start) & (starts < end)][count - 1 :: count].tolist(), end]
-        yield from itertools.pairwise(edges)
+        cells = np.zeros(len(starts), np.int64)
+        for name, statistics in chosen.items():
+            found_at, rows = self.store.counts(name)
+            cells[np.searchsorted(starts, found_at)] += rows * (len(statistics) + 1)
+        here = slice(*np.searchsorted(starts, [start, end]).tolist())
+        edges = [int(at) for at in starts[here][cuts(cells[here], self._cells)]]
+        yield from itertools.pairwise([start, *edges, end])
 
     def _laid_out(self, rows: dict[str, Rows], low: int, high: int) -> Iterator[tuple[Chunk, ...]]:
         """Lay out rows; a span in which keys come and go is cut in two as long as most of the cells would be empty."""
@@ -254,6 +259,15 @@ def wanted_of(rules: Sequence[RuleOptions], metrics: Sequence[MetricOptions]) ->
             chosen = {*needed.get(rule.kind, ()), rule.statistic} & set(known[rule.metric])
             out.setdefault(rule.metric, set()).update(chosen)
     return out
+
+
+def cuts(cells: NDArray[np.int64], most: int) -> list[int]:
+    """Give where to cut windows, of so many cells each (n,), into spans of `most` cells, or of one window."""
+    before = np.concatenate([[0], np.cumsum(cells)])  # cells ahead of each window
+    found, place = [], 0
+    while (place := max(place + 1, int(np.searchsorted(before, before[place] + most, "right")) - 1)) < len(cells):
+        found.append(place)
+    return found
 
 
 def keys_of(rule: Rule, keys: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from flows.run_folder import RunFolder, RunSpec
 
 _ARCHIVE = "archive:"
 _CHUNK_RECORDS = 10_000
+_LOOK_S = 5.0
 
 
 def archive_datasets(config: Config, spec: RunSpec) -> list[str] | None:
@@ -59,6 +60,20 @@ def open_source(config: Config, line: Line, spec: RunSpec, clock: SteadyClock | 
         recorded=recorded_in(RunFolder.at(folder)) if spec.recorded else None,
         clock=clock,
     )
+
+
+def not_read(config: Config, spec: RunSpec) -> list[str]:
+    """Give the partitions that topics have got since a bounded run was planned; nothing where that cannot be known now."""
+    if spec.source.startswith(_ARCHIVE) or config.kafka is None:
+        return []
+    from connectors.kafka import look_at_partitions  # noqa: PLC0415  (an archive needs no Kafka client)
+
+    try:
+        there = look_at_partitions(config.kafka, allowed_lateness_ms=0, timeout_s=_LOOK_S)
+    except SourceError:
+        return []
+    planned = {each.name for each in read_plan(Path(spec.state) / "plan.json").partitions}
+    return [each.name for each in there if each.name not in planned]
 
 
 def empty_words(config: Config, spec: RunSpec, summary: Mapping[str, Any]) -> str:

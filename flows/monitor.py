@@ -16,7 +16,7 @@ from flows.board import Board
 from flows.config import Config
 from flows.engine import prepare_recovery
 from flows.firing import closed_of
-from flows.inputs import archive_datasets, empty_words, open_source
+from flows.inputs import archive_datasets, empty_words, not_read, open_source
 from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
@@ -84,6 +84,13 @@ def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: R
     if not _drive(config, spec, processes, report):
         return None
     summary = _finish(RunFolder(Path(spec.state)), out, time.perf_counter() - before, known)
+    if new := not_read(config, spec):
+        _log.warning(
+            "%s: came after the partitions to read were fixed, so nothing in them is in %s; "
+            "the same command with a new --out reads them too",
+            ", ".join(new),
+            out,
+        )
     if not summary["windows"] and (spec.start is not None or spec.end is not None):
         summary["empty"] = empty_words(config, spec, summary)
     return summary

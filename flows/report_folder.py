@@ -3,6 +3,7 @@
 A replay's folder has no histograms, so percentiles of longer spans cannot be had from it; the report says so.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,13 +13,11 @@ import numpy as np
 import orjson
 
 from flows.decision_log import EVALUATIONS, NOTIFICATIONS, TRANSITIONS
-from flows.history import Rows
+from flows.history import CELLS, Rows, cuts
 from flows.metric import TOTAL
 from flows.output import canonical
 from flows.report_source import Buckets, Course, Floats, Ints, Partition, Range, Tally
 from flows.window_folder import Report, WindowFolder
-
-_CELLS = 4_000_000  # rows that are held at a time
 
 
 class ReportFolder:
@@ -122,11 +121,11 @@ class ReportFolder:
         starts = self.starts([metric], over)
         if not len(starts):
             return
-        each = max(1, int(_CELLS / max(self._store.sizes[metric] / len(starts), 1)))
-        for first in range(0, len(starts), each):
-            last = first + each
-            end = int(starts[last]) if last < len(starts) else over.end
-            rows = self._store.rows(metric, statistics, int(starts[first]), end)
+        found, rows_of = self._store.counts(metric)
+        cells = rows_of[np.searchsorted(found, starts)] * (len(statistics) + 1)
+        edges = [int(starts[0]), *starts[cuts(cells, CELLS)].tolist(), over.end]
+        for first, last in itertools.pairwise(edges):
+            rows = self._store.rows(metric, statistics, first, last)
             yield _chosen(rows, rows.starts % self._length == 0)
 
     def _lines(self, table: str, part: bytes = b"") -> Iterator[dict[str, Any]]:

@@ -44,6 +44,7 @@ class StoredWindows:
         self._names = sorted(metric.name for metric in metrics)
         self._run = run
         self._keys: dict[str, dict[int, str]] = {}
+        self._counts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self.name = f"ClickHouse at {url} ({f'run {run}' if run else 'live rows'})"
 
     @cached_property
@@ -75,10 +76,17 @@ class StoredWindows:
         """Give the statistics of each metric."""
         return {metric: tuple(found) for metric, found in self._found.items()}
 
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Give about how many rows there are of each metric."""
-        return {metric: max(found.values()) for metric, found in self._found.items()}
+    def counts(self, metric: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the starts (ms), sorted, of the windows of a metric, and how many rows there are in each, repeats included."""
+        if metric not in self._counts:
+            most = max(self._found[metric], key=lambda statistic: self._found[metric][statistic])
+            data = self._client.binary(
+                f"SELECT toUInt32(window_start) AS at, toUInt32(count()) AS n FROM {_TABLE}"  # noqa: S608 (quoted)
+                f" WHERE {self._where([metric])} AND statistic = {quoted(most)} GROUP BY at ORDER BY at"
+            )
+            found = np.frombuffer(data, [("at", "<u4"), ("n", "<u4")])
+            self._counts[metric] = found["at"].astype(np.int64) * 1000, found["n"].astype(np.int64)
+        return self._counts[metric]
 
     def starts(self, metrics: Sequence[str]) -> NDArray[np.int64]:
         """Give the starts (ms), sorted, of the windows in which one of these metrics left a row."""

@@ -215,9 +215,14 @@ def _columns(history: History, over: Range, places: Sequence[tuple[Rule, str]]) 
                 known = {key: place for place, key in enumerate(table.keys)}
                 for statistic, column in table.values.items():
                     for key in keys.get((metric, statistic), set()) & known.keys():
-                        here = column[:, known[key]]
+                        here = column[:, known[key]].copy()  # a view would hold every key of the span
                         parts.setdefault((metric, statistic, key), []).append((chunk.starts, here))
-    return {
-        place: (np.concatenate([starts for starts, _ in found]), np.concatenate([values for _, values in found]))
-        for place, found in parts.items()
-    }
+    shared: dict[tuple[int, ...], NDArray[np.int64]] = {}  # times of windows, which most keys have alike
+    out = {}
+    for place, found in parts.items():
+        spans = tuple(id(starts) for starts, _ in found)
+        if spans not in shared:
+            shared[spans] = np.concatenate([starts for starts, _ in found])
+        out[place] = shared[spans], np.concatenate([values for _, values in found])
+        found.clear()
+    return out

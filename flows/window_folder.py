@@ -23,6 +23,7 @@ from flows.history import HistoryError, Rows
 WINDOWS, INDEX = "windows.ndjson", ".windows"
 _VERSION = 1
 _BLOCK = 8 << 20  # bytes of lines that are parsed at a time
+_ROWS = 1 << 20  # of a column that are looked at at a time
 _DTYPES: Mapping[str, Any] = {"starts": np.int64, "codes": np.int32, "counts": np.int64, "sketch": np.bool_}
 
 Report = Callable[[int, int], None]  # bytes read, of all
@@ -97,6 +98,12 @@ class WindowFolder:
         """Give how many rows there are of each metric."""
         return {name: column.rows for name, (_, column) in self._columns.items()}
 
+    def counts(self, metric: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the starts (ms), sorted, of the windows of a metric, and how many rows it left in each."""
+        column = self._column(metric, "starts")
+        found = _distinct(column)
+        return found, np.diff(np.searchsorted(column, found), append=len(column))
+
     def starts(self, metrics: Sequence[str]) -> NDArray[np.int64]:
         """Give the starts (ms), sorted, of the windows in which one of these metrics left a row."""
         found = [_distinct(self._column(metric, "starts")) for metric in metrics]
@@ -161,8 +168,13 @@ def _read_index(folder: Path) -> _Index | None:
 
 
 def _distinct(starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the distinct ones of sorted numbers."""
-    return np.asarray(starts[np.flatnonzero(np.diff(starts, prepend=-(2**62)))])
+    """Give the distinct ones of sorted numbers, read a part at a time."""
+    found, last = [np.zeros(0, np.int64)], -(2**62)
+    for first in range(0, len(starts), _ROWS):
+        part = np.asarray(starts[first : first + _ROWS])
+        found.append(part[np.flatnonzero(np.diff(part, prepend=last))])
+        last = int(part[-1])
+    return np.concatenate(found)
 
 
 def _make(source: Path, folder: Path, stat: os.stat_result, report: Report) -> _Index:

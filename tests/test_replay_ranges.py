@@ -123,6 +123,24 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on_also_when_the_topic_has_g
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
+def test_partitions_that_come_while_a_replay_runs_are_named_at_its_end(brokers, topic, tmp_path):
+    name = topic(2)
+    topics.send(brokers, name, [record(minute, minute % 2) for minute in range(60)])
+    config = configured(tmp_path, brokers, name)
+    checked("replay", "-c", config, "--out", tmp_path / "before")
+    log, plan = tmp_path / "log", tmp_path / "out" / ".state" / "plan.json"
+    process = start("replay", "-c", config, "--out", tmp_path / "out", log=log)
+    wait_until(plan.exists, what="the plan")
+    process.send_signal(signal.SIGSTOP)  # it is not to be quicker than the topic
+    topics.widen(brokers, name, 4)
+    topics.send(brokers, name, [record(59, partition) for partition in range(4)])
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(240) == 0, log.read_text()
+    said = log.read_text()
+    assert f"{name}/2, {name}/3: came after the partitions to read were fixed, so nothing in them is in" in said
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "before")
+
+
 def test_a_partition_far_ahead_waits_so_few_windows_are_open(brokers, topic, tmp_path):
     name = topic(2)
     topics.send(brokers, name, [record(minute, 0, second) for minute in range(400) for second in range(0, 60, 6)])

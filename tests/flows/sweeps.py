@@ -65,7 +65,10 @@ class Kept:
         self.name = "memory"
         self.length_ms = LENGTH
         self.metrics = {name: tuple(sorted(next(iter(rows.values()))[0])) for name, rows in cells.items()}
-        self.sizes = {name: len(rows) for name, rows in cells.items()}
+
+    def counts(self, metric):
+        numbers, counts = np.unique([number for number, _ in self._cells[metric]], return_counts=True)
+        return START + numbers.astype(np.int64) * LENGTH, counts
 
     def starts(self, metrics):
         numbers = sorted({number for name in metrics for number, _ in self._cells[name]})

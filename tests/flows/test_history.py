@@ -177,3 +177,30 @@ def test_reading_ahead_gives_the_same_chunks_and_the_same_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         list(Ahead(history).chunks(0, FOREVER, {"requests": {"nothing"}}))
     next(Ahead(history).chunks(0, FOREVER))  # whoever stops early is not waited for
+
+
+class _Watched(WindowFolder):
+    """A store that notes how much is asked of it at a time: values, and windows."""
+
+    asked: list[tuple[int, int]]
+
+    def rows(self, metric, statistics, start, end):
+        found = super().rows(metric, statistics, start, end)
+        self.asked.append((len(found.starts) * (len(statistics) + 1), len(np.unique(found.starts))))
+        return found
+
+
+def test_no_span_is_larger_than_the_budget_where_most_keys_come_late_in_a_long_range(tmp_path):
+    def cells(n):
+        keys = range(40) if n >= 90 else range(1)
+        return {("requests", f'{{"ClientRequestHost":"h{key:02}"}}'): (n, 5) for key in keys}
+
+    results = [result_of(n, cells(n)) for n in range(100)]
+    store = _Watched(written(tmp_path / "run", results))
+    store.asked = []
+    found = list(History(store, METRICS, cells=200).chunks(0, FOREVER))
+    assert sum(len(chunk.starts) for chunks in found for chunk in chunks) == 100
+    laid_out = [chunk.tables["requests"].counts.size * 2 for chunks in found for chunk in chunks]
+    assert max(values for values, _ in store.asked) <= 200
+    assert max(laid_out) <= 400
+    assert store.asked[0] == (180, 90)  # what was small before is still read at once

@@ -76,7 +76,10 @@ class Windows:
     def __init__(self, results):
         self._results = results
         self.metrics = {name: tuple(rows.statistics) for each in results for name, rows in each.metrics.items()}
-        self.sizes = {name: sum(len(e.metrics[name].keys) for e in results if name in e.metrics) for name in self.metrics}
+
+    def counts(self, metric):
+        counts = [len(each.metrics[metric].keys) for each in self._results if metric in each.metrics]
+        return self.starts([metric]), np.array(counts, np.int64)
 
     def starts(self, metrics):
         return np.array([each.start for each in self._results if set(metrics) & each.metrics.keys()], np.int64)
