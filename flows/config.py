@@ -33,7 +33,7 @@ from flows.output import canonical
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
-from flows.rule_checks import rule_problems, slo_problems
+from flows.rule_checks import composite_problems, rule_problems, slo_problems
 from flows.runbook import first_steps, link_of, prefix_problem, steps_problem
 from flows.slo import SloOptions
 from flows.status_options import StatusPageOptions
@@ -436,7 +436,8 @@ class _Builder:
         general = labels if isinstance(labels, dict) else {}
         before = len(self._read.problems)
         for rule in rules:
-            for key, problem in rule_problems(rule, rules, metrics, general):
+            composite = composite_problems(rule, rules, slos) if rule.kind == "composite" else ()
+            for key, problem in (*rule_problems(rule, metrics, general), *composite):
                 self._refuse(f'rule "{rule.name}".{key}', problem)
         for slo in slos:
             for key, problem in slo_problems(slo, metrics, window):

@@ -53,13 +53,15 @@ def expanded(
     rules: Iterable[RuleOptions], slos: Iterable[SloOptions], metrics: Mapping[str, MetricOptions]
 ) -> list[RuleOptions]:
     """Give all rules with their limits, and those that come of `no_data` and of SLOs; the names must be valid."""
-    given = list(rules)
+    given, of_slos = list(rules), [_slo(options) for options in slos]
+    made = {each.name: _no_data(each) for each in given if each.no_data is not None and each.no_data.alert}
+    known = {each.name: each for each in (*given, *made.values(), *of_slos)}
     out = []
     for options in given:
-        out.append(_EXPAND.get(options.kind, _as_is)(options, metrics, given))
-        if options.no_data is not None and options.no_data.alert:
-            out.append(_no_data(options))
-    return [*out, *(_slo(options) for options in slos)]
+        out.append(_EXPAND.get(options.kind, _as_is)(options, metrics, known))
+        if options.name in made:
+            out.append(made[options.name])
+    return [*out, *of_slos]
 
 
 def metrics_of(slos: Iterable[SloOptions], metrics: Mapping[str, MetricOptions]) -> list[MetricOptions]:
@@ -75,11 +77,11 @@ def metrics_of(slos: Iterable[SloOptions], metrics: Mapping[str, MetricOptions])
     return out
 
 
-def _as_is(options: RuleOptions, _: Mapping[str, MetricOptions], __: list[RuleOptions]) -> RuleOptions:
+def _as_is(options: RuleOptions, _: Mapping[str, MetricOptions], __: Mapping[str, RuleOptions]) -> RuleOptions:
     return options
 
 
-def _absence(options: RuleOptions, _: Mapping[str, MetricOptions], __: list[RuleOptions]) -> RuleOptions:
+def _absence(options: RuleOptions, _: Mapping[str, MetricOptions], __: Mapping[str, RuleOptions]) -> RuleOptions:
     return _silent_for(options, options.after, options.severity)
 
 
@@ -110,18 +112,18 @@ def _no_data(options: RuleOptions) -> RuleOptions:
     return _silent_for(made, given.after, given.severity)
 
 
-def _event(options: RuleOptions, _: Mapping[str, MetricOptions], __: list[RuleOptions]) -> RuleOptions:
+def _event(options: RuleOptions, _: Mapping[str, MetricOptions], __: Mapping[str, RuleOptions]) -> RuleOptions:
     """Give an event its limits: one record fires, at the first evaluation."""
     fresh = RuleOptions(name=options.name)
     hold = _AT_ONCE if options.for_ == fresh.for_ else options.for_
     return replace(options, above=options.above or Thresholds(critical=0.0), for_=hold, statistic="count")
 
 
-def _capacity(options: RuleOptions, _: Mapping[str, MetricOptions], __: list[RuleOptions]) -> RuleOptions:
+def _capacity(options: RuleOptions, _: Mapping[str, MetricOptions], __: Mapping[str, RuleOptions]) -> RuleOptions:
     return options if options.above else replace(options, above=Thresholds(warning=0.7, critical=0.9))
 
 
-def _budget(options: RuleOptions, metrics: Mapping[str, MetricOptions], _: list[RuleOptions]) -> RuleOptions:
+def _budget(options: RuleOptions, metrics: Mapping[str, MetricOptions], _: Mapping[str, RuleOptions]) -> RuleOptions:
     """Give every endpoint its limits; those that are not named have the limits of `*`, or are not judged."""
     by = options.by or (endpoint_columns(metrics[options.metric]) or [""])[0]
     limits = {endpoint: _limits(budget, options.critical_at) for endpoint, budget in options.budgets.items()}
@@ -142,9 +144,9 @@ def endpoint_columns(metric: MetricOptions) -> list[str]:
     return paths or list(metric.group_by)
 
 
-def _composite(options: RuleOptions, _: Mapping[str, MetricOptions], rules: list[RuleOptions]) -> RuleOptions:
+def _composite(options: RuleOptions, _: Mapping[str, MetricOptions], rules: Mapping[str, RuleOptions]) -> RuleOptions:
     """Give a composite the dataset of its last rule, and its level as it is."""
-    last = next(rule for rule in rules if rule.name == options.members[-1])
+    last = rules[options.members[-1]]
     fresh = RuleOptions(name=options.name)  # its rules have waited already, so by default it does not
     hold = _AT_ONCE if options.for_ == fresh.for_ else options.for_
     clear = 1 if options.clear == fresh.clear else options.clear

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from flows.kinds import NO_DATA, endpoint_columns
+from flows.kinds import NO_DATA, SLO, endpoint_columns
 from flows.matcher import parse_match
 from flows.metric import MetricOptions
 from flows.options import no_such
@@ -15,14 +15,12 @@ _BUCKET_MS = 300_000
 Problems = Iterable[tuple[str, str]]
 
 
-def rule_problems(
-    rule: RuleOptions, rules: Sequence[RuleOptions], metrics: Mapping[str, MetricOptions], labels: Mapping[str, str]
-) -> Problems:
+def rule_problems(rule: RuleOptions, metrics: Mapping[str, MetricOptions], labels: Mapping[str, str]) -> Problems:
     """Yield what a rule asks for that is not there; `labels` are those of the configuration."""
-    if rule.name.startswith(NO_DATA):
-        yield "name", f"{NO_DATA} begins the names of alerts that edgewatch makes; choose another"
+    for begins in (NO_DATA, SLO):
+        if rule.name.startswith(begins):
+            yield "name", f"{begins} begins the names of alerts that edgewatch makes; choose another"
     if rule.kind == "composite":
-        yield from _composite_problems(rule, rules)
         return
     metric = metrics.get(rule.metric)
     if metric is None:
@@ -57,15 +55,23 @@ def slo_problems(slo: SloOptions, metrics: Mapping[str, MetricOptions], window: 
         yield "metric", "an objective adds up windows: they must not overlap (hop), and 5 minutes must be whole windows"
 
 
-def _composite_problems(rule: RuleOptions, rules: Sequence[RuleOptions]) -> Problems:
-    known = {each.name: each for each in rules if each.kind != "composite"}
+def composite_problems(rule: RuleOptions, rules: Sequence[RuleOptions], slos: Sequence[SloOptions]) -> Problems:
+    """Yield what a composite is made of that is not there; the alerts that objectives and `no_data` make may be named too."""
+    kinds = {each.name: each.kind for each in rules}
+    made = [f"{NO_DATA}{each.name}" for each in rules if each.no_data is not None and each.no_data.alert]
+    known = dict.fromkeys([name for name, kind in kinds.items() if kind != "composite"] + made + [SLO + s.name for s in slos])
     key = "all" if rule.all_ else "any"
     if len(set(rule.members)) < len(rule.members):
         yield key, "a rule is named twice"
     for name in dict.fromkeys(rule.members):
-        if name not in known:
-            nested = any(each.name == name for each in rules)
-            yield key, f"{name!r} is a composite itself" if nested else no_such("rule", name, known)
+        if name in known:
+            continue
+        if name in kinds:
+            yield key, f"{name!r} is a composite itself"
+        elif kinds.get(name.removeprefix(NO_DATA), "composite") != "composite":
+            yield key, f"{name!r} is made by `no_data = {{ alert = true }}` of {name.removeprefix(NO_DATA)}, which is not there"
+        else:
+            yield key, no_such("rule", name, known)
 
 
 def _budget_problems(rule: RuleOptions, metric: MetricOptions) -> Problems:

@@ -171,11 +171,14 @@ def cases(draw):
     chosen = [draw(thresholds(f"r{n}")) for n in range(draw(st.integers(1, 3)))]
     extra = list(draw(st.sets(st.sampled_from(range(len(OTHERS))), max_size=2)))
     every = [*chosen, *(OTHERS[n] for n in sorted(extra))]
-    if len(chosen) > 1 and draw(st.booleans()):
-        every.append(RuleOptions(name="x_both", kind="composite", **{draw(st.sampled_from(["all_", "any_"])): ("r0", "r1")}))
+    slos = (SLO,) if draw(st.integers(0, 3)) == 0 else ()
+    others = [each.name for each in chosen[1:]] + [f"slo:{each.name}" for each in slos]
     if draw(st.integers(0, 3)) == 0:
         every[0] = replace(every[0], no_data=NoData(alert=True, after=2))
-    slos = (SLO,) if draw(st.integers(0, 3)) == 0 else ()
+        others.append(f"no_data:{every[0].name}")
+    if others and draw(st.booleans()):
+        members = (every[0].name, draw(st.sampled_from(others)))
+        every.append(RuleOptions(name="x_both", kind="composite", **{draw(st.sampled_from(["all_", "any_"])): members}))
     quiet = draw(st.booleans())
     policy = PolicyOptions(
         inhibits=() if quiet else tuple(draw(st.lists(st.sampled_from(INHIBITS), max_size=2))),

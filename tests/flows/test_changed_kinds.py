@@ -6,8 +6,9 @@ import json
 import pytest
 
 from flows.alert import Alerting
-from flows.kind_options import Baseline
+from flows.kind_options import Baseline, NoData
 from flows.kinds import expanded
+from flows.output import rfc3339
 from flows.rule import RuleOptions, Thresholds
 from flows.slo import SloOptions
 from tests.flows.history import START, Settings
@@ -141,6 +142,20 @@ def test_a_composite_of_absences_fires_while_the_whole_source_is_silent():
     about = [(each["reason"], each["evidence"]["composite"]["rules"]) for each in said if each["rule"] == "both"]
     fires = {"busy": "critical", "silent": "critical"}  # what is held goes on firing
     assert about == [("first", fires), ("resolved", {"busy": "critical", "silent": "not firing"})]
+
+
+@pytest.mark.parametrize("change_at", [1, 3])
+def test_a_composite_may_name_what_objectives_and_missing_data_say(change_at):
+    busy = rule(name="busy", keys="total", above=Thresholds(critical=5), no_data=NoData(alert=True, after=2))
+    given = {"rules": [composite("slo:up", "no_data:busy"), busy], "slos": [SLO]}
+    cells = [errors(500) | requests(9), errors(500), errors(500), errors(500) | requests(9)]
+    _, said = changed(given, given, cells, change_at=change_at)
+    about = [(each["at"], each["reason"], each["evidence"]["composite"]["rules"]) for each in said if each["rule"] == "both"]
+    third, last = (rfc3339(START + n * STEP) for n in (2, 3))
+    assert about == [
+        (third, "first", {"slo:up": "critical", "no_data:busy": "warning"}),
+        (last, "resolved", {"slo:up": "critical", "no_data:busy": "not firing"}),
+    ]
 
 
 @pytest.mark.parametrize(

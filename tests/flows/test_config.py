@@ -178,6 +178,27 @@ def test_one_error_and_its_words(text, problem):
     assert any(problem in found for found in problems(text))
 
 
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ('["r", "no_data:r"]', "all: 'no_data:r' is made by `no_data = { alert = true }` of r, which is not there"),
+        ('["r", "slo:upp"]', "all: no rule 'slo:upp'; did you mean 'slo:up'?"),
+        ('["r", "r"]', "all: a rule is named twice"),
+        ('["r", "both"]', "all: 'both' is a composite itself"),
+    ],
+)
+def test_a_composite_of_what_is_not_there_is_refused(members, problem):
+    text = (
+        MINIMAL
+        + '[[metric]]\nname = "m"\nkind = "ratio"\ndataset = "http_requests"\nbad = "EdgeResponseStatus >= 500"\n'
+        + '[[rule]]\nname = "r"\nmetric = "m"\nstatistic = "ratio"\nabove = { warning = 0.1 }\n'
+        + '[[slo]]\nname = "up"\nmetric = "m"\nobjective = 0.99\n'
+        + '[[rule]]\nname = "both"\nkind = "composite"\nall = %s\n'
+    )
+    assert problems(text % members) == [f'rule "both".{problem}']
+    assert [each.metric for each in loads(text % '["r", "slo:up"]', PATH).rules if each.kind == "composite"] == ["m"]
+
+
 def test_a_name_given_twice_is_refused():
     metric = '[[metric]]\nname = "m"\nkind = "count"\ndataset = "http_requests"\n'
     assert problems(MINIMAL + metric * 2) == ['metric "m": the name is given twice']
