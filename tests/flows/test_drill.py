@@ -1,13 +1,17 @@
 """A drill: a marked alert goes through real channels over HTTP and is resolved; what does not arrive is said."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 
 from flows.config import load, loads
-from flows.drill import notifications, severities_of
+from flows.drill import drill, notifications, severities_of
+from flows.route import RouteOptions
 from flows.rule import KINDS
+from sinks.channels import CHANNELS
+from tests.fakes.counterparts import OVER_A_WIRE, kafka_topic
 from tests.fakes.pagerduty import ROUTING_KEY, FakePagerDuty
 from tests.fakes.slack import FakeSlack
 from tests.runs import ROOT, edgewatch
@@ -113,3 +117,36 @@ def test_a_rule_of_every_kind_can_be_drilled(tmp_path):
     title = "DRILL: SLO availability on drill: error budget burns 9 times too fast (critical above 6 times)"
     assert said["slo:availability"][0].title == title
     assert said["users_feel_it"][1].title == "DRILL: Users feel it on drill: not all of its rules fire any more"
+
+
+def drilled(path, kind, options):
+    """Drill a rule of a configuration whose only channel this is; gives (whether it arrived, what was said of that)."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    made = CHANNELS[kind].options(**given)
+    config = dataclasses.replace(load(path), channels={"there": made}, routes=(RouteOptions(channels=("there",)),))
+    (arrival,) = drill(config, "high_error_rate", severity="critical", at=1_764_547_200_000, timeout_s=30)
+    return arrival.ok, arrival.words
+
+
+def test_every_kind_of_channel_is_drilled():
+    assert {case.partition(" ")[0] for case in OVER_A_WIRE} | {"console", "kafka"} == set(CHANNELS)
+
+
+@pytest.mark.parametrize("case", OVER_A_WIRE)
+def test_a_drill_arrives_at_a_channel_of_each_kind_with_its_end(case, places, tmp_path):
+    with OVER_A_WIRE[case](tmp_path) as there:
+        got, arrived = drilled(places[0], there.kind, there.options), there.arrived()
+    public = case == "statuspage"
+    assert got == ((None, "left out: what it shows is public") if public else (True, "took the alert and its end"))
+    assert (len(arrived) >= 2, [text for text in arrived[:1] if "DRILL" not in text]) == (not public, [])
+
+
+def test_a_drill_arrives_at_a_topic(places, brokers, topic):
+    with kafka_topic(brokers, topic(1)) as there:
+        assert drilled(places[0], there.kind, there.options) == (True, "took the alert and its end")
+        assert [json.loads(text)["title"][:7] for text in there.arrived()] == ["DRILL: "] * 2
+
+
+def test_a_drill_is_printed(places, capfd):
+    assert drilled(places[0], "console", {}) == (True, "took the alert and its end")
+    assert capfd.readouterr().out.count("This is a drill") == 2
