@@ -124,6 +124,10 @@ def front_blocks(found: dict[str, Any]) -> Iterator[Block]:
         yield Words(words)
     if advice.get("toml"):
         yield Code("To paste", advice["toml"])
+    for rule, why in found["left_out"].items():
+        yield Words(f"Not judged in the sweep: {rule} {why}.")
+    for words in found["not_judged"]:
+        yield Words(f"Not judged in the sweep: {words}.")
     incidents = found["incidents"]["fit"]
     if found["points"] and incidents:
         yield _front(found, incidents)

@@ -91,8 +91,6 @@ class Labelled:
 
 def prepared(config: Config, given: Given) -> Labelled:
     """Check what was given before anything is read; raises ConfigError."""
-    if given.axes and given.labels is None:
-        raise ConfigError("--sweep", "needs --labels: without known incidents no setting is better than silence")
     if given.budget is not None and not given.axes:
         raise ConfigError("--budget", "is for --sweep: give the fields to try, as in --sweep RULE.FIELD=A:B:STEP")
     budget = None if given.budget is None else parse_budget(given.budget)

@@ -59,6 +59,11 @@ def parse_budget(text: str) -> Budget:
 def recommend(outcome: Outcome, columns: Outcomes, span: Range, budget: Budget | None) -> Recommendation:
     """Choose by the earlier part of the range, and score on the newest."""
     incidents = int((outcome.part_of == FIT).sum())
+    if not len(outcome.part_of):
+        return _none(
+            "There is no labelled incident to compare settings by (--labels): by pages alone silence is best. What is shown is"
+            " how often settings would page, not what they would find."
+        )
     if not incidents:
         nothing = "No setting can be recommended: no labelled incident began in the part that settings are fitted on"
         later = " A smaller --holdout leaves more to fit on." if len(outcome.part_of) else ""

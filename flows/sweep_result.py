@@ -1,8 +1,10 @@
 """Sweep result: a sweep from what was asked to what is shown: the front, what is configured now, the recommendation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from flows.config import Config, built_in_text
 from flows.history import History
@@ -20,6 +22,7 @@ from flows.sweep_tally import BY_NOTIFICATION, BY_PAGE, FIT, FOUND_BY, HELD_OUT
 from flows.toml_edit import Change, edited, snippet
 
 MOST_POINTS = 2_000  # of what settings come to, as a chart shows them
+SHOWN = 15  # settings in a table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,8 @@ def with_rules(config: Config, rules: Mapping[str, Any]) -> Config:
 
 
 def _report(question: Question, judged: Judged, found: tuple[Outcome, Outcomes], advice: Recommendation) -> dict[str, Any]:
-    plan, asked, span, (outcome, columns) = question.plan, question.asked, question.span, found
+    config, plan, asked, span = question.config, question.plan, question.asked, question.span
+    outcome, columns = found
     points = points_of(plan, columns)
     now = plan.current()
     return {
@@ -131,10 +135,31 @@ def _report(question: Question, judged: Judged, found: tuple[Outcome, Outcomes],
         "budget": asked.budget and {"text": asked.budget.text, "pages_a_week": asked.budget.pages_a_week},
         "rules_not_swept": sorted(judged.others),
         "left_out": judged.left_out,
+        "not_judged": list(_not_judged(config)),
         "current": None if now is None or not plan.sound[now] else _row(outcome, now, span, 1),
-        "front": [_row(outcome, each.number, span, each.alike) for each in points if each.on_front],
+        "front": [
+            _row(outcome, each.number, span, each.alike) for each in _compared(points, labelled=bool(question.incidents))
+        ],
         "points": [_point(each, span, advice) for each in _shown(points)],
     }
+
+
+def _not_judged(config: Config) -> Iterator[str]:
+    """Say what of a configuration a sweep leaves out besides rules (`left_out`), so that its pages are more."""
+    way_out = "a backtest of the recommended configuration has them"
+    if config.policy.inhibits:
+        count = f"{len(config.policy.inhibits)} inhibition" + "s" * (len(config.policy.inhibits) > 1)
+        yield f"{count}: what would be kept quiet counts as said; {way_out}"
+    if flapping := [rule.name for rule in config.rules if rule.flap is not None and rule.kind != "composite"]:
+        yield f"flap of {', '.join(flapping)}: what would be held counts as said; {way_out}"
+
+
+def _compared(points: Sequence[Point], *, labelled: bool) -> list[Point]:
+    """Give what nothing beats; where no incident says what is better, some of all, from the fewest pages to the most."""
+    if labelled:
+        return [each for each in points if each.on_front]
+    places = np.unique(np.linspace(0, len(points) - 1, min(len(points), SHOWN)).round().astype(int))
+    return [points[place] for place in places.tolist()]
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from rich.table import Table
 
 from flows.moment import day_words
 from flows.recommend import bound_words
+from flows.sweep_result import SHOWN
 from flows.sweep_tally import BY_PAGE
 from sinks.notification import duration
-
-_MOST_ROWS = 15
 
 Dict = Mapping[str, Any]
 
@@ -57,10 +56,12 @@ def print_sweep(found: Dict, out: Console) -> None:
     out.print(escape(f"{found['settings']} settings{skipped}; {_parts(found)}."), highlight=False)
     for rule, why in found["left_out"].items():
         out.print(escape(f"Not judged in the sweep: {rule} {why}."), highlight=False)
+    for words in found["not_judged"]:
+        out.print(escape(f"Not judged in the sweep: {words}."), highlight=False)
     out.print()
     out.print(_front(found))
-    if len(found["front"]) > _MOST_ROWS:
-        out.print(f"... and {len(found['front']) - _MOST_ROWS} more that nothing beats, in the JSON", highlight=False)
+    if len(found["front"]) > SHOWN:
+        out.print(f"... and {len(found['front']) - SHOWN} more that nothing beats, in the JSON", highlight=False)
     advice = found["recommendation"]
     out.print("\n[bold]Recommended[/]" if advice["values"] else "\n[bold]Nothing is recommended[/]")
     for line in advice["words"]:
@@ -91,7 +92,7 @@ def _front(found: Dict) -> Table:
     for name in ("found", "pages\na week", "after", "held out:\nfound", "pages\na week"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("setting", ratio=1, overflow="fold")
-    rows = [(row, False) for row in found["front"][:_MOST_ROWS]]
+    rows = [(row, False) for row in found["front"][:SHOWN]]
     if found["current"] is not None:
         rows.insert(0, (found["current"], True))
     for row, is_now in rows:

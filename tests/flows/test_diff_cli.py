@@ -10,6 +10,16 @@ from flows.cli import app
 from tests.flows.sweeps import CONFIG, config_of, host, time_of, write_labels, write_windows
 from tests.runs import checked, edgewatch
 
+MORE = """
+[[rule]]
+name = "both"
+kind = "composite"
+all = ["slow", "failing"]
+
+[[inhibit]]
+source = { alertname = "failing" }
+target = { alertname = "slow" }
+"""
 WINDOWS = 600  # 50 hours
 LIMITS = "above = { warning = 1000, critical = 3000 }"
 SPANS = ((50, 60), (200, 210), (350, 360), (550, 560))  # slow on host a: 2 400 ms
@@ -119,20 +129,31 @@ def test_bad_use_exits_2_with_one_clear_line(place, more, rows, words):
     assert (done.exit_code, words in done.output) == (2, True), done.output
 
 
-def test_a_sweep_without_labels_says_what_it_needs(place):
-    arguments = [
-        "backtest",
-        "-c",
-        place / "monitor.toml",
-        "--source",
-        "kafka",
-        "--out",
-        place / "bad",
-        "--sweep",
-        "slow.clear=1",
-    ]
+def test_a_sweep_without_labels_shows_pages_a_week_and_recommends_nothing(place):
+    axes = ["--sweep", "slow.above.critical=1000,2000,3000"]
+    arguments = ["backtest", "-c", place / "monitor.toml", *common(place)[:2], *axes, "--out", place / "pages"]
     done = CliRunner().invoke(app, list(map(str, arguments)))
-    assert (done.exit_code, "--sweep: needs --labels" in done.output) == (2, True)
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert "Nothing is recommended There is no labelled incident to compare settings by (--labels)" in words
+    swept = json.loads((place / "pages" / "backtest.json").read_bytes())["sweep"]
+    rows = [(row["values"]["slow.above.critical"], row["fit"]["pages"], row["alike"]) for row in swept["front"]]
+    assert [pages for _, pages, _ in rows] == sorted({pages for _, pages, _ in rows})
+    assert (rows[0][0], len(rows) > 1, sum(alike for *_, alike in rows)) == ("3000", True, 3)
+    assert (swept["recommendation"]["values"], (place / "pages" / "recommended.toml").exists()) == (None, False)
+
+
+def test_a_sweep_names_what_of_the_configuration_it_does_not_judge(place):
+    text = CONFIG.replace('name = "slow"', 'name = "slow"\nflap = { transitions = 4, windows = 12, leave = 2 }', 1)
+    (place / "more.toml").write_text(text + MORE)
+    arguments = ["backtest", "-c", place / "more.toml", *common(place), "--sweep", "slow.above.critical=1000,3000"]
+    done = CliRunner().invoke(app, list(map(str, [*arguments, "--out", place / "more"])))
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert "Not judged in the sweep: both is made of slow, failing, of which slow is swept." in words
+    assert "Not judged in the sweep: 1 inhibition: what would be kept quiet counts as said; a backtest of the" in words
+    assert "Not judged in the sweep: flap of slow: what would be held counts as said; a backtest of the" in words
+    assert "flap of slow: what would be held counts as said" in (place / "more" / "backtest.html").read_text()
 
 
 def test_some_labels_outside_the_range_are_named_and_do_not_count(place):

@@ -251,6 +251,8 @@ SWEEP = {
     "budget": {"text": "2 pages a week", "pages_a_week": 2.0},
     "current": {"values": {"failing.above.critical": "0.05"}, "fit": PART, "held_out": PART},
     "front": [{"values": {"failing.above.critical": "0.02"}, "fit": PART, "held_out": PART}],
+    "left_out": {},
+    "not_judged": [],
     "points": [
         {"found": 2, "pages_a_week": 1.5, "time_to_detect_ms": 240_000, "settings": 3, "on_front": True, "recommended": True},
         {"found": 1, "pages_a_week": 4.0, "time_to_detect_ms": None, "settings": 1, "on_front": False, "recommended": False},
