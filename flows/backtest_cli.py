@@ -24,7 +24,19 @@ from flows.config import Config, ConfigErrors, load
 from flows.controls import Controls
 from flows.failure import explained
 from flows.history import HistoryError
-from flows.history_source import SOURCES, Report, Stopped, Wish, check, check_source, covered, kept_times, opened, with_password
+from flows.history_source import (
+    SOURCES,
+    Report,
+    Stopped,
+    Wish,
+    check,
+    check_source,
+    covered,
+    kept_times,
+    measured_otherwise,
+    opened,
+    with_password,
+)
 from flows.incidents import IncidentError
 from flows.labelled import RECOMMENDED, Given, Labelled, prepared
 from flows.moment import duration, moment
@@ -136,6 +148,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
     with opened(config, wish, tried.bonds, replay_into, progress) as history:
         first, last = covered(history, asked.start, asked.end)
         not_judged = check(history, config)
+        otherwise = measured_otherwise(history, config, first, last)
         start = first if asked.start is None else asked.start
         end = last if asked.end is None else asked.end
         beside.within(max(start, first), min(end, last))
@@ -148,6 +161,7 @@ def run_backtest(config: Config, asked: Asked, progress: RunProgress, beside: La
         figures = statistics.as_dict(judged, tried.times) | {
             "source": history.store.name,
             "config_version": config.version,
+            "measured_otherwise": otherwise,
             **before,
             "judged_one_by_one": tried.slow_rules,
             "not_judged": [{"rule": rule, "why": why} for rule, why in sorted(not_judged.items())],
@@ -336,6 +350,7 @@ def _print(figures: dict[str, Any], out: Path, files: Sequence[str], *, as_json:
 
 def _beside(figures: dict[str, Any]) -> Iterator[str]:
     """Say what was not there of what was asked for."""
+    yield from figures["measured_otherwise"]
     covered = figures["covered"]
     before = figures["alerts_before"]
     for doubt in (before or {}).get("doubts", ()):

@@ -1,6 +1,7 @@
 """Diff command: `edgewatch diff OLD.toml NEW.toml`: what would page differently, for people, machines and pull requests."""
 
 import contextlib
+import itertools
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -115,7 +116,7 @@ def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
     from flows.backtest import Backtest
     from flows.config_diff import changes_between
     from flows.diff import Side, Span, compare
-    from flows.history_source import covered
+    from flows.history_source import covered, measured_otherwise
     from flows.paging import Pages
 
     with _histories(asked, progress) as histories:
@@ -123,6 +124,9 @@ def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
         low, high = max(each[0] for each in ranges), min(each[1] for each in ranges)
         incidents = _incidents(asked, low, high)
         sides = []
+        words = [measured_otherwise(history, asked.old, low, high) for history in histories]  # it has all metrics alike
+        for each in dict.fromkeys(itertools.chain(*words) if asked.source.startswith(("windows:", "clickhouse")) else ()):
+            print(f"edgewatch: {each}", file=sys.stderr)
         for config, history in zip((asked.old, asked.new), histories, strict=True):
             side, tried = Side(Pages(config.policy.pagers)), Backtest(config)
             progress.begin(f"windows judged by {config.source.name}")

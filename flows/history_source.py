@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ SOURCES = "kafka, archive:DIR, clickhouse, clickhouse:RUN or windows:DIR"
 REPLAYED = "replay"  # the folder in --out that holds the windows of records that were read
 _MADE_OF = "made-of.json"
 _TOTAL_S = 600.0  # a query over a year may take minutes
+_AS_STORED = "A metric whose definition changed is judged as it was measured then; a replay from the records measures it anew"
 _WAY_OUT = "replay from the records (--source kafka or archive:DIR)"
 
 Replay = Callable[[Config, "Wish", Path, "Report"], bool]  # into a folder; False: told to stop
@@ -196,6 +197,36 @@ def check(history: History, config: Config) -> dict[str, str]:
     if lacks:
         raise HistoryError(f"{name} lacks {', '.join(lacks)}: take these rules out, or {_WAY_OUT}")
     return left
+
+
+def measured_otherwise(history: History, config: Config, start: int, end: int) -> list[str]:
+    """Say of the windows in [start, end) ms what may have been measured by another definition than the configuration's.
+
+    A replay's folder knows the definition of each metric; rows in ClickHouse know the version of a whole configuration.
+    """
+    store = history.store
+    if isinstance(store, StoredWindows):
+        found = store.versions(start, end)
+        if [version for version, *_ in found] in ([], [config.version]):
+            return []
+        made = ", ".join(f"{version or 'unnamed'} ({rfc3339(first)} to {rfc3339(last)})" for version, first, last in found)
+        several = f"{len(found)} configurations" if len(found) > 1 else "another configuration"
+        return [f"the windows were made by {several}, versions {made}; this one is {config.version}. {_AS_STORED}"]
+    measured = _summary(Path(store.name).parent).get("metrics", {})
+    judged = {rule.metric for rule in config.rules if rule.kind != "composite"}
+    now = {each.name: each.identity for each in config.metrics if each.name in judged}
+    changed = sorted(name for name in now if measured.get(name, now[name]) != now[name])
+    if not changed:
+        return []
+    return [f"{', '.join(changed)}: the windows of {store.name} were measured by another definition. {_AS_STORED}"]
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    try:
+        found = orjson.loads((folder / "summary.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _measures(config: Config) -> str:

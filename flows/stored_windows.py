@@ -88,6 +88,17 @@ class StoredWindows:
             self._counts[metric] = found["at"].astype(np.int64) * 1000, found["n"].astype(np.int64)
         return self._counts[metric]
 
+    def versions(self, start: int, end: int) -> list[tuple[str, int, int]]:
+        """Give the configurations that made the windows in [start, end) ms: version, and where its first and last one start."""
+        low, high = (min(max(-(-at // 1000), 0), _LATEST) for at in (start, end))
+        rows = self._client.query(
+            "SELECT config_version AS made_by, toString(toUInt32(min(window_start))) AS first,"  # noqa: S608 (quoted)
+            f" toString(toUInt32(max(window_start))) AS last FROM {_TABLE} WHERE {self._where(self._names)}"
+            f" AND window_start >= toDateTime({low}, 'UTC') AND window_start < toDateTime({high}, 'UTC')"
+            " GROUP BY made_by ORDER BY min(window_start), made_by"
+        )
+        return [(row["made_by"], int(row["first"]) * 1000, int(row["last"]) * 1000) for row in rows]
+
     def starts(self, metrics: Sequence[str]) -> NDArray[np.int64]:
         """Give the starts (ms), sorted, of the windows in which one of these metrics left a row."""
         one = [(metric, next(iter(self._found[metric]))) for metric in metrics if metric in self._found]

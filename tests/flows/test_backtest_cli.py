@@ -4,7 +4,9 @@ import io
 import json
 import zoneinfo
 from dataclasses import replace
+from pathlib import Path
 
+import orjson
 import pytest
 from rich.console import Console
 
@@ -13,7 +15,7 @@ from flows.backtest_statistics import Judged, Statistics
 from flows.backtest_words import duration, show
 from flows.config import loads
 from flows.history import History, HistoryError
-from flows.history_source import Wish, check, check_source, covered, kept_times, opened
+from flows.history_source import Wish, check, check_source, covered, kept_times, measured_otherwise, opened
 from flows.observe import RunProgress
 from flows.options import ConfigError
 from flows.policy import PolicyOptions
@@ -273,3 +275,16 @@ def test_a_rule_of_every_kind_has_its_times(tmp_path):
     )
     found = figures_of(tmp_path, rates(0.1, 0.1), absent)
     assert found["rules"][0]["seconds"] == {"inactive": 600, "pending": 0, "firing": 0, "recovering": 0}
+
+
+def test_a_metric_that_was_measured_by_another_definition_is_named(tmp_path):
+    was = config_of(tmp_path)
+    name = was.rules[0].metric
+    now = replace(was, metrics=tuple(replace(m, where="not is_user_request") if m.name == name else m for m in was.metrics))
+    history = history_of(tmp_path, was, rates(0.0, 0.1))
+    folder = Path(history.store.name).parent
+    assert measured_otherwise(history, now, 0, 2**62) == []  # a folder that does not know
+    (folder / "summary.json").write_bytes(orjson.dumps({"metrics": {each.name: each.identity for each in was.metrics}}))
+    assert measured_otherwise(history, was, 0, 2**62) == []
+    (words,) = measured_otherwise(history, now, 0, 2**62)
+    assert words.startswith(f"{name}: the windows of {folder / 'windows.ndjson'} were measured by another definition. A metric")

@@ -1,9 +1,14 @@
 """Windows in ClickHouse against the windows that were stored."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from flows.config import loads
 from flows.history import History, HistoryError
+from flows.history_source import measured_otherwise
 from flows.metric import MetricOptions
 from flows.rows import window_lines
 from flows.stored_windows import StoredWindows
@@ -123,3 +128,19 @@ def test_a_server_that_is_away_is_named():
     with pytest.raises(DeliveryError, match=r"cannot connect.*127.0.0.1:9"):
         _ = History(StoredWindows(client, METRICS), METRICS).start
     client.close()
+
+
+def test_the_versions_of_the_configurations_that_made_the_windows_of_a_range_are_named(client):
+    results = [each for each in windows(6) if each.dataset == "d"]
+    for part, version in ((results[:3], b"aaa"), (results[3:], b"bbb")):
+        lines = b"".join(block.data for result in part for block in window_lines(result))
+        client.insert("window_metrics", lines.replace(b'{"count"', b'{"config_version":"%b","count"' % version))
+    found = StoredWindows(client, METRICS)
+    late, last = START + 3 * LENGTH, START + 5 * LENGTH
+    assert found.versions(0, FOREVER) == [("aaa", START, START + 2 * LENGTH), ("bbb", late, last)]
+    assert found.versions(late, FOREVER) == [("bbb", late, last)]
+    history, config = History(found, METRICS), loads("", Path("monitor.toml"), secrets=False)
+    (words,) = measured_otherwise(history, config, 0, FOREVER)
+    assert words.startswith("the windows were made by 2 configurations, versions aaa (2025-12-01T00:00:00Z to ")
+    assert f"; this one is {config.version}. A metric whose definition changed is judged as it was measured then" in words
+    assert measured_otherwise(history, replace(config, version="bbb"), late, FOREVER) == []
