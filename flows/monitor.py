@@ -94,6 +94,7 @@ def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: R
         )
     if not summary["windows"] and (spec.start is not None or spec.end is not None):
         summary["empty"] = empty_words(config, spec, summary)
+    (out / "summary.json").write_bytes(canonical(summary) + b"\n")  # last: it says that the folder is complete
     return summary
 
 
@@ -192,7 +193,7 @@ def _records(folder: RunFolder) -> int:
 
 
 def _finish(folder: RunFolder, out: Path, seconds: float, known: int, metrics: Mapping[str, str]) -> Summary:
-    """Put the segments in order and write the summary."""
+    """Put the segments in order; gives the summary."""
     write_outputs(folder.segments, out)
     with folder.dead_letters.open("wb") as file:
         for _, _, data in read_blocks(folder.segments / "dead_letters.segment"):
@@ -205,7 +206,6 @@ def _finish(folder: RunFolder, out: Path, seconds: float, known: int, metrics: M
     summary["dead_letter_file"] = str(folder.dead_letters.relative_to(out.absolute()))
     if doubts := doubts_of(folder):
         summary["doubts"] = doubts
-    (out / "summary.json").write_bytes(canonical(summary) + b"\n")
     return summary
 
 

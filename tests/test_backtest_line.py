@@ -136,3 +136,13 @@ def test_of_rows_in_clickhouse_live_or_of_a_run(replayed, tmp_path, tmp_path_fac
         for source in ("clickhouse", "clickhouse:may"):
             checked("backtest", "-c", config, "--source", source, "--out", tmp_path / source.replace(":", "-"))
             agrees(tmp_path / source.replace(":", "-"), replayed)
+
+
+def test_a_range_beside_the_records_says_what_was_read_also_the_second_time(archive, tmp_path):
+    times = ("--from", "2024-01-01T00:00:00Z", "--to", "2024-01-02T00:00:00Z")
+    for _ in range(2):
+        done = edgewatch("backtest", "-c", MONITOR, "--source", f"archive:{archive}", *times, "--out", tmp_path / "out")
+        assert (done.returncode, "no window in the range has a record; records that were read are from 20" in done.stderr) == (
+            2,
+            True,
+        )
