@@ -188,7 +188,11 @@ class Line:
     def until_live(self, *, seconds: float = 120) -> float:
         """Wait until what is closed is near the clock again; give how long (s) it took."""
         before = time.monotonic()
-        wait_until(self.is_live, seconds=seconds, what=f"the line\n{self.said()[-3000:]}")
+        try:
+            wait_until(self.is_live, seconds=seconds, what="the line")
+        except AssertionError as error:
+            error.add_note(f"{self.said()[-3000:]}\n{self.report()}")
+            raise
         return time.monotonic() - before
 
 
