@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from flows.rule import WHOLE, Rule
 
-_SHORT = 3  # so many characters have no thousands
+_BELOW = 999  # so much has no thousands, however it is rounded
 
 
 def measure_of(rule: Rule) -> tuple[str, str]:
@@ -32,10 +32,11 @@ def measured(value: float, statistic: str, unit: str, digits: int | None) -> str
 
 def _number(value: float, digits: int | None) -> str:
     text = f"{value:.{digits or 12}g}"
-    if "e" in text or abs(value) >= 10 ** (digits or 12):
-        text = f"{value:.0f}" if 1 <= abs(value) < 1e15 else text  # noqa: PLR2004 (floats are whole beyond this)
-    if len(text) <= _SHORT:
+    exponent = "e" in text
+    if abs(value) < _BELOW and not exponent and (digits or 12) >= len("999"):
         return text
+    if exponent or abs(value) >= 10 ** (digits or 12):
+        text = f"{value:.0f}" if 1 <= abs(value) < 1e15 else text  # noqa: PLR2004 (floats are whole beyond this)
     whole, point, rest = text.partition(".")
     grouped = f"{int(whole):,}".replace(",", " ") if whole.lstrip("-").isdigit() and whole != "-0" else whole
     return grouped + point + rest

@@ -120,7 +120,6 @@ def _active(books: Sequence[tuple[str, list[str], Step]]) -> tuple[list[tuple[in
         found = np.flatnonzero(fires | (after.notice > 0) | after.columns.flapping)
         severities = np.where(after.severity > 0, after.severity, after.columns.said)[found]
         columns = (found.tolist(), severities.tolist(), fires[found].tolist())
-        for place, severity, firing in zip(*columns, strict=True):
-            places.append((number, place))
-            alerts.append((Subject(rule, keys[place], severity), firing))
+        places += [(number, place) for place in columns[0]]
+        alerts += [(Subject(rule, keys[place], severity), firing) for place, severity, firing in zip(*columns, strict=True)]
     return places, alerts
