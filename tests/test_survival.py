@@ -75,10 +75,12 @@ def test_a_run_says_over_http_how_it_is(brokers, topic, tmp_path):
         run = Asked(tmp_path, brokers, name, slack, pagerduty)
         feed.status = 503
         wait_until(lambda: (found := run.report()) and found.alerts, what="an alert in the report")
-        found = metrics(run.get("metrics").text)
         partition = f'dataset="http_requests",partition="0",topic="{name}"'
+        lag = "edgewatch_lag_messages", partition
+        found = {}
+        wait_until(lambda: found.update(metrics(run.get("metrics").text)) or lag in found, what="an answer of the broker")
         assert found["edgewatch_records_total", partition] > 0
-        assert found["edgewatch_lag_messages", partition] >= 0
+        assert found[lag] >= 0
         assert found["edgewatch_watermark_delay_seconds", partition] > 0
         assert found["edgewatch_alerts_firing", 'dataset="http_requests",severity="critical"'] == 1
         assert found["edgewatch_barrier_age_seconds", 'dataset="http_requests"'] > 0
