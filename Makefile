@@ -23,7 +23,7 @@ help:
 	@echo "make demo    four hours of traffic through the whole line, no services needed (ARGS='--hours 24 --seed 3')"
 	@echo "make test    lint, types and all tests, with a real Kafka broker (Java 17, Maven)"
 	@echo "make check   lint, types and the tests that need no broker: some four minutes on two cores"
-	@echo "make fuzz    100 000 cases against decoders and receiver, some ten minutes (EDGEWATCH_FUZZ=N for others)"
+	@echo "make fuzz    100 000 cases against decoders and receiver, up to twenty minutes (EDGEWATCH_FUZZ=N for others)"
 	@echo "make bench   the benchmarks, one JSON line each"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   the Python to use (3.11 or 3.12; found: $(or $(PYTHON),none))"
