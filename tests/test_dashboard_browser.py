@@ -1,6 +1,7 @@
 """The dashboard in a real browser: it draws, zooms, hears of new windows, silences, and serves keyboards and screen readers."""
 
 import json
+import re
 from importlib import resources
 
 import orjson
@@ -127,9 +128,9 @@ def test_keys_read_a_chart_aloud_and_its_values_its_csv_and_sql_are_behind_it(sh
     expect(visit.page.locator("figure [role=status]")).to_contain_text("ratio:")
     figure = visit.page.locator("figure").first
     figure.get_by_text("Table").click()
-    assert figure.locator("tbody tr").count() > 10
+    expect(figure.locator("tbody tr").nth(10)).to_be_attached()  # it is written once it is opened
     figure.get_by_text("SQL").click()
-    assert "edgewatch.window_metrics" in figure.locator("pre").inner_text()
+    expect(figure.locator("pre")).to_contain_text("edgewatch.window_metrics")
     with visit.page.expect_download() as download:
         figure.get_by_role("link", name="CSV").click()
     assert download.value.path().read_text().splitlines()[0] == "time,ratio"
@@ -140,10 +141,10 @@ def test_choices_in_explore_change_the_chart_and_the_link(show):
     visit.page.get_by_label("Key", exact=True).select_option(label=visit.page.locator("#key option").nth(1).inner_text())
     visit.page.wait_for_url("**key=*")
     ready(visit)
-    visit.page.get_by_label("p95").check()
+    visit.page.get_by_role("checkbox", name="p95").check()
     visit.page.wait_for_url("**statistic=p50%2Cp95%2Cp99*")
     ready(visit)
-    assert visit.page.locator("figure h3").first.inner_text().startswith("response_time p50, p95, p99 on ")
+    expect(visit.page.locator("figure h3").first).to_have_text(re.compile("^response_time p50, p95, p99 on "))
     visit.page.go_back()
     visit.page.wait_for_url(lambda url: "statistic" not in url)
 
@@ -174,7 +175,7 @@ def test_alerts_can_be_lined_up_and_the_link_says_so(show):
     visit = show("alerts?span=6h")
     visit.page.get_by_role("button", name="Line them up").click()
     visit.page.wait_for_selector(".lined canvas")
-    assert visit.page.locator(".lined figure").count() > 2
+    expect(visit.page.locator(".lined figure").nth(2)).to_be_attached()
     assert "lined=1" in visit.page.url
 
 
