@@ -8,18 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from connectors.committed import ASK_S, POLL_S, committed, committed_consumer
 from connectors.dataset import DecodeError
 from connectors.forward import NotTaken, Setting
 from connectors.payload import inflate
 from connectors.typed import sources_of
 
 WHOLE = "line"
-
-_ASK_S = 30.0
-_POLL_S = 1.0
-_MANY = 1000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,7 +49,7 @@ class Letter:
 
 def door_letters(settings: Mapping[str, Setting], topic: str, most: int) -> Iterator[Letter]:
     """Give the last `most` letters of each partition of the topic; none where there is no such topic. Raises NotTaken."""
-    for message in _committed(settings, topic, most):
+    for message in committed(settings, topic, most):
         letter = _of_door(message, topic)
         if letter is not None:
             yield letter
@@ -69,35 +66,12 @@ def _of_door(message: Message, topic: str) -> Letter | None:
     return Letter(place, dataset, reason, payload, meant, at, whole if isinstance(whole, bytes) else whole.encode())
 
 
-def _committed(settings: Mapping[str, Setting], topic: str, most: int) -> Iterator[Message]:
-    consumer = _consumer(settings)
-    try:
-        known = consumer.list_topics(timeout=_ASK_S).topics.get(topic)
-        partitions = list(known.partitions) if known is not None else []
-        ends = {each: consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=_ASK_S) for each in partitions}
-        consumer.assign([TopicPartition(topic, each, max(low, high - most)) for each, (low, high) in ends.items()])
-        left = set(partitions)
-        while left:
-            for message in consumer.consume(_MANY, _POLL_S):
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                else:
-                    raise NotTaken(f"topic {topic} cannot be read: {error.str()}")
-    except KafkaException as error:
-        raise NotTaken(f"topic {topic} cannot be read: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-
-
 class Records:
     """Finds the bytes of records by place, where Kafka still has them."""
 
     def __init__(self, settings: Mapping[str, Setting]) -> None:
         """Connect to nothing yet."""
-        self._consumer = _consumer(settings)
+        self._consumer = committed_consumer(settings)
         self._last: tuple[Place, bytes | None, bytes] | None = None
 
     def close(self) -> None:
@@ -121,12 +95,12 @@ class Records:
     def _message(self, place: Place) -> tuple[bytes | None, bytes]:
         try:
             where = TopicPartition(place.topic, int(place.partition), place.offset)
-            low, high = self._consumer.get_watermark_offsets(where, timeout=_ASK_S)
+            low, high = self._consumer.get_watermark_offsets(where, timeout=ASK_S)
             if not low <= place.offset < high:
                 return None, b""
             self._consumer.assign([where])
             while True:
-                for message in self._consumer.consume(1, _POLL_S):
+                for message in self._consumer.consume(1, POLL_S):
                     error = message.error()
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:
                         raise NotTaken(f"topic {place.topic} cannot be read: {error.str()}")
@@ -134,19 +108,6 @@ class Records:
                     return (message.value() or b"", message.key() or b"") if found else (None, b"")
         except KafkaException as error:
             raise NotTaken(f"topic {place.topic} cannot be read: {error.args[0].str()}") from error
-
-
-def _consumer(settings: Mapping[str, Setting]) -> Consumer:
-    return Consumer(
-        {
-            **settings,
-            "group.id": "edgewatch-dead-letters",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-        }
-    )
 
 
 def chosen(letters: Sequence[Letter], *, dataset: str | None, reason: str | None) -> list[Letter]:

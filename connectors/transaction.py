@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from connectors.committed import committed
 from connectors.forward import Headers, NotTaken, Setting, shared_settings
 
 _START_S = 60.0
@@ -102,31 +103,5 @@ def ensure_compacted(settings: Mapping[str, Setting], topic: str) -> None:
 
 def read_all(settings: Mapping[str, Setting], topic: str) -> dict[str, bytes]:
     """Give the last value by key of all that was committed to a topic. Raises NotTaken."""
-    consumer = Consumer(
-        {
-            **settings,
-            "group.id": "edgewatch-ingest",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
-    found: dict[str, bytes] = {}
-    try:
-        partitions = list(consumer.list_topics(topic, timeout=_START_S).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, each, 0) for each in partitions])
-        left = set(partitions)
-        while left:
-            for message in consumer.consume(1000, 1.0):
-                error, key = message.error(), message.key()
-                if error is None and key is not None:
-                    found[key.decode()] = message.value() or b""
-                elif error is not None and error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                elif error is not None:
-                    raise NotTaken(f"topic {topic} cannot be read: {error.str()}")
-    except KafkaException as error:
-        raise NotTaken(f"topic {topic} cannot be read: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-    return found
+    keyed = ((message.key(), message.value() or b"") for message in committed(settings, topic))
+    return {key.decode(): value for key, value in keyed if key is not None}
