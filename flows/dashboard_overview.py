@@ -79,7 +79,9 @@ def overview(config: Config, database: Remembered, over: Range, there: frozenset
     metrics = {metric.name: metric for metric in config.metrics}
     step = step_of(over, config.window.length_ms, _POINTS)
     back = -(-over.length // DAY_MS) * DAY_MS
-    maker = _Maker(config, database, over, step, Range(over.start - back, over.end - back))
+    before = Range(over.start - back, over.end - back)
+    cells = _cells_of(database.query(sums_sql(config, database.database, (over, before), step)))
+    maker = _Maker(config, database, over, step, before, cells)
     groups, left_out, used = [], [], set[str]()
     for group, tiles in GROUPS.items():
         made = []
@@ -132,6 +134,7 @@ class _Maker:
     over: Range
     step: int
     before: Range
+    cells: Mapping[tuple[str, str], Mapping[int, Cell]]  # by metric and statistic: the cells by place
 
     def tile(self, name: str, metric: MetricOptions, statistic: str, good: str) -> dict[str, Any]:
         """Give one tile: the value of the whole range, that of the range before, the course and its limits."""
@@ -161,7 +164,7 @@ class _Maker:
 
     def _sums(self, metric: MetricOptions, statistic: str) -> tuple[float | None, float | None, Floats]:
         """Give the value of the range, of the range before, and by step."""
-        parts = [self._cells(metric.name, each) for each in parts_of(metric, statistic)]
+        parts = [self.cells.get((metric.name, each), {}) for each in parts_of(metric, statistic)]
         now = [_added([cells[place] for place in sorted(cells) if place >= 0]) for cells in parts]
         before = [cells.get(_BEFORE) for cells in parts]
         course = np.full(-(-self.over.length // self.step), np.nan)
@@ -170,11 +173,6 @@ class _Maker:
             course[place] = np.nan if found is None else found
         whole = all(was and now and was.windows >= _WHOLE_FROM * now.windows for was, now in zip(before, now, strict=True))
         return _combined(statistic, now), _combined(statistic, before) if whole else None, course
-
-    def _cells(self, metric: str, statistic: str) -> dict[int, Cell]:
-        sql = sums_sql(self.config, self.database.database, (self.over, self.before), self.step)
-        own = [row for row in self.database.query(sql) if (row["metric"], row["statistic"]) == (metric, statistic)]
-        return {int(row["place"]): Cell(*(float(row[name]) for name in Cell._fields)) for row in own}
 
     def _percentiles(self, metric: str, statistic: str) -> tuple[float | None, float | None, Floats]:
         course = np.full(-(-self.over.length // self.step), np.nan)
@@ -231,6 +229,15 @@ def _total(config: Config, metrics: Sequence[str], ranges: Sequence[Range]) -> s
         f"run = '' AND metric IN ({', '.join(map(quoted, metrics))}) AND empty(key) AND ({spans})"
         f" AND toUnixTimestamp(window_start) % {seconds} = 0 AND window_end - window_start = {seconds}"
     )
+
+
+def _cells_of(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int, Cell]]:
+    """Sort the rows of all sums by metric and statistic, once for all tiles."""
+    out: dict[tuple[str, str], dict[int, Cell]] = {}
+    for row in rows:
+        cell = Cell(*(float(row[name]) for name in Cell._fields))
+        out.setdefault((row["metric"], row["statistic"]), {})[int(row["place"])] = cell
+    return out
 
 
 def _added(cells: Sequence[Cell]) -> Cell | None:
