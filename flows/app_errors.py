@@ -27,7 +27,7 @@ from flows.firing import read_firing
 from flows.options import ConfigError
 from flows.own_errors import Scrubber, secrets_of
 from flows.run_folder import RunFolder
-from flows.transition import fingerprint_of
+from flows.transition import episode_of, fingerprint_of
 from sinks.notification import DeliveryError, Pace
 from sinks.pace import TokenBucket
 from sinks.sentry_wire import SentryWire, client_of, event_of
@@ -113,7 +113,7 @@ class Reporter:
             return None
         chosen = min(alerts, key=lambda each: (each["labels"].get("severity") != "critical", each["start"], each["rule"]))
         fingerprint = fingerprint_of(self._environment, chosen["key"], chosen["rule"])
-        return {"rule": chosen["rule"], "episode": f"{fingerprint}:{chosen['start'] // 1000}"}
+        return {"rule": chosen["rule"], "episode": episode_of(fingerprint, chosen["start"])}
 
     def close(self) -> None:
         """Say what was dropped."""

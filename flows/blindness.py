@@ -19,7 +19,7 @@ from flows.health import BLIND, Finding
 from flows.health_words import over_text, over_title, text_of, title_of
 from flows.output import Block
 from flows.route import every_route, routes_of, taken_by
-from flows.transition import fingerprint_of
+from flows.transition import episode_of, fingerprint_of
 from sinks.notification import Notification
 
 RULE = BLIND
@@ -106,7 +106,7 @@ class Blindness:
     def _message(self, episode: Episode, now: int, reason: str, words: tuple[str, str], heard: tuple[str, ...]) -> Notification:
         environment = self._config.environment
         fingerprint = fingerprint_of(environment, "{}", RULE)
-        name = f"{fingerprint}:{episode.start // 1000}"
+        name = episode_of(fingerprint, episode.start)
         return Notification(
             at=now // 1000 * 1000,
             id=hashlib.sha256(f"{name}|{episode.number}".encode()).hexdigest()[:32],

@@ -23,7 +23,7 @@ from flows.notify import ENDED, Notifier, Saying, Told, provenance_line
 from flows.rule import INSUFFICIENT, LEVELS, NO_DATA, OK, Rule
 from flows.second_route import SecondRoute
 from flows.signal import Reading, Signal
-from flows.transition import Transition, fingerprint_of
+from flows.transition import Transition, episode_of, fingerprint_of
 from flows.window import WindowResult
 from flows.withhold import REASONS, UNACKNOWLEDGED, Hearing
 from sinks.notification import Notification
@@ -341,7 +341,7 @@ class Book:
             at=event.end,
             key=event.key,
             fingerprint=fingerprint,
-            episode=f"{fingerprint}:{event.end // 1000}",
+            episode=episode_of(fingerprint, event.end),
             start=event.end,
             number=0,
             reason="first",
@@ -366,7 +366,7 @@ class Book:
         reading = self._read_once(window)
         for fact in _facts(judged, places):
             fingerprint = fingerprint_of(self._environment, fact.key, name)
-            episode = f"{fingerprint}:{fact.start // 1000}"
+            episode = episode_of(fingerprint, fact.start)
             transition = saying = None
             if fact.move:
                 moved = (STATES[fact.before], STATES[fact.after], SEVERITIES[fact.severity], MOVES[fact.move])
@@ -443,7 +443,7 @@ class Book:
                 rule=self.rule.options.name,
                 key=key,
                 fingerprint=fingerprint,
-                episode=f"{fingerprint}:{int(columns.start[place]) // 1000}",
+                episode=episode_of(fingerprint, int(columns.start[place])),
                 severity=severity,
                 heard=frozenset(self._hearing.told[key]),
             )

@@ -21,7 +21,7 @@ from flows.output import canonical
 from flows.route import Routes
 from flows.rule import CRITICAL, WARNING, Rule, RuleOptions, compile_rule
 from flows.shown import shown_of
-from flows.transition import fingerprint_of
+from flows.transition import episode_of, fingerprint_of
 from sinks.channels import destinations
 from sinks.delivery import ChannelDestination, Delivery
 from sinks.failure import notification_items
@@ -95,7 +95,7 @@ def _saying(rule: Rule, environment: str, key: str, severity: int, at: int) -> S
         at=at,
         key=key,
         fingerprint=fingerprint,
-        episode=f"{fingerprint}:{at // 1000}",
+        episode=episode_of(fingerprint, at),
         start=at,
         number=0,
         reason="first",

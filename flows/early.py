@@ -20,6 +20,7 @@ from flows.event import Event
 from flows.labels import Subject
 from flows.output import rfc3339
 from flows.rule import CRITICAL, WARNING, RuleOptions
+from flows.transition import episode_of
 from sinks.notification import Notification
 
 PER_WINDOW = 20  # early messages of a rule; what is beyond waits for the window
@@ -140,7 +141,7 @@ class Early:
             return "kept quiet", f"Its window closed, and {_WITHHELD[why]}. If it still fires after that, it is said again."
         began = book.began(word.key)
         if began is not None and began != word.end:
-            episode = f"{word.said.fingerprint}:{began // 1000}"
+            episode = episode_of(word.said.fingerprint, began)
             since = rfc3339(began)
             return f"goes on as the episode of {since}", f"An earlier window had it too: it goes on as episode {episode}."
         return "not confirmed", "Its window closed without saying it: limits or routes have changed, or keys were too many."

@@ -1,6 +1,5 @@
 """Recovery commands: `edgewatch recovery show | reset | export | import`: what a resume goes on from, moved or given up."""
 
-import datetime
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import orjson
 import typer
 
 from flows.config import Config, load
+from flows.output import rfc3339
 
 recovery_app = typer.Typer(help="What a resume goes on from.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -198,7 +198,7 @@ def _path(settings: Config, state: Path | None) -> Path:
 
 
 def _shown(at: int) -> str:
-    return f"{datetime.datetime.fromtimestamp(at / 1000, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return rfc3339(at // 1000 * 1000)
 
 
 def _bad_use(words: str) -> NoReturn:

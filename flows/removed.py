@@ -14,7 +14,7 @@ from flows.alert_state import FIRING, SEVERITIES, STATES
 from flows.labels import SEVERITY_NAMES
 from flows.notify import Told
 from flows.rule import WARNING
-from flows.transition import Transition, fingerprint_of
+from flows.transition import Transition, episode_of, fingerprint_of
 from flows.window import WindowResult
 from sinks.notification import Notification
 
@@ -90,7 +90,7 @@ def _fingerprint(alert: Mapping[str, Any]) -> str:
 
 
 def _episode(alert: Mapping[str, Any]) -> str:
-    return f"{_fingerprint(alert)}:{alert['start'] // 1000}"
+    return episode_of(_fingerprint(alert), alert["start"])
 
 
 def _transition(alert: Mapping[str, Any], at: int) -> Transition:

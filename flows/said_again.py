@@ -20,7 +20,7 @@ from flows.mute import Mute
 from flows.output import rfc3339
 from flows.rule import RuleOptions
 from flows.run_folder import RunFolder
-from flows.transition import fingerprint_of
+from flows.transition import episode_of, fingerprint_of
 from sinks.failure import notification_items
 from sinks.notification import Notification, duration
 from sinks.spool import Spool
@@ -62,7 +62,7 @@ def _remember_warnings(spool: Spool, folder: RunFolder, config: Config) -> None:
             if alert.get("began") == "warning":
                 fingerprint = fingerprint_of(config.environment, alert["key"], alert["rule"])
                 for channel in config.policy.pagers.intersection(alert["heard"]) - alert.get("bundles", {}).keys():
-                    spool.remember(channel, f"{fingerprint}:{alert['start'] // 1000}", {"severity": "warning"})
+                    spool.remember(channel, episode_of(fingerprint, alert["start"]), {"severity": "warning"})
 
 
 def _open_alerts(folder: RunFolder, config: Config) -> list[_Open]:
@@ -91,7 +91,7 @@ def _alone(found: Sequence[_Open], config: Config) -> Iterable[Notification]:
         if channels:
             name, key = alert.rule.name, orjson.loads(alert.key)
             fingerprint = fingerprint_of(config.environment, alert.key, name)
-            episode = f"{fingerprint}:{alert.start // 1000}"
+            episode = episode_of(fingerprint, alert.start)
             yield _notification(
                 alert,
                 config,

@@ -10,6 +10,7 @@ from flows.controls import Controls, ExpireEvent, SilenceEvent, append
 from flows.firing import read_firing
 from flows.matcher import Matchers
 from flows.moment import duration
+from flows.output import rfc3339
 from flows.silence import LONGEST_MS, Silence
 
 
@@ -91,7 +92,7 @@ def expire(controls: Path, name: str, now: int) -> None:
 
 def shown(ms: int) -> str:
     """Write a time in ms to the second."""
-    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(ms // 1000 * 1000)
 
 
 def _length(text: str) -> int:

@@ -43,6 +43,11 @@ def fingerprint_of(environment: str, key: str, rule: str) -> str:
     return hashlib.sha256((_named(environment, rule) % key).encode()).hexdigest()[:16]
 
 
+def episode_of(fingerprint: str, start: int) -> str:
+    """Give the identity of an episode: the alert's, and when (ms) it began, to the second."""
+    return f"{fingerprint}:{start // 1000}"
+
+
 @lru_cache(4096)
 def _named(environment: str, rule: str) -> str:
     """Give what is hashed, with a place for the key."""
