@@ -346,6 +346,22 @@ def look_at_partitions(
         consumer.close()
 
 
+def whole_since(options: KafkaOptions, *, timeout_s: float) -> int | None:
+    """Give the time (ms) from which on retention has taken no message; 0 where it has taken none; None where it is not known.
+
+    Raises SourceError.
+    """
+    partitions = look_at_partitions(options, allowed_lateness_ms=0, timeout_s=timeout_s, begins=True)
+    cut = [each for each in partitions if each.start]
+    consumer = Consumer(client_settings(options, Watch(", ".join(options.brokers)), 1))
+    try:
+        found = [produced_at(consumer, each, each.start) for each in cut]
+    finally:
+        consumer.close()
+    known = [at for at in found if at is not None]
+    return max(known, default=0) if len(known) == len(found) else None
+
+
 def _with_start(consumer: Consumer, planned: PlannedPartition, timeout_s: float) -> PlannedPartition:
     low, _ = low_and_high(consumer, TopicPartition(planned.topic, int(planned.partition)), timeout_s=timeout_s)
     return msgspec.structs.replace(planned, start=low)
