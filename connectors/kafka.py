@@ -19,8 +19,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.advances import Advance, Advances
 from connectors.archive import Reading
+from connectors.event_time import moment_words
 from connectors.hold import Hold
-from connectors.kafka_extent import extents, low_and_high, moment_words, produced_at
+from connectors.kafka_extent import extents, low_and_high, produced_at
 from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import Plan, PlannedPartition, grown, load_or_create, make_plan, write_plan

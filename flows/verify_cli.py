@@ -68,6 +68,9 @@ def verify(
             spec = spec.with_(start=_begin(settings, asked.start, folder))
         summary = run_replay(settings, spec, folder, processes=processes)
         found = _compared(settings, asked, folder, state)
+        if not any(each.rows for each in found):
+            print(f"edgewatch: nothing to compare: {summary.get('empty', 'no row is stored of the range')}", file=sys.stderr)
+            raise typer.Exit(_FAILED)
         why = reasons((d for each in found for d in each.differences), settings.version, summary, recorded=has)
     _say(found, why, as_json=as_json)
     if any(each.differences for each in found):
