@@ -28,7 +28,7 @@ class DatasetOptions:
     name: str = field(metadata={"help": "the name that topics and metrics use"})
     kind: str = field(
         metadata={
-            "help": "what records are: http_requests, data_points, workers_trace_events, app_logs, health, runtime_stats or json"
+            "help": "what it holds: http_requests, data_points, workers_trace_events, app_logs, health, runtime_stats or json"
         }
     )
     blobs: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's blobs, by position"})

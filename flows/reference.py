@@ -58,13 +58,13 @@ which key was probably meant by one that it does not know.
 - A share is a number from 0 to 1. "Of the statistic": in the unit of the value that the rule judges.
 - A key whose default is *required* must be given where its table is.
 - Tables may be left out. `[window]`, `[engine]`, `[health]`, `[observe]`, `[status_page]` and `[dashboard]` then have their
-  defaults. Without `[[metric]]` and `[[rule]]` the built-in pack applies, without `[channel.NAME]` the console; without `[[route]]`
-  critical alerts go to all channels, and others to all but pagers.
+  defaults. Without `[[metric]]` and `[[rule]]` the built-in pack applies, and without `[channel.NAME]` the console. Without
+  `[[route]]` critical alerts go to all channels, and others to all but pagers.
 
 """
 _GENERAL = "## General\n\nKeys before the first table.\n\n"
 _TESTS = """\
-# Files of rule tests
+## Files of rule tests
 
 What [`edgewatch test`](testing-rules.md) reads. Times are since the start of a test.
 
