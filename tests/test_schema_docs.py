@@ -3,7 +3,6 @@
 import gzip
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -25,6 +24,9 @@ COMMON = "In every table but"
 SAID = {"window": {"window_start", "window_end"}, "time": {"at"}, "record": {"partition", "offset", "index"}}
 
 
+pytestmark = pytest.mark.xdist_group("schema-docs")  # one server for all of it
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """Give the tables with four hours of traffic and a line that is no record, as a live run and as the run `stricter`."""
@@ -33,7 +35,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
 
     folder = tmp_path_factory.mktemp("schema")
     checked("generate", "--to", folder / "logs", "--records", "60000")
-    spoilt = sorted((folder / "logs" / "http_requests").rglob("*.gz"))[0]
+    spoilt = min((folder / "logs" / "http_requests").rglob("*.gz"))
     spoilt.write_bytes(spoilt.read_bytes() + gzip.compress(b"{no record\n"))
     with Embedded(folder / "clickhouse") as server:
         config = folder / "monitor.toml"
@@ -43,7 +45,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
         client = ClickHouse(ClickHouseOptions(url=server.url))
         for table in tables():  # the live run measured one request less
             less = ", if(metric = 'requests', value - 1, value) AS value" if table == "window_metrics" else ""
-            client.execute(f"INSERT INTO {table} SELECT * REPLACE('' AS run{less}) FROM {table}")  # noqa: S608
+            client.execute(f"INSERT INTO {table} SELECT * REPLACE('' AS run{less}) FROM {table}")
         yield client
         client.close()
 
@@ -64,7 +66,7 @@ def test_every_table_has_a_section() -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_columns_are_those_of_the_table(stored: ClickHouse, table: str) -> None:
-    found = stored.query(f"SELECT name, type FROM system.columns WHERE database = 'edgewatch' AND table = '{table}'")  # noqa: S608
+    found = stored.query(f"SELECT name, type FROM system.columns WHERE database = 'edgewatch' AND table = '{table}'")
     common = shown(TEXT.partition(COMMON)[2].partition("\n## ")[0]) if table != "schema_version" else {}
     own = shown(section(table).partition("The view")[0])
     assert common | own == {str(each["name"]): each["type"] for each in found}
@@ -77,7 +79,7 @@ def test_columns_of_the_view_are_those_that_it_has(stored: ClickHouse) -> None:
 
 @pytest.mark.parametrize("table", tables())
 def test_a_row_is_one_per_what_is_said(stored: ClickHouse, table: str) -> None:
-    (found,) = stored.query(f"SELECT sorting_key, engine FROM system.tables WHERE database = 'edgewatch' AND name = '{table}'")  # noqa: S608
+    (found,) = stored.query(f"SELECT sorting_key, engine FROM system.tables WHERE database = 'edgewatch' AND name = '{table}'")
     key = set(re.sub(r"toJSONString\((\w+)\)|`", r"\1", str(found["sorting_key"])).split(", "))
     (words,) = re.findall(r"One row per\s([^.]*?)(?:,\sfor every[^.]*)?\.", section(table))
     said = set()
