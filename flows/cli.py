@@ -1,4 +1,4 @@
-"""Command line: `edgewatch init | demo | run | replay | check | test | explain | drill | generate | clickhouse`, and groups of more.
+"""Command line: `edgewatch init | demo | run | replay | check | test | explain | drill | clickhouse`, and groups of more.
 
 Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
 """
