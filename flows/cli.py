@@ -45,7 +45,6 @@ app = typer.Typer(
     cls=with_later(_LATER),
     help="Watches an edge platform: records on Kafka become windows, alerts and rows.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
