@@ -16,9 +16,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.advances import Advance, Advances
 from connectors.archive import Reading
+from connectors.event_time import moment_words
 from connectors.hold import Hold
 from connectors.kafka_client import Watch, open_consumer, reason, topics_there
-from connectors.kafka_extent import extents, low_and_high, moment_words, produced_at
+from connectors.kafka_extent import extents, low_and_high, produced_at
 from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import Plan, PlannedPartition, grown, load_or_create, make_plan, write_plan
@@ -269,6 +270,22 @@ def look_at_partitions(
         raise SourceError(watch.words(error.args[0])) from error
     finally:
         consumer.close()
+
+
+def whole_since(options: KafkaOptions, *, timeout_s: float) -> int | None:
+    """Give the time (ms) from which on retention has taken no message; 0 where it has taken none; None where it is not known.
+
+    Raises SourceError.
+    """
+    partitions = look_at_partitions(options, allowed_lateness_ms=0, timeout_s=timeout_s, begins=True)
+    cut = [each for each in partitions if each.start]
+    consumer = open_consumer(options, Watch(", ".join(options.brokers)))
+    try:
+        found = [produced_at(consumer, each, each.start) for each in cut]
+    finally:
+        consumer.close()
+    known = [at for at in found if at is not None]
+    return max(known, default=0) if len(known) == len(found) else None
 
 
 def _with_start(consumer: Consumer, planned: PlannedPartition, timeout_s: float) -> PlannedPartition:

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from connectors.event_time import moment_words
 from connectors.kafka_client import Watch, open_consumer
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import PlannedPartition
@@ -71,11 +71,6 @@ def what_is_there(options: KafkaOptions, partitions: Iterable[PlannedPartition])
         return []
     finally:
         consumer.close()
-
-
-def moment_words(ms: int) -> str:
-    """Write a time for people."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _words(first: int | None, last: int | None) -> str:
