@@ -178,7 +178,8 @@ def place(url: str) -> str:
     except httpx.InvalidURL:
         return "(no URL)"
     port = f":{parsed.port}" if parsed.port else ""
-    return f"{parsed.scheme}://{parsed.host}{port}"
+    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    return f"{parsed.scheme}://{host}{port}"
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
