@@ -36,7 +36,6 @@ NOT_RUN = {
     "drill": "tests/flows/test_drill.py",
     "errors": "tests/flows/test_app_errors.py",
     "ingest": "tests/flows/test_ingest.py",
-    "init": "tests/flows/test_init.py",
     "probe": "tests/flows/test_probe.py",
     "receive": "tests/connectors/test_upload.py",
     "recovery export": "tests/flows/test_recovery.py",
