@@ -151,6 +151,7 @@ _MORE: dict[str, dict[str, str]] = {
     "channel.email": {"port": "587", "ca_file": '"ca.pem"'},
     "channel.slack": {"token": '"env:SLACK_TOKEN"'},
     "channel.statuspage": {"keys": "{ api = 2 }"},
+    "clickhouse": {"ca_file": '"ca.pem"'},
     "heartbeat": {"sentry_dsn": '"env:SENTRY_DSN"'},
     "dashboard": {"user_header": '"X-Forwarded-User"', "proxies": '["127.0.0.1"]'},
     "observe": {"log_topic": '"app.logs"', "traces_sample_rate": "0.1"},
@@ -240,7 +241,8 @@ def type_of(hint: Any, column: Column | None = None) -> str:
         return "secret"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(type_of(each) for each in arguments if each is not type(None)))
-    item = "secret" if about.get("secret") and arguments[-1:] == (str,) else ""
+    held = arguments[1] if origin is dict else (*arguments, None)[0]
+    item = "secret" if about.get("secret") and held is str else ""
     if origin is tuple:
         return f"array of {_many(item or type_of(arguments[0]))}"
     if origin is dict:
