@@ -75,3 +75,15 @@ def test_an_archive_counts_the_bytes_of_its_files(tmp_path):
         places.append(lane.place())
     assert places == sorted(places)
     assert places[-1] == (size, size)
+
+
+def test_a_bar_comes_also_where_how_much_there_is_was_not_known_at_first(capsys, monkeypatch):
+    monkeypatch.setattr("flows.observe._AFTER_S", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for the console
+    progress = RunProgress("replay")
+    progress(100, 1_764_547_200_000)  # not every process has opened its partitions
+    progress(200, 1_764_547_200_000, 0.25)
+    progress.stop()
+    shown = capsys.readouterr().err
+    assert "replay: 200 records" in shown
+    assert "25%" in shown
