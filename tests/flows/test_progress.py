@@ -17,6 +17,13 @@ def test_the_share_is_known_once_every_lane_has_begun(tmp_path):
     assert Board(tmp_path / "board", ["a", "b"]).share() == 0.2  # another process sees it too
 
 
+def test_a_partition_without_a_record_holds_no_share_back(tmp_path):
+    board = Board(tmp_path / "board", ["a", "b"])
+    board.place("a", (30, 100))
+    board.place("b", (0, 0))
+    assert board.share() == 0.3
+
+
 def test_a_live_run_has_no_share(tmp_path):
     board = Board(tmp_path / "board", ["a"])
     board.place("a", (0, 0))
