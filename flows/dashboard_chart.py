@@ -80,7 +80,8 @@ def _soughts(config: Config, given: Given, over: Range) -> Iterator[tuple[str, S
         yield name, sought
         if back:
             back = -(-back // length) * length
-            yield f"{name}, {given.text('compare')} before", sought.at(Range(over.start - back, over.end - back))
+            before = Range(over.start - back, over.end - back)
+            yield f"{name}, {given.text('compare')} before", sought.at(before, -back % step)
 
 
 def _wanted(config: Config, given: Given) -> Iterator[tuple[MetricOptions, str]]:

@@ -10,6 +10,7 @@ from flows.report_source import Range
 Row = dict[str, Any]
 _COUNTS = ("records", "late", "dead_letters")
 _LATEST = 200
+_PRESENT_S = 86_400  # a partition that closed no window for so long is gone
 
 
 def until(database: Remembered) -> int:
@@ -24,6 +25,18 @@ def until(database: Remembered) -> int:
         f"SELECT toFloat64(toUnixTimestamp(max(window_end))) AS last FROM {database.database}.window_metrics WHERE run = ''"  # noqa: S608
     )
     return int(row["last"] or 0) * 1000
+
+
+def closed(database: Remembered, length: int) -> int:
+    """Give up to when (ms) no window gets a row any more, wherever records come from: a window of `length` behind the last."""
+    since = max(until(database) // 1000 - _PRESENT_S, 0)
+    (row,) = database.query(
+        "SELECT toFloat64(min(last)) AS first FROM (SELECT toUnixTimestamp(max(at)) AS last"  # noqa: S608 (no foreign text)
+        f" FROM {database.database}.pipeline_events"
+        f" WHERE run = '' AND event = 'records' AND at > toDateTime({since}, 'UTC')"
+        " GROUP BY dataset, topic, partition)"
+    )
+    return int(row["first"] or 0) * 1000 - length
 
 
 def metrics_there(database: Remembered, run: str = "") -> frozenset[str]:
@@ -41,7 +54,8 @@ def now(database: Remembered, last: int) -> Row:
         " argMaxIf(value, at, event = 'records') AS records, argMaxIf(value, at, event = 'late') AS late,"
         " argMaxIf(value, at, event = 'dead_letters') AS dead_letters, argMaxIf(value, at, event = 'watermark') AS watermark,"
         " toFloat64(toUnixTimestamp(now())) - toFloat64(toUnixTimestamp(max(inserted_at))) AS written"
-        f" FROM {database.database}.pipeline_events FINAL WHERE run = '' AND at > toDateTime({last // 1000 - 86_400}, 'UTC')"
+        f" FROM {database.database}.pipeline_events FINAL"
+        f" WHERE run = '' AND at > toDateTime({last // 1000 - _PRESENT_S}, 'UTC')"
         " GROUP BY dataset, topic, partition ORDER BY dataset, topic, partition"
     )
     return {

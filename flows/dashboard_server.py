@@ -55,13 +55,14 @@ class Dashboard:
         self._writes = writes
         self._door = door
         self._assets = _assets()
-        asked = ("meta", "overview", "series", "keys", "heatmap", "alerts", "alert", "records", "slos", "pipeline", "runs")
+        shared = ("overview", "series", "keys", "heatmap", "alerts", "records", "slos", "pipeline", "runs")
         routes = [
             Route("/livez", lambda _: PlainTextResponse("ok\n")),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/app/{name}", self._asset),
             *(Route(f"/{name}", self._page) for name in VIEWS),
-            *(Route(f"/api/{name}", self._answers(getattr(views, name))) for name in asked),
+            *(Route(f"/api/{name}", self._answers(getattr(views, name))) for name in ("meta", "alert")),
+            *(Route(f"/api/{name}", self._shares(getattr(views, name))) for name in shared),
             Route("/api/series.csv", self._csv),
             Route("/api/silences", self._answers(self._silences)),
             Route("/api/silences", self._takes(self._add), methods=["POST"]),
@@ -96,6 +97,18 @@ class Dashboard:
 
         return answer
 
+    def _shares(self, work: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        """Answer those who ask the same by one answer, while it is remembered."""
+
+        async def answer(request: Request) -> Response:
+            name, kept = f"{request.url.path}?{request.url.query}", self._views.remembered
+            body = kept.held(name)
+            if body is not None:
+                return _as_json(body)
+            return await self._told(lambda: kept.once(name, lambda: _dumped(work(request))))
+
+        return answer
+
     def _takes(self, work: Callable[[dict[str, Any], str], Any]) -> Callable[[Request], Any]:
         """Take a JSON object; who sent it comes from the door."""
 
@@ -118,7 +131,8 @@ class Dashboard:
     async def _told(self, work: Callable[[], Any]) -> Response:
         """Do the work in a thread; trouble is one sentence."""
         try:
-            return _json(await run_in_threadpool(work))
+            found = await run_in_threadpool(work)
+            return _as_json(found) if isinstance(found, bytes) else _json(found)
         except BadQuestion as error:
             return _json({"problem": str(error)}, 400)
         except ReportError as error:
@@ -187,7 +201,14 @@ def _assets() -> dict[str, tuple[bytes, str, str]]:
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return _as_json(_dumped(value), status)
+
+
+def _dumped(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _as_json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
 
