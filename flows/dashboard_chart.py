@@ -58,9 +58,14 @@ def as_csv(config: Config, database: Remembered, given: Given, over: Range) -> s
     """Give the same values as CSV, as they are stored."""
     soughts = list(_soughts(config, given, over))
     times, columns = aligned([_shifted(database, sought, over) for _, sought in soughts])
+    return csv_of(["time", *(name for name, _ in soughts)], times, columns)
+
+
+def csv_of(names: Sequence[str], times: Ints, columns: Sequence[Floats]) -> str:
+    """Write columns over time; what has no value is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["time", *(name for name, _ in soughts)])
+    writer.writerow(names)
     for number, at in enumerate(times.tolist()):
         writer.writerow([rfc3339(at), *("" if np.isnan(each[number]) else repr(float(each[number])) for each in columns)])
     return out.getvalue()

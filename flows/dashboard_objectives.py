@@ -10,6 +10,7 @@ from flows.config import Config
 from flows.dashboard_live import closed
 from flows.dashboard_queries import Remembered
 from flows.dashboard_series import Sought, where_of
+from flows.decision_log import quoted
 from flows.kinds import SLO
 from flows.metric import TOTAL, MetricOptions
 from flows.report_objectives import objectives
@@ -39,8 +40,8 @@ def objective_rows(config: Config, database: Remembered, until: int) -> Row:
 def _burnt(config: Config, database: Remembered, slo: SloOptions, metric: MetricOptions, until: int) -> Row:
     """Give what was left of the budget over the period, and the burn rates of the pairs of windows."""
     length = config.window.length_ms
-    over = Range(max(until - slo.period_ms, 0), until)
-    step = -(-slo.period_ms // (_POINTS * length)) * length
+    over = Range(max(until - slo.period_ms, _began(database, metric) // length * length, 0), until)
+    step = max(-(-over.length // (_POINTS * length)), 1) * length
     sought = Sought(metric=metric, statistic="total", key=TOTAL, over=over, step=step, length=length)
     bad, total, sql = _sums(database, sought)
     allowed = (1 - slo.objective) * total.sum()
@@ -57,6 +58,16 @@ def _burnt(config: Config, database: Remembered, slo: SloOptions, metric: Metric
     first = sought.grid.floor(over.start)
     at = [min(first + step * (number + 1), over.end) for number in range(len(left))]
     return {"left": {"at": at, "values": short(left)}, "rates": rates, "sql": sql}
+
+
+def _began(database: Remembered, metric: MetricOptions) -> int:
+    """Give the start of the first window (ms)."""
+    sql = (
+        f"SELECT toFloat64(toUnixTimestamp(min(window_start))) AS first FROM {database.database}.window_metrics"  # noqa: S608
+        f" WHERE run = '' AND metric = {quoted(metric.name)} AND statistic = 'total'"
+    )
+    (row,) = database.once(sql, lambda: database.query(sql), lasting=True)
+    return int(row["first"]) * 1000
 
 
 def _burns(database: Remembered, slo: SloOptions, sought: Sought, until: int, spans: Sequence[int]) -> dict[int, float | None]:

@@ -21,7 +21,7 @@ from sinks.chart import short
 
 Row = dict[str, Any]
 DAY_MS = 86_400_000
-_POINTS = 60
+POINTS = 60
 _WHOLE_FROM = 0.9  # a range with fewer of the windows is not compared with
 _UP, _DOWN = "up", "down"  # which way is good
 
@@ -82,7 +82,7 @@ _CHARTS = (
 def overview(config: Config, database: Remembered, over: Range, there: frozenset[str]) -> dict[str, Any]:
     """Give the tiles by group, what is left out and why; `there` are the metrics that have rows."""
     metrics = {metric.name: metric for metric in config.metrics}
-    step = step_of(over, config.window.length_ms, _POINTS)
+    step = step_of(over, config.window.length_ms, POINTS)
     back = -(-over.length // DAY_MS) * DAY_MS
     before = Range(over.start - back, over.end - back)
     maker = _Maker(config, database, over, step, _part(config, database, over, step), _part(config, database, before, step))
@@ -111,6 +111,11 @@ def overview(config: Config, database: Remembered, over: Range, there: frozenset
         "compared": "yesterday" if back == DAY_MS else f"{back // DAY_MS} days before",
         "step": step,
     }
+
+
+def headline_of(metric: MetricOptions) -> str:
+    """Give the statistic of a metric that adds up over windows and says most; a percentile does not add up."""
+    return "mean" if metric.kind == "distribution" else _HEADLINE[metric.kind]
 
 
 def _headline(metric: MetricOptions) -> str:
@@ -177,14 +182,14 @@ class _Maker:
         """Give the value of the range, of the range before, and by step."""
         names = [(metric.name, each) for each in parts_of(metric, statistic)]
         parts = [self.now.cells.get(name, {}) for name in names]
-        now = [_added(cells) for cells in parts]
-        before = [_added(self.before.cells.get(name, {})) for name in names]
+        now = [added(cells) for cells in parts]
+        before = [added(self.before.cells.get(name, {})) for name in names]
         course = self._course()
         for place in {place for cells in parts for place in cells}:
-            found = _combined(statistic, [cells.get(place) for cells in parts])
+            found = combined(statistic, [cells.get(place) for cells in parts])
             course[place] = np.nan if found is None else found
         whole = all(was and now and was.windows >= _WHOLE_FROM * now.windows for was, now in zip(before, now, strict=True))
-        return _combined(statistic, now), _combined(statistic, before) if whole else None, course
+        return combined(statistic, now), combined(statistic, before) if whole else None, course
 
     def _percentiles(self, metric: str, statistic: str) -> tuple[float | None, float | None, Floats]:
         """Give the percentile of the range, of the range before, and by step, from merged histograms."""
@@ -265,7 +270,8 @@ def _percentile(rows: Sequence[Row], statistic: str) -> float:
     return float(midpoint_of(buckets[order][[np.searchsorted(reached, rank)]])[0])
 
 
-def _added(cells: Mapping[int, Cell]) -> Cell | None:
+def added(cells: Mapping[int, Cell]) -> Cell | None:
+    """Add up the cells of some steps."""
     if not cells:
         return None
     total, weighted, records, windows, *_ = map(math.fsum, zip(*cells.values(), strict=True))
@@ -273,7 +279,7 @@ def _added(cells: Mapping[int, Cell]) -> Cell | None:
     return Cell(total, weighted, records, windows, low, high, cells[max(cells)].final)
 
 
-def _combined(statistic: str, parts: Sequence[Cell | None]) -> float | None:
+def combined(statistic: str, parts: Sequence[Cell | None]) -> float | None:
     """Give one value of the sums of its parts."""
     first, second = parts[0], parts[-1]
     if first is None or second is None:

@@ -36,7 +36,7 @@ from flows.report_source import ReportError
 from sinks.clickhouse import ClickHouse
 from sinks.notification import DeliveryError
 
-VIEWS = ("", "overview", "live", "explore", "alerts", "slos", "pipeline", "backtests")
+VIEWS = ("", "overview", "live", "explore", "alerts", "slos", "budgets", "health", "business", "pipeline", "backtests")
 _ASSETS = ("uplot.min.js", "uplot.min.css", "charts.js", "page.css")
 _LARGEST = 65_536
 _LOOK_S = 1.0
@@ -55,7 +55,10 @@ class Dashboard:
         self._writes = writes
         self._door = door
         self._assets = _assets()
-        shared = ("overview", "series", "keys", "heatmap", "alerts", "records", "slos", "pipeline", "runs")
+        shared = (
+            *("overview", "series", "keys", "heatmap", "alerts", "records", "slos", "budgets", "health", "business"),
+            *("pipeline", "flow", "runs"),
+        )
         routes = [
             Route("/livez", lambda _: PlainTextResponse("ok\n")),
             Route("/login", self._login, methods=["GET", "POST"]),
@@ -63,7 +66,7 @@ class Dashboard:
             *(Route(f"/{name}", self._page) for name in VIEWS),
             *(Route(f"/api/{name}", self._answers(getattr(views, name))) for name in ("meta", "alert")),
             *(Route(f"/api/{name}", self._shares(getattr(views, name))) for name in shared),
-            Route("/api/series.csv", self._csv),
+            *(Route(f"/api/{name}.csv", self._csv(getattr(views, f"{name}_csv"))) for name in ("series", "flow", "heatmap")),
             Route("/api/silences", self._answers(self._silences)),
             Route("/api/silences", self._takes(self._add), methods=["POST"]),
             Route("/api/silences/expire", self._takes(self._expire), methods=["POST"]),
@@ -132,6 +135,8 @@ class Dashboard:
         """Do the work in a thread; trouble is one sentence."""
         try:
             found = await run_in_threadpool(work)
+            if isinstance(found, Response):
+                return found
             return _as_json(found) if isinstance(found, bytes) else _json(found)
         except BadQuestion as error:
             return _json({"problem": str(error)}, 400)
@@ -140,15 +145,13 @@ class Dashboard:
         except DeliveryError as error:
             return _json({"problem": str(error)}, 503)
 
-    async def _csv(self, request: Request) -> Response:
-        try:
-            text = await run_in_threadpool(self._views.csv, request)
-        except BadQuestion as error:
-            return _json({"problem": str(error)}, 400)
-        except DeliveryError as error:
-            return _json({"problem": str(error)}, 503)
+    def _csv(self, work: Callable[[Request], str]) -> Callable[[Request], Any]:
         headers = {"Content-Disposition": 'attachment; filename="edgewatch.csv"', "Cache-Control": "no-store"}
-        return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+        async def answer(request: Request) -> Response:
+            return await self._told(lambda: Response(work(request), 200, headers, "text/csv; charset=utf-8"))
+
+        return answer
 
     def _silences(self, _: Request) -> Any:
         return {"there": self._writes.there, "silences": self._writes.silences(_now())}

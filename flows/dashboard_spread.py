@@ -9,6 +9,7 @@ from flows.dashboard_queries import Remembered
 from flows.dashboard_series import Sought, where_of, within
 from flows.decision_log import quoted
 from flows.metric import MetricOptions
+from flows.output import rfc3339
 from flows.report_source import Range
 
 Row = dict[str, Any]
@@ -42,6 +43,15 @@ def heatmap(database: Remembered, place: tuple[MetricOptions, str, str], over: R
         "unit": metric.unit,
         "sql": sql([over]),
     }
+
+
+def heatmap_csv(found: Row) -> str:
+    """Give a heat map as CSV: a row a cell."""
+    rows = ["time,low,high,records"]
+    for step, band, records in found["cells"]:
+        low, high = found["bands"][str(band)]
+        rows.append(f"{rfc3339(found['from'] + step * found['step'])},{low!r},{high!r},{records!r}")
+    return "\n".join([*rows, ""])
 
 
 def edges_of(band: int) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from flows import dashboard_alerts, dashboard_chart, dashboard_live, dashboard_spread
+from flows import dashboard_alerts, dashboard_chart, dashboard_flow, dashboard_groups, dashboard_live, dashboard_spread
 from flows.config import Config
 from flows.dashboard_asked import BadQuestion, Given
 from flows.dashboard_objectives import objective_rows
@@ -79,7 +79,7 @@ class Views:
         given = self._given(request)
         return self._made("series", request, over, lambda: dashboard_chart.series(self._config, self._database, given, over))
 
-    def csv(self, request: Request) -> str:
+    def series_csv(self, request: Request) -> str:
         """Give the values of a chart."""
         return dashboard_chart.as_csv(self._config, self._database, self._given(request), self._hours(request))
 
@@ -104,6 +104,18 @@ class Views:
         length = self._config.window.length_ms
         work = partial(dashboard_spread.heatmap, self._database, place, over, step, length)
         return self._made("heatmap", request, over, work)
+
+    def heatmap_csv(self, request: Request) -> str:
+        """Give the cells of a heat map."""
+        return dashboard_spread.heatmap_csv(dict(self.heatmap(request)))
+
+    def flow(self, request: Request) -> Content:
+        """Give how reading goes as a chart."""
+        return dashboard_flow.flow(self._database, *self._flow(request))
+
+    def flow_csv(self, request: Request) -> str:
+        """Give the values of that chart."""
+        return dashboard_flow.flow_csv(self._database, *self._flow(request))
 
     def alerts(self, request: Request) -> Content:
         """Give what fires, states over a range, what was said."""
@@ -131,6 +143,20 @@ class Views:
         """Give each objective: attained, what is left of its budget, how fast it burns."""
         return objective_rows(self._config, self._database, dashboard_live.until(self._database))
 
+    def health(self, request: Request) -> Content:
+        """Give the components of the status page, and what health checks and the runtime say."""
+        over, there = self._over(request), dashboard_live.metrics_there(self._database)
+        return dashboard_groups.health(self._config, self._database, over, there)
+
+    def business(self, request: Request) -> Content:
+        """Give the events of the business by key."""
+        over, there = self._over(request), dashboard_live.metrics_there(self._database)
+        return dashboard_groups.groups(self._config, self._database, over, dashboard_groups.BUSINESS, there)
+
+    def budgets(self, request: Request) -> Content:
+        """Give what endpoints took against their performance budgets."""
+        return dashboard_groups.budgets(self._config, self._database, self._over(request))
+
     def pipeline(self, request: Request) -> Content:
         """Give how reading goes."""
         over = self._over(request)
@@ -155,6 +181,11 @@ class Views:
         opened = dashboard_alerts.open_alerts(self._config, self._database, last)
         firing = [{name: row[name] for name in ("rule", "key", "state", "severity", "since")} for row in opened]
         return found | {"alerts": firing, "settled": self._database.settled}
+
+    def _flow(self, request: Request) -> tuple[Range, int, str]:
+        over = self._over(request)
+        event = self._given(request).chosen("event", dashboard_flow.EVENTS, "records")
+        return over, step_of(over, self._config.window.length_ms, _STEPS), event
 
     def _given(self, request: Request) -> Given:
         return Given(request.query_params, time.time())

@@ -3,8 +3,10 @@ import { alerts } from "./alerts.js";
 import { ask, secret } from "./ask.js";
 import { backtests } from "./backtests.js";
 import { loadAll, release } from "./chart.js";
+import { budgets } from "./budgets.js";
 import { button, make, problem } from "./dom.js";
 import { explore } from "./explore.js";
+import { business, health } from "./groups.js";
 import { heard, live } from "./live.js";
 import { overview } from "./overview.js";
 import { pipeline } from "./pipeline.js";
@@ -12,7 +14,7 @@ import { DEFAULT, change, follow, link, onMove, range, relative, spans, view, wo
 import { slos } from "./slos.js";
 import { duration, when } from "./words.js";
 
-const VIEWS = { overview: ["Overview", overview], live: ["Live", live], explore: ["Explore", explore], alerts: ["Alerts", alerts], slos: ["SLOs", slos], pipeline: ["Pipeline", pipeline], backtests: ["Backtests", backtests] };
+const VIEWS = { overview: ["Overview", overview], live: ["Live", live], explore: ["Explore", explore], alerts: ["Alerts", alerts], slos: ["SLOs", slos], budgets: ["Budgets", budgets], health: ["Health", health], business: ["Business", business], pipeline: ["Pipeline", pipeline], backtests: ["Backtests", backtests] };
 const WITHOUT_RANGE = new Set(["live", "slos", "backtests"]);
 const main = document.getElementById("content");
 let meta = null, state = null, asking = null, shown = "";
