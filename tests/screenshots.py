@@ -102,14 +102,21 @@ def ready(visit: Visit) -> None:
 
 
 def few_colours(blank: Visit, png: bytes, width: int, height: int) -> bytes:
-    """Write a picture again with a palette of its most frequent colours; all others become the nearest of them."""
+    """Write a picture again with a palette: its most frequent colours, then those that are farthest from any of them.
+
+    All others become the nearest of it. Small marks keep their colours that way.
+    """
     data = base64.b64decode(blank.page.evaluate(PIXELS, base64.b64encode(png).decode()))
     pixels = np.frombuffer(data, np.uint8).reshape(-1, 4)[:, :3].astype(np.int64)
     numbers = pixels @ np.array([65536, 256, 1], np.int64)
     colours, places, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-    kept = np.sort(np.argsort(-counts, kind="stable")[:COLOURS])
-    palette = np.stack([colours[kept] >> 16, colours[kept] >> 8 & 255, colours[kept] & 255], 1)
     all_of = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1)
+    kept = np.argsort(-counts, kind="stable")[: COLOURS // 2].tolist()
+    apart = np.min([((all_of - all_of[each]) ** 2).sum(1) for each in kept], axis=0)
+    while len(kept) < min(COLOURS, len(colours)):
+        kept.append(int(np.argmax(apart * np.minimum(counts, 30))))
+        apart = np.minimum(apart, ((all_of - all_of[kept[-1]]) ** 2).sum(1))
+    palette = all_of[kept]
     nearest = np.concatenate([np.argmin(((part[:, None] - palette) ** 2).sum(2), 1) for part in np.array_split(all_of, 64)])
     rows = np.insert(nearest[places].reshape(height, width), 0, 0, axis=1).astype(np.uint8)
     return _png(width, height, palette.astype(np.uint8), rows)
