@@ -3,6 +3,7 @@
 import re
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def canonical(name: str) -> str:
 
 def licences(found: Distribution) -> list[str]:
     """Give the licences that a package names, all of them."""
-    known = found.metadata
+    known: Any = found.metadata
     classes = [each.rsplit(" :: ", 1)[1] for each in known.get_all("Classifier", []) if each.startswith("License :: ")]
     said = known.get("License-Expression") or " AND ".join(each for each in classes if each != "OSI Approved")
     said = said or (known.get("License") or NOT_SAID.get(canonical(found.name), "none named"))
