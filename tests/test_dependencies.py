@@ -17,7 +17,8 @@ ALLOWED = {
     *("Apache", "Apache License 2.0", "Apache Software License", "BSD License", "ISC License (ISCL)", "MIT License"),
     "Mozilla Public License 2.0 (MPL 2.0)",
 }
-NOT_SAID = {"axe-playwright-python": "MIT", "bytewax": "Apache-2.0"}  # say it in their licence file alone
+# They say it in their licence files alone.
+NOT_SAID = {"axe-playwright-python": "MIT", "bytewax": "Apache-2.0", "promql-parser": "MIT"}
 
 
 def installed() -> dict[str, Distribution]:
