@@ -30,14 +30,19 @@ VALUES = {
     ("cache_hit_rate", "total"): 100,
     ("db_latency", "mean"): 25,
     ("unique_users", "distinct"): 40,
+    ("health_failures", "bad"): 1,
+    ("health_failures", "total"): 10,
+    ("health_degradations", "bad"): 2,
+    ("health_degradations", "total"): 10,
+    ("business_events", "count"): 12,
+    ("business_amount", "sum"): 4500,
+    ("reported_errors", "count"): 99,
     ("worker_failure_rate", "bad"): 6,
     ("worker_failure_rate", "total"): 300,
     ("worker_exceptions", "count"): 6,
     ("log_error_rate", "bad"): 9,
     ("log_error_rate", "total"): 90,
     ("critical_logs", "count"): 2,
-    ("health_failures", "bad"): 1,
-    ("health_failures", "total"): 5,
     ("runtime_cache_hit_ratio", "mean"): 0.8,
     ("runtime_cache_size", "max"): 512,
     ("runtime_cache_evictions", "max"): 4,
@@ -45,7 +50,7 @@ VALUES = {
     ("pool_idle", "mean"): 3,
     ("pool_waiting", "mean"): 0.5,
 }
-OF_KEYS = {  # of the groups' rows, which the totals beside them must not be mixed with
+OF_KEYS = {  # rows of groups, beside the totals above
     ("business_events", "count"): ({"event": "nda_signed", "portal": "investor"}, 11),
     ("business_amount", "sum"): ({"event": "investment_made", "portal": "investor"}, 1500.5),
     ("reported_errors", "count"): ({"name": "TypeError"}, 8),
@@ -62,6 +67,9 @@ SHOWN: dict[str, dict[str, Any]] = {
     "Alerts that moved": {"fired": 1, "resolved": 0},
     "Late records and dead letters, since the first record": {"late": 7, "dead_letters": 3},
     "Watermark past the window's end": {"slowest": 130},
+    "Health checks": {"failed": 0.1, "degraded": 0.2},
+    "Business events": {"events": 12, "amount": 4500},
+    "Delay of rows after the end of their window": {"delay": 95},
     "What was said": {"status": "firing", "severity": "critical", "title": "Bad", "reason": "first", "sent_to": "slack, pager"},
     "Worker failures": {"failures": 0.02},
     "Worker exceptions": {"exceptions": 6},
@@ -69,15 +77,15 @@ SHOWN: dict[str, dict[str, Any]] = {
     "Worker wall time": BUCKET,
     "Errors in the logs": {"errors": 0.1},
     "Critical log lines": {"lines": 2},
-    "Failing health checks": {"failures": 0.2},
+    "Failing health checks": {"failures": 0.1},
     "Probe latency": BUCKET,
     "Database latency, as health checks see it": BUCKET,
     "Runtime cache: hits": {"hit_ratio": 0.8},
     "Runtime cache: entries and evictions, the most in one window": {"size": 512, "evictions": 4},
     "Connection pool": {"active": 7, "idle": 3, "waiting": 0.5},
     "Connection pool: latency": BUCKET,
-    "Business events": {"series": "nda_signed investor", "events": 11},
-    "Business amounts": {"series": "investment_made investor", "amount": 1500.5},
+    "Business events by portal": {"series": "nda_signed investor", "events": 11},
+    "Business amounts by portal": {"series": "investment_made investor", "amount": 1500.5},
     "Reported errors": {"series": "TypeError", "errors": 8},
 }
 
@@ -93,9 +101,8 @@ def tables(tmp_path_factory):
             row = {"metric": metric, "statistic": statistic, "value": value, "key": {}, "count": 300, "method": "exact"}
             client.insert("window_metrics", json.dumps(row | TIMES).encode())
         for (metric, statistic), (key, value) in OF_KEYS.items():
-            for said, of_key in ((key, value), ({}, 99)):
-                row = {"metric": metric, "statistic": statistic, "value": of_key, "key": said, "count": 9, "method": "exact"}
-                client.insert("window_metrics", json.dumps(row | TIMES).encode())
+            row = {"metric": metric, "statistic": statistic, "value": value, "key": key, "count": 9, "method": "exact"}
+            client.insert("window_metrics", json.dumps(row | TIMES).encode())
         for metric in TIMED:
             histogram = {"metric": metric, "key": {}, "buckets": [131_715], "counts": [9]}
             client.insert("window_histograms", json.dumps(histogram | TIMES).encode())
@@ -120,6 +127,8 @@ def tables(tmp_path_factory):
             client.insert("pipeline_events", json.dumps(row | AT).encode())
             if event == "late":
                 client.insert("pipeline_events", json.dumps(row | {"at": "2025-12-01T08:06:00Z"}).encode())
+        read = {"event": "records", "value": 300, "dataset": "d", "partition": "0", "inserted_at": "2025-12-01T08:06:35Z"}
+        client.insert("pipeline_events", json.dumps(read | AT).encode())
         told = {
             "id": "1",
             "rule": "r",
