@@ -26,7 +26,11 @@ class DatasetOptions:
     """One `[[dataset]]` table: a name for records of one kind, and where their values stand."""
 
     name: str = field(metadata={"help": "the name that topics and metrics use"})
-    kind: str = field(metadata={"help": "what the records are: http_requests, data_points, json, app_logs, ..."})
+    kind: str = field(
+        metadata={
+            "help": "what it holds: http_requests, data_points, workers_trace_events, app_logs, health, runtime_stats or json"
+        }
+    )
     blobs: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's blobs, by position"})
     doubles: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's doubles, by position"})
     indexes: tuple[str, ...] = field(default=(), metadata={"help": "names of a data point's indexes, by position"})

@@ -10,13 +10,13 @@ _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicOptions:
-    """What is said of one topic."""
+    """What is said of one topic, where its dataset alone is not enough."""
 
     dataset: str = field(metadata={"help": "what the topic holds"})
     allowed_lateness_ms: int | None = field(
         default=None, metadata={"duration": True, "help": "of this topic; default: the window's"}
     )
-    sample_rate: float = field(default=1.0, metadata={"help": "share of records that the Logpush job sends"})
+    sample_rate: float = field(default=1.0, metadata={"unit": "share", "help": "share of records that the Logpush job sends"})
     labels: dict[str, str] = field(default_factory=dict, metadata={"help": "columns that every record of the topic has"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -35,7 +35,7 @@ class KafkaOptions:
     brokers: tuple[str, ...] = field(metadata={"help": "host:port, one or more"})
     group: str = field(default="edgewatch", metadata={"help": "offsets are committed under it, for lag tools only"})
     start: str = field(default="latest", metadata={"help": "first start: earliest, latest or a time (RFC 3339)"})
-    poll_records: int = field(default=10_000, metadata={"help": "records a chunk at most"})
+    poll_records: int = field(default=10_000, metadata={"unit": "records", "help": "records a chunk at most"})
     topics: dict[str, str | TopicOptions] = field(metadata={"help": "topic = dataset; ^regex matches names at start"})
     client: dict[str, str | int | float | bool] = field(
         default_factory=dict, repr=False, metadata={"help": "any librdkafka setting"}

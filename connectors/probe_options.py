@@ -34,7 +34,7 @@ class StepOptions:
     )
     body: str = field(default="", metadata={"help": "sent as it is; ${NAME} is a variable, escaped within JSON"})
     form: dict[str, str] = field(default_factory=dict, metadata={"help": "fields of a form to send instead"})
-    status: tuple[int, ...] = field(default=(200,), metadata={"help": "statuses that are well"})
+    status: tuple[int, ...] = field(default=(200,), metadata={"unit": "HTTP status", "help": "statuses that are well"})
     contains: tuple[str, ...] = field(default=(), metadata={"help": "texts that the body must hold"})
     lacks: tuple[str, ...] = field(default=(), metadata={"help": "texts that it must not hold"})
     equals: dict[str, Scalar] = field(default_factory=dict, metadata={"help": "JSON: path = value it must have"})
@@ -74,8 +74,8 @@ class ProbeOptions:
     url: str = field(metadata={"help": "the health endpoint; with steps, what their paths are on"})
     interval_ms: int = field(default=60_000, metadata={"duration": True, "help": "from one start to the next"})
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "of the whole check, name look-up included"})
-    failed: int = field(default=2, metadata={"help": "it is down when so many ..."})
-    of: int = field(default=3, metadata={"help": "... of the last so many attempts failed"})
+    failed: int = field(default=2, metadata={"unit": "attempts", "help": "it is down when so many ..."})
+    of: int = field(default=3, metadata={"unit": "attempts", "help": "... of the last so many attempts failed"})
     recheck_ms: int = field(default=10_000, metadata={"duration": True, "help": "after a failure, until that is decided"})
     location: str = field(default="", metadata={"help": "where it is asked from; default: --location, else local"})
     headers: dict[str, str] = field(
@@ -84,9 +84,11 @@ class ProbeOptions:
     variables: dict[str, str] = field(
         default_factory=dict, repr=False, metadata={"secret": True, "help": "for ${NAME}; env: and file: are read"}
     )
-    redirects: int = field(default=0, metadata={"help": "how many are followed; never from https to http"})
+    redirects: int = field(default=0, metadata={"unit": "redirects", "help": "how many are followed; never from https to http"})
     ca_file: str = field(default="", metadata={"help": "authorities to trust besides the system's (PEM)"})
-    status: tuple[int, ...] = field(default=(200,), metadata={"help": "without steps: statuses that are well"})
+    status: tuple[int, ...] = field(
+        default=(200,), metadata={"unit": "HTTP status", "help": "without steps: statuses that are well"}
+    )
     contains: tuple[str, ...] = field(default=(), metadata={"help": "without steps: texts that the body must hold"})
     lacks: tuple[str, ...] = field(default=(), metadata={"help": "without steps: texts that it must not hold"})
     equals: dict[str, Scalar] = field(default_factory=dict, metadata={"help": "without steps: JSON path = value it must have"})

@@ -40,21 +40,31 @@ class ReceiveOptions:
     drop: tuple[str, ...] = field(default=(), metadata={"help": "fields (or paths) that are personal: they do not come in"})
     hash_: tuple[str, ...] = field(default=(), metadata={"help": "fields (or paths) of which a keyed hash comes in"})
     hash_key: str = field(default="", repr=False, metadata={"secret": True, "help": "the key of these hashes"})
-    message_bytes: int = field(default=256_000, metadata={"help": "bytes of lines in one Kafka message, about"})
-    max_body: int = field(default=268_435_456, metadata={"help": "bytes of an upload as it comes"})
-    max_inflated: int = field(default=1_073_741_824, metadata={"help": "bytes of an upload when inflated"})
-    max_ratio: int = field(
-        default=400, metadata={"help": "an upload that inflates to more times its size is refused, beyond 64 MB"}
+    message_bytes: int = field(
+        default=256_000, metadata={"unit": "bytes", "help": "bytes of lines in one Kafka message, about"}
     )
-    max_uploads: int = field(default=16, metadata={"help": "uploads at a time; others are asked to come again"})
-    max_in_flight: int = field(default=536_870_912, metadata={"help": "bytes of all uploads at a time, as they come"})
-    remember: int = field(default=0, metadata={"help": "uploads whose repeats are known and not sent on again"})
-    threads: int = field(default=2, metadata={"help": "uploads that are inflated and sent on at a time"})
+    max_body: int = field(default=268_435_456, metadata={"unit": "bytes", "help": "bytes of an upload as it comes"})
+    max_inflated: int = field(default=1_073_741_824, metadata={"unit": "bytes", "help": "bytes of an upload when inflated"})
+    max_ratio: int = field(
+        default=400,
+        metadata={"unit": "times", "help": "an upload that inflates to more times its size is refused, beyond 64 MB"},
+    )
+    max_uploads: int = field(
+        default=16, metadata={"unit": "uploads", "help": "uploads at a time; others are asked to come again"}
+    )
+    max_in_flight: int = field(
+        default=536_870_912, metadata={"unit": "bytes", "help": "bytes of all uploads at a time, as they come"}
+    )
+    remember: int = field(
+        default=0, metadata={"unit": "uploads", "help": "uploads whose repeats are known and not sent on again"}
+    )
+    threads: int = field(default=2, metadata={"unit": "threads", "help": "uploads that are inflated and sent on at a time"})
     idle_timeout_ms: int = field(
         default=20_000, metadata={"duration": True, "help": "a client that sends nothing this long is cut off"}
     )
     min_rate: int = field(
-        default=65_536, metadata={"help": "bytes a second; a slower client is cut off after the idle timeout"}
+        default=65_536,
+        metadata={"unit": "bytes/s", "help": "bytes a second; a slower client is cut off after the idle timeout"},
     )
     ack_timeout_ms: int = field(
         default=30_000, metadata={"duration": True, "help": "how long Kafka may take to confirm an upload"}

@@ -8,10 +8,12 @@ from sinks.sentry_wire import dsn_problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppErrorOptions:
-    """The `[app_errors]` table."""
+    """The `[app_errors]` table: where `edgewatch errors` sends the platform's own exceptions."""
 
     dsn: str = field(repr=False, metadata={"secret": True, "help": "DSN of the project that takes the platform's errors"})
-    per_minute: int = field(default=60, metadata={"help": "events a minute at most; what is beyond is counted and logged"})
+    per_minute: int = field(
+        default=60, metadata={"unit": "events/min", "help": "events a minute at most; what is beyond is counted and logged"}
+    )
     every_ms: int = field(
         default=300_000, metadata={"duration": True, "help": "of errors alike, one event in so long, by their own time"}
     )

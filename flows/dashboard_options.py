@@ -17,7 +17,7 @@ _SHORTEST_TOKEN = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DashboardOptions:
-    """The `[dashboard]` table."""
+    """The `[dashboard]` table: where the dashboard is served, and who may look and write."""
 
     url: str = field(default="", metadata={"help": "its address as people see it; alerts link to their view of it"})
     listen: str = field(

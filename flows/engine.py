@@ -102,7 +102,7 @@ def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -
     gc.set_threshold(1_000_000, 20, 50)  # decoding makes many short-lived tuples, which are not worth scanning
     try:
         cli_main(
-            dataflow(run, shared=bool(addresses)),
+            dataflow(run, shared=bool(addresses), leads=process == 0),
             process_id=process if addresses else None,
             addresses=addresses,
             epoch_interval=datetime.timedelta(milliseconds=run.snapshot_interval_ms),
@@ -116,8 +116,11 @@ def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -
         raise PeerLost(f"the engine stopped: {error}; another process of the run has probably ended") from error
 
 
-def dataflow(run: Run, *, shared: bool = False) -> Dataflow:
-    """Build the dataflow, maybe as one `shared` by several processes. Step ids key the recovery state: never rename them."""
+def dataflow(run: Run, *, shared: bool = False, leads: bool = True) -> Dataflow:
+    """Build the dataflow, maybe as one `shared` by several processes, of which one `leads`: it decides, and has the output.
+
+    Step ids key the recovery state: never rename them.
+    """
     line = run.line
     layouts = line.layouts(run.source.partitions())
 
@@ -133,11 +136,9 @@ def dataflow(run: Run, *, shared: bool = False) -> Dataflow:
     read = op.input("source", flow, _Input(run, reader))
     partials = op.flat_map_batch("metric", read, metric)
     results = op.stateful_batch("window", partials, lambda state: _Window(run, layouts, state))
-    keyed = op.map("barrier", results, lambda item: ("barrier", item[1]))
-    outputs = op.stateful_batch("alert", keyed, lambda state: _Alert(run, layouts, state))
-    renamed = op.map("output", outputs, lambda item: (_OUT, item[1]))
+    closed = op.map("barrier", results, lambda item: (_OUT, item[1]))
     letters = op.flat_map_batch("dead_letter", read, dead)
-    op.output("sink", op.merge("outputs", renamed, letters), _Output(run))
+    op.output("sink", op.merge("outputs", closed, letters), _Output(run, layouts, leads=leads))
     return flow
 
 
@@ -262,60 +263,51 @@ class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
         return seal(pack([dataset, shard, self._windows.snapshot() if self._windows else None]))
 
 
-class _Alert(StatefulBatchLogic[ShardResult, Output, bytes]):
+class _Output(FixedPartitionedSink[ShardResult | Block, bytes]):
+    """One partition, because decisions are ordered; process 0 alone lists it, so that is where it is after every start."""
+
+    def __init__(self, run: Run, layouts: dict[str, Layout], *, leads: bool) -> None:
+        self._run = run
+        self._layouts = layouts
+        self._leads = leads
+
+    def list_parts(self) -> list[str]:
+        return ["out-0"] if self._leads else []
+
+    def part_fn(self, item_key: str) -> int:  # noqa: ARG002
+        return 0
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_Decisions":  # noqa: ARG002
+        with self._run.kept():
+            return _Decisions(self._run, self._layouts, resume_state)
+
+
+class _Decisions(StatefulSinkPartition[ShardResult | Block, bytes]):
+    """The barrier, and the writer that its output goes to.
+
+    Why not a step each: the engine places a keyed step by a hash, and what rules read and write (control events, early words,
+    open alerts) lies in the folder of the process that has the spool. Errors are kept.
+    """
+
     def __init__(self, run: Run, layouts: dict[str, Layout], state: bytes | None) -> None:
         self._run = run
         self._barrier = run.line.barrier(layouts, run.scope)
-        if state is not None:
-            with run.kept():
-                self._barrier.restore(unpack(unseal(state)))
+        barrier, writer = (None, None) if state is None else unpack(unseal(state))
+        if barrier is not None:
+            self._barrier.restore(barrier)
+        self._writer = run.open_writer(writer)
 
-    def on_batch(self, values: list[ShardResult]) -> tuple[list[Output], bool]:
+    def write_batch(self, items: list[ShardResult | Block]) -> None:
         with self._run.kept():
-            return [output for result in values for output in self._barrier.add(result)], StatefulBatchLogic.RETAIN
-
-    def on_notify(self) -> tuple[list[Output], bool]:
-        return [], StatefulBatchLogic.RETAIN
-
-    def on_eof(self) -> tuple[list[Output], bool]:
-        return [], StatefulBatchLogic.RETAIN
-
-    def notify_at(self) -> None:
-        return None
-
-    def snapshot(self) -> bytes:
-        return seal(pack(self._barrier.snapshot()))
-
-
-class _Output(FixedPartitionedSink[Output, bytes]):
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def list_parts(self) -> list[str]:
-        return ["out-0"]
-
-    def part_fn(self, item_key: str) -> int:  # noqa: ARG002 (one partition: decisions are ordered)
-        return 0
-
-    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> Writer:  # noqa: ARG002
-        with self._run.kept():
-            return _Kept(self._run, self._run.open_writer(None if resume_state is None else unseal(resume_state)))
-
-
-class _Kept(Writer):
-    """A writer whose errors are kept."""
-
-    def __init__(self, run: Run, writer: Writer) -> None:
-        self._run = run
-        self._writer = writer
-
-    def write_batch(self, items: list[Output]) -> None:
-        with self._run.kept():
-            self._writer.write_batch(items)
+            out: list[Output] = []
+            for item in items:
+                out += [item] if isinstance(item, Block) else self._barrier.add(item)
+            if out:
+                self._writer.write_batch(out)
 
     def snapshot(self) -> bytes:
         with self._run.kept():
-            return seal(self._writer.snapshot())
+            return seal(pack([self._barrier.snapshot(), self._writer.snapshot()]))
 
     def close(self) -> None:
         self._writer.close()

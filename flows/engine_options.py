@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """The `[engine]` table."""
+    """The `[engine]` table: how a run is split, kept and watched."""
 
-    shards: int = field(default=8, metadata={"help": "parts that keys fall into; the most processes that can share windows"})
+    shards: int = field(
+        default=8, metadata={"unit": "shards", "help": "parts that keys fall into; the most processes that can share windows"}
+    )
     snapshot_interval_ms: int = field(default=20_000, metadata={"duration": True, "help": "how often state is written"})
     stale_after_ms: int = field(
         default=1_800_000,

@@ -31,7 +31,7 @@ from sinks.clickhouse import ClickHouseOptions
 from sinks.heartbeat import HeartbeatOptions
 
 # What has no default, or is best shown with another value.
-_SHOWN: dict[str, dict[str, str]] = {
+SHOWN: dict[str, dict[str, str]] = {
     "input.kafka": {
         "brokers": '["127.0.0.1:9092"]',
         "topics": '{ "logpush.http_requests" = "http_requests", "app.performance" = { TOPIC } }',
@@ -164,50 +164,62 @@ _SHOWN: dict[str, dict[str, str]] = {
 }
 
 
+# What is no table of its own: key, type, default, example, what is written beside the example.
+GENERAL = (
+    ("environment", "string", '"production"', '"production"', "part of every alert's identity"),
+    ("labels", "table of strings", "{}", '{ platform = "example" }', "go on every alert"),
+    (
+        "runbooks",
+        "string",
+        '""',
+        '"https://wiki.example.com/edge/"',
+        'what links to runbooks begin with; "": alerts name the files',
+    ),
+    ("zone_quiets_paths", "true or false", "false", "false", "true: an alert on a host quiets the same on its paths"),
+)
+TABLES: list[tuple[str, type[Any]]] = [
+    ("input.kafka", KafkaOptions),
+    ("receive", ReceiveOptions),
+    ("ingest", IngestOptions),
+    ("[probe]", ProbeOptions),
+    ("[probe.step]", StepOptions),
+    ("window", WindowOptions),
+    ("engine", EngineOptions),
+    ("[dataset]", DatasetOptions),
+    ("[metric]", MetricOptions),
+    ("[rule]", RuleOptions),
+    ("[slo]", SloOptions),
+    ("[route]", RouteOptions),
+    ("[inhibit]", InhibitOptions),
+    ("[mute]", MuteOptions),
+    *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
+    ("clickhouse", ClickHouseOptions),
+    ("heartbeat", HeartbeatOptions),
+    ("dashboard", DashboardOptions),
+    ("health", HealthOptions),
+    ("status_page", StatusPageOptions),
+    ("observe", ObserveOptions),
+    ("app_errors", AppErrorOptions),
+]
+
+
 def example_text() -> str:
     """Give the file's text."""
-    tables = [
-        ("input.kafka", KafkaOptions),
-        ("receive", ReceiveOptions),
-        ("ingest", IngestOptions),
-        ("[probe]", ProbeOptions),
-        ("[probe.step]", StepOptions),
-        ("window", WindowOptions),
-        ("engine", EngineOptions),
-        ("[dataset]", DatasetOptions),
-        ("[metric]", MetricOptions),
-        ("[rule]", RuleOptions),
-        ("[slo]", SloOptions),
-        ("[route]", RouteOptions),
-        ("[inhibit]", InhibitOptions),
-        ("[mute]", MuteOptions),
-        *((f"channel.{name}", kind.options) for name, kind in CHANNELS.items()),
-        ("clickhouse", ClickHouseOptions),
-        ("heartbeat", HeartbeatOptions),
-        ("dashboard", DashboardOptions),
-        ("health", HealthOptions),
-        ("status_page", StatusPageOptions),
-        ("observe", ObserveOptions),
-        ("app_errors", AppErrorOptions),
-    ]
     head = (
         "# Every option once, with its default or an example. A line that begins with # is an option without a default.\n"
         "# Written by `python -m flows.example`; edit the option classes, not this file.\n"
-        'environment = "production"            # part of every alert\'s identity\n'
-        'labels = { platform = "example" }     # go on every alert\n'
-        'runbooks = "https://wiki.example.com/edge/"   # what links to runbooks begin with; "": alerts name the files\n'
-        "zone_quiets_paths = false             # true: an alert on a host quiets the same on its paths\n"
     )
-    return head + "".join(_table(name, kind) for name, kind in tables)
+    general = "".join(f"{f'{key} = {shown}':<37} # {text}\n" for key, _, _, shown, text in GENERAL)
+    return head + general + "".join(_table(name, kind) for name, kind in TABLES)
 
 
 def _table(name: str, kind: type[Any]) -> str:
-    shown = _SHOWN.get(name, {})
+    shown = SHOWN.get(name, {})
     durations = {c.name.removesuffix("_ms") for c in dataclasses.fields(kind) if c.metadata.get("duration")}
     lines = []
     nested = {c.name for c in dataclasses.fields(kind) if c.metadata.get("tables")}
     for key, default, text in documented(kind):
-        value = shown.get(key) or (None if key in nested else _value(default, duration=key in durations))
+        value = shown.get(key) or (None if key in nested else value_of(default, duration=key in durations))
         written = f"{key} = {value}" if value is not None else f"# {key} ="
         lines.append(f"{written.replace('{ TOPIC }', _topic()):<37} # {text}\n")
     return f"\n[{name}]\n" + "".join(lines)
@@ -219,7 +231,8 @@ def _topic() -> str:
     return '{ dataset = "performance", allowed_lateness = "2m", sample_rate = 1.0, labels = { zone = "eu" } }'
 
 
-def _value(default: Any, *, duration: bool) -> str | None:
+def value_of(default: Any, *, duration: bool) -> str | None:
+    """Write a default as TOML; None where there is none, or none that one value shows."""
     if default is None or default is dataclasses.MISSING or dataclasses.is_dataclass(default):
         return None
     if duration:

@@ -34,19 +34,21 @@ class HealthOptions:
         },
     )
     max_dead_ratio: float = field(
-        default=0.05, metadata={"help": "blind when a larger share of a partition's records cannot be decoded"}
+        default=0.05, metadata={"unit": "share", "help": "blind when a larger share of a partition's records cannot be decoded"}
     )
     max_late_ratio: float = field(
-        default=0.05, metadata={"help": "blind when a larger share of a partition's records comes too late"}
+        default=0.05, metadata={"unit": "share", "help": "blind when a larger share of a partition's records comes too late"}
     )
     max_skew_ms: int = field(
         default=300_000, metadata={"duration": True, "help": "blind when records are further off this machine's clock"}
     )
     span_ms: int = field(default=300_000, metadata={"duration": True, "help": "the time that ratios are taken over"})
-    min_records: int = field(default=100, metadata={"help": "fewer records in that time have no ratio"})
-    enter: int = field(default=6, metadata={"help": "looks in a row beyond a limit until it counts"})
-    leave: int = field(default=12, metadata={"help": "looks in a row well within it until it is over"})
-    leave_below: float = field(default=0.8, metadata={"help": "well within: below this share of the limit"})
+    min_records: int = field(default=100, metadata={"unit": "records", "help": "fewer records in that time have no ratio"})
+    enter: int = field(default=6, metadata={"unit": "looks", "help": "looks in a row beyond a limit until it counts"})
+    leave: int = field(default=12, metadata={"unit": "looks", "help": "looks in a row well within it until it is over"})
+    leave_below: float = field(
+        default=0.8, metadata={"unit": "share of the limit", "help": "well within: below this share of the limit"}
+    )
     repeat_ms: int = field(default=3_600_000, metadata={"duration": True, "help": "said again after this time"})
 
     def problems(self) -> Iterable[tuple[str, str]]:

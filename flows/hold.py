@@ -52,8 +52,8 @@ def parse_needed(given: int | str) -> Needed:
 class Hold:
     """How many evaluations at a severity make it fire."""
 
-    warning: int | str = field(default=2, metadata={"help": _HELP})
-    critical: int | str = field(default=1, metadata={"help": _HELP})
+    warning: int | str = field(default=2, metadata={"unit": "evaluations", "help": _HELP})
+    critical: int | str = field(default=1, metadata={"unit": "evaluations", "help": _HELP})
 
     @property
     def for_warning(self) -> Needed:

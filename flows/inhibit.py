@@ -40,7 +40,7 @@ _UNKNOWN: _Values = ("unknown",)  # told from others by identity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InhibitOptions:
-    """One `[[inhibit]]` table."""
+    """One `[[inhibit]]` table: which alerts keep which others quiet."""
 
     source: Match = field(metadata={"help": "labels of the alerts that keep others quiet"})
     target: Match = field(metadata={"help": "labels of the alerts that are kept quiet"})

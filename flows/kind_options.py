@@ -15,8 +15,13 @@ class Baseline:
     """What a rule of kind `change` compares a value with: the median of earlier values of the same key."""
 
     against: str = field(default="previous", metadata={"help": "previous windows, or the same time of earlier days or weeks"})
-    windows: int = field(default=0, metadata={"help": "how many of them; default 12 previous ones, 1 day, 1 week"})
-    at_least: int = field(default=0, metadata={"help": "how many must have a value; default half of them"})
+    windows: int = field(
+        default=0,
+        metadata={"unit": "windows, days or weeks", "help": "how many of them; default 12 previous ones, 1 day, 1 week"},
+    )
+    at_least: int = field(
+        default=0, metadata={"unit": "windows, days or weeks", "help": "how many must have a value; default half of them"}
+    )
     measure: str = field(default="ratio", metadata={"help": "ratio: value / median; deviation: in robust standard deviations"})
 
     @property
@@ -49,7 +54,7 @@ class Baseline:
 class NoData:
     """What becomes of a rule's keys that leave no row: always held; with `alert`, one alert of its own says so."""
 
-    after: int = field(default=6, metadata={"help": "evaluations in a row without a row"})
+    after: int = field(default=6, metadata={"unit": "evaluations", "help": "evaluations in a row without a row"})
     alert: bool = field(default=False, metadata={"help": "whether an alert no_data:RULE says so"})
     keys: bool = field(default=False, metadata={"help": "for every key, not for the total alone"})
     severity: str = field(default="warning", metadata={"help": "of that alert"})

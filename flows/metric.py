@@ -41,7 +41,7 @@ _Masks = tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]  # which reco
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricOptions:
-    """One `[[metric]]` table."""
+    """One `[[metric]]` table: what is counted or measured of the records of a dataset, by which key."""
 
     name: str = field(metadata={"help": "the name that rules and rows use"})
     kind: str = field(metadata={"help": f"one of {', '.join(KINDS)}"})

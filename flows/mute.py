@@ -29,8 +29,10 @@ class MuteOptions:
         default=(), metadata={"help": "from-to; beyond midnight they belong to the day they begin on"}
     )
     weekdays: tuple[str, ...] = field(default=(), metadata={"help": "mon to sun, or ranges of them"})
-    days: tuple[int, ...] = field(default=(), metadata={"help": "days of the month; -1 is the last"})
-    months: tuple[int, ...] = field(default=(), metadata={"help": "1 to 12"})
+    days: tuple[int, ...] = field(
+        default=(), metadata={"unit": "day of the month", "help": "days of the month; -1 is the last"}
+    )
+    months: tuple[int, ...] = field(default=(), metadata={"unit": "month", "help": "1 to 12"})
     zone: str = field(default="UTC", metadata={"help": "whose clock it is, such as Europe/Berlin"})
     except_critical: bool = field(default=False, metadata={"help": "critical alerts are not muted"})
 

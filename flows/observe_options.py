@@ -15,7 +15,7 @@ _LAST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveOptions:
-    """The `[observe]` table."""
+    """The `[observe]` table: what a run says of itself, and to whom."""
 
     listen: str = field(
         default="127.0.0.1:9187",
@@ -32,7 +32,7 @@ class ObserveOptions:
         default="", repr=False, metadata={"secret": True, "help": "project that takes edgewatch's own errors"}
     )
     traces_sample_rate: float | None = field(
-        default=None, metadata={"help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
+        default=None, metadata={"unit": "share", "help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
     )
 
     @property

@@ -64,8 +64,9 @@ class Store:
 
     def closed(self) -> dict[str, int]:
         """Give, by dataset, the end (ms) of the last window that every shard has closed."""
-        for each in self._of("alert"):
-            return {name: min(shards) for name, shards in unpack(each.data)["closed"].items() if shards}
+        for each in self._of("sink"):
+            barrier, _ = unpack(each.data)
+            return {name: min(shards) for name, shards in barrier["closed"].items() if shards}
         return {}
 
     def _of(self, step: str) -> Iterator[Snapshot]:

@@ -27,7 +27,7 @@ class RouteOptions:
         default=None, metadata={"help": "labels; alerts of one window that agree in them make one message"}
     )
     limit: int | None = field(
-        default=None, metadata={"help": "messages of one window, at chat channels; the rest is one digest"}
+        default=None, metadata={"unit": "messages", "help": "messages of one window, at chat channels; the rest is one digest"}
     )
     escalate_after_ms: int = field(
         default=0,

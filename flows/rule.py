@@ -62,8 +62,8 @@ _Z = 1.96  # 95 % of a normal distribution lie within so many standard deviation
 class Thresholds:
     """What is beyond which severity; at least one of the two."""
 
-    warning: float | None = field(default=None, metadata={"help": "beyond it: warning"})
-    critical: float | None = field(default=None, metadata={"help": "beyond it: critical"})
+    warning: float | None = field(default=None, metadata={"unit": "of the statistic", "help": "beyond it: warning"})
+    critical: float | None = field(default=None, metadata={"unit": "of the statistic", "help": "beyond it: critical"})
 
     @property
     def mild(self) -> float | None:
@@ -78,16 +78,16 @@ class Override:
     match: Match = field(metadata={"help": "labels of the alerts it is for"})
     above: Thresholds | None = field(default=None, metadata={"help": "in place of the rule's"})
     below: Thresholds | None = field(default=None, metadata={"help": "in place of the rule's"})
-    recover: float | None = field(default=None, metadata={"help": "in place of the rule's"})
+    recover: float | None = field(default=None, metadata={"unit": "of the statistic", "help": "in place of the rule's"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flap:
     """When an alert counts as flapping; turns are the evaluations in which it began to fire or resolved."""
 
-    transitions: int = field(default=4, metadata={"help": "flapping from so many turns on"})
-    windows: int = field(default=12, metadata={"help": "among so many evaluations"})
-    leave: int = field(default=2, metadata={"help": "until there are fewer"})
+    transitions: int = field(default=4, metadata={"unit": "turns", "help": "flapping from so many turns on"})
+    windows: int = field(default=12, metadata={"unit": "evaluations", "help": "among so many evaluations"})
+    leave: int = field(default=2, metadata={"unit": "turns", "help": "until there are fewer"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
@@ -101,7 +101,7 @@ class Flap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOptions:
-    """One `[[rule]]` table."""
+    """One `[[rule]]` table: when a metric is bad, for how long it has to be, and how that is said again."""
 
     name: str = field(metadata={"help": "the rule's name; part of an alert's identity"})
     kind: str = field(default="threshold", metadata={"help": f"what is judged: {', '.join(KINDS)}"})
@@ -110,17 +110,22 @@ class RuleOptions:
     keys: str = field(default="", metadata={"help": "groups, total or all; default: groups where the metric has group_by"})
     above: Thresholds | None = field(default=None, metadata={"help": "bad is above: { warning = 1000, critical = 3000 }"})
     below: Thresholds | None = field(default=None, metadata={"help": "bad is below (instead of above)"})
-    recover: float | None = field(default=None, metadata={"help": "where an alert counts as clear; default 20 % back"})
-    min_count: int = field(default=0, metadata={"help": "rows of fewer records say nothing"})
-    min_bad: int = field(default=0, metadata={"help": "a ratio of fewer bad records is ok"})
+    recover: float | None = field(
+        default=None, metadata={"unit": "of the statistic", "help": "where an alert counts as clear; default 20 % back"}
+    )
+    min_count: int = field(default=0, metadata={"unit": "records", "help": "rows of fewer records say nothing"})
+    min_bad: int = field(default=0, metadata={"unit": "records", "help": "a ratio of fewer bad records is ok"})
     guard: str = field(default="none", metadata={"help": "none, or wilson: a ratio counts as far as it is sure (95 %)"})
     for_: Hold | int | str = field(
-        default_factory=Hold, metadata={"help": 'evaluations in a row that make it fire, or "2 of 3": among the last'}
+        default_factory=Hold,
+        metadata={"unit": "evaluations", "help": 'evaluations in a row that make it fire, or "2 of 3": among the last'},
     )
-    clear: int = field(default=2, metadata={"help": "clear evaluations in a row that resolve"})
+    clear: int = field(default=2, metadata={"unit": "evaluations", "help": "clear evaluations in a row that resolve"})
     repeat_ms: int = field(default=3_600_000, metadata={"duration": True, "help": "still firing: say it again after"})
-    repeat_backoff: float = field(default=1.0, metadata={"help": "each repeat so many times later than the one before"})
-    max_repeats: int = field(default=0, metadata={"help": "repeats in a row; 0: no limit"})
+    repeat_backoff: float = field(
+        default=1.0, metadata={"unit": "times", "help": "each repeat so many times later than the one before"}
+    )
+    max_repeats: int = field(default=0, metadata={"unit": "repeats", "help": "repeats in a row; 0: no limit"})
     cooldown_ms: int = field(
         default=3_600_000, metadata={"duration": True, "help": "firing again within this continues the episode"}
     )
@@ -134,12 +139,18 @@ class RuleOptions:
     notify: bool = field(default=True, metadata={"help": "false: judged and written down, but says nothing itself"})
     no_data: NoData | None = field(default=None, metadata={"help": "an alert of its own where rows stay away"})
     baseline: Baseline | None = field(default=None, metadata={"help": "change: what values are compared with"})
-    capacity: float = field(default=0.0, metadata={"help": "capacity: what the value is a share of"})
-    target: float = field(default=0.6, metadata={"help": "capacity: the share to scale to"})
-    budgets: dict[str, float] = field(default_factory=dict, metadata={"help": "budget: endpoint = limit; * is any other"})
+    capacity: float = field(
+        default=0.0, metadata={"unit": "of the statistic", "help": "capacity: what the value is a share of"}
+    )
+    target: float = field(default=0.6, metadata={"unit": "share", "help": "capacity: the share to scale to"})
+    budgets: dict[str, float] = field(
+        default_factory=dict, metadata={"unit": "of the statistic", "help": "budget: endpoint = limit; * is any other"}
+    )
     by: str = field(default="", metadata={"help": "budget: the column with the endpoint; default the only path of the key"})
-    critical_at: float = field(default=2.0, metadata={"help": "budget: critical beyond so many times a budget; 0: never"})
-    after: int = field(default=3, metadata={"help": "absence: evaluations in a row without a record"})
+    critical_at: float = field(
+        default=2.0, metadata={"unit": "times", "help": "budget: critical beyond so many times a budget; 0: never"}
+    )
+    after: int = field(default=3, metadata={"unit": "evaluations", "help": "absence: evaluations in a row without a record"})
     severity: str = field(default="critical", metadata={"help": "absence: how bad it is"})
     all_: tuple[str, ...] = field(default=(), metadata={"help": "composite: all of these rules fire"})
     any_: tuple[str, ...] = field(default=(), metadata={"help": "composite: one of these rules fires"})

@@ -83,8 +83,8 @@ class ExpectOptions:
     severity: str = field(default="", metadata={"help": "warning, critical or none"})
     level: str = field(default="", metadata={"help": "the level of the window alone"})
     suppressed_by: str = field(default="", metadata={"help": "what keeps it quiet, or none"})
-    value: float | None = field(default=None, metadata={"help": "the value judged"})
-    count: int | None = field(default=None, metadata={"help": "the records behind it"})
+    value: float | None = field(default=None, metadata={"unit": "of the statistic", "help": "the value judged"})
+    count: int | None = field(default=None, metadata={"unit": "records", "help": "the records behind it"})
 
     def problems(self) -> Problems:
         """Yield (key, problem) for what the types cannot say."""
@@ -116,7 +116,7 @@ class SaidOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleTestOptions:
-    """One `[[test]]` table."""
+    """One `[[test]]` table: windows that are played through the rules, and what is expected of them."""
 
     name: str = field(metadata={"help": "what is tested"})
     start: str | datetime.datetime = field(default=_START, metadata={"help": "event time at which the first window starts"})

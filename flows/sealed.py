@@ -4,7 +4,7 @@ State without a version is of the first schema: it was written before there were
 was packed by the program before cannot be read as it is.
 """
 
-SCHEMA = 1
+SCHEMA = 2  # 1: barrier and output were two steps
 _MARK = b"\xc1ew"  # a byte that opens neither msgpack nor JSON
 
 

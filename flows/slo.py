@@ -29,16 +29,18 @@ _SHORTEST_PERIOD_D, _LONGEST_PERIOD_D = 7, 90
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SloOptions:
-    """One `[[slo]]` table."""
+    """One `[[slo]]` table: an objective, judged by how fast its error budget burns."""
 
     name: str = field(metadata={"help": "the alert is called slo:NAME"})
     metric: str = field(metadata={"help": "a ratio; or a distribution, with threshold_ms"})
-    threshold_ms: float | None = field(default=None, metadata={"help": "a distribution's value up to which a record is good"})
-    objective: float = field(metadata={"help": "share of good records, such as 0.999"})
+    threshold_ms: float | None = field(
+        default=None, metadata={"unit": "of the metric", "help": "a distribution's value up to which a record is good"}
+    )
+    objective: float = field(metadata={"unit": "share", "help": "share of good records, such as 0.999"})
     period_ms: int = field(default=30 * DAY_MS, metadata={"duration": True, "help": "over which the objective is to hold"})
     keys: str = field(default="", metadata={"help": "groups, total or all; default: groups where the metric has group_by"})
-    min_total: int = field(default=0, metadata={"help": "a long window of fewer records does not burn"})
-    min_bad: int = field(default=1, metadata={"help": "nor one with fewer bad ones"})
+    min_total: int = field(default=0, metadata={"unit": "records", "help": "a long window of fewer records does not burn"})
+    min_bad: int = field(default=1, metadata={"unit": "records", "help": "nor one with fewer bad ones"})
     notify: bool = field(default=True, metadata={"help": "false: judged and written down, but says nothing itself"})
     repeat_ms: int = field(default=HOUR_MS, metadata={"duration": True, "help": "still burning: say it again after"})
     runbook: str = field(default="", metadata={"help": "what to do: a link, or a file whose first steps are quoted"})

@@ -9,7 +9,7 @@ from sinks.component_status import BUILT_IN, SHOWN_WARNINGS, STATUSES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusPageOptions:
-    """The `[status_page]` table."""
+    """The `[status_page]` table: which rules make which component look how, in public."""
 
     title: str = field(default="Status", metadata={"help": "the heading that everybody reads"})
     components: dict[str, tuple[str, ...]] = field(

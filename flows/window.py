@@ -22,7 +22,7 @@ from flows.partial import Partial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowOptions:
-    """The `[window]` table."""
+    """The `[window]` table: how long windows are, what they wait for, and how much they hold."""
 
     length_ms: int = field(default=300_000, metadata={"duration": True, "help": "length of a window"})
     hop_ms: int = field(default=0, metadata={"duration": True, "help": "a window ends this often; = length: tumbling"})
@@ -43,9 +43,11 @@ class WindowOptions:
         default=900_000,
         metadata={"duration": True, "help": "live: blind when no window closes, or no broker answers, this long"},
     )
-    exact_samples: int = field(default=20_000, metadata={"help": "values a key and window up to which percentiles are exact"})
-    max_keys: int = field(default=1_000, metadata={"help": "keys a window has rows for; the rest is (other)"})
-    max_open_keys: int = field(default=100_000, metadata={"help": "open keys a shard, pane and grouping"})
+    exact_samples: int = field(
+        default=20_000, metadata={"unit": "values", "help": "values a key and window up to which percentiles are exact"}
+    )
+    max_keys: int = field(default=1_000, metadata={"unit": "keys", "help": "keys a window has rows for; the rest is (other)"})
+    max_open_keys: int = field(default=100_000, metadata={"unit": "keys", "help": "open keys a shard, pane and grouping"})
 
     @property
     def pane_ms(self) -> int:

@@ -33,7 +33,9 @@ class EmailOptions:
     """Options of an email channel: a server that mail is handed in to, and who gets it."""
 
     host: str = field(metadata={"help": "SMTP server"})
-    port: int | None = field(default=None, metadata={"help": "default 587 (starttls), 465 (tls) or 25 (none)"})
+    port: int | None = field(
+        default=None, metadata={"unit": "TCP port", "help": "default 587 (starttls), 465 (tls) or 25 (none)"}
+    )
     security: str = field(default="starttls", metadata={"help": "starttls (required of the server), tls or none"})
     user: str = field(default="", metadata={"help": "user name, empty for none"})
     password: str = field(default="", repr=False, metadata={"secret": True, "help": "password, empty for none"})

@@ -47,7 +47,10 @@ class StatuspageOptions:
     )
     keys: dict[str, int] = field(
         default_factory=dict,
-        metadata={"help": "how many hosts or locations a component has: while less than half are out it is a partial outage"},
+        metadata={
+            "unit": "keys",
+            "help": "how many hosts or locations a component has: while less than half are out it is a partial outage",
+        },
     )
     warnings: tuple[str, ...] = field(
         default=SHOWN_WARNINGS, metadata={"help": "rules whose warnings show as degraded_performance"}
@@ -60,7 +63,9 @@ class StatuspageOptions:
     text: str = field(default="", metadata={"help": "template (Jinja) of what an incident and its updates say"})
     details: bool = field(default=False, metadata={"help": "incidents hold the alert's title and text, with hosts and values"})
     deliver_notifications: bool = field(default=False, metadata={"help": "incidents are mailed to all subscribers"})
-    changes_per_hour: int = field(default=10, metadata={"help": "incidents and changes for the worse at most"})
+    changes_per_hour: int = field(
+        default=10, metadata={"unit": "changes/h", "help": "incidents and changes for the worse at most"}
+    )
     url: str = field(default="https://api.statuspage.io/v1", metadata={"help": "the API"})
     timeout_ms: int = field(default=10_000, metadata={"duration": True, "help": "how long one call may take"})
 

@@ -25,9 +25,10 @@ DEFINED = {  # of a rule, what the definition knows
 STARTED: list[subprocess.Popen[bytes]] = []
 
 
-def edgewatch(*arguments, timeout=240.0, **environment):
-    """Run the command line to its end."""
-    return warm.run([str(each) for each in arguments], timeout=timeout, environment={**os.environ, **environment})
+def edgewatch(*arguments, timeout=240.0, directory=ROOT, **environment):
+    """Run the command line to its end, in a folder."""
+    given = {"timeout": timeout, "environment": {**os.environ, **environment}, "directory": directory}
+    return warm.run([str(each) for each in arguments], **given)
 
 
 def start(*arguments, log, **environment):

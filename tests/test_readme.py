@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import load
+from flows.config import load, loads
 from flows.engine_options import EngineOptions
 from flows.rule import KINDS
-from tests.runs import edgewatch
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,20 +28,12 @@ def test_the_first_configuration_and_the_rule_of_your_own_are_valid(tmp_path: Pa
     assert "checkout_failing" in {rule.name for rule in load(path).rules}
 
 
-def test_the_configuration_of_the_page_on_alerting_is_valid(tmp_path: Path) -> None:
+def test_what_the_page_on_alerting_shows_of_the_engine_are_its_defaults() -> None:
     page = (ROOT / "docs" / "alerting.md").read_text(encoding="utf-8")
-    text, tree, second, waits = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-    path = tmp_path / "monitor.toml"
-    path.write_text(text, encoding="utf-8")
-    config = load(path)
-    assert [len(each) for each in (config.policy.inhibits, config.policy.mutes, config.routes)] == [1, 1, 2]
-    path.write_text(waits, encoding="utf-8")
-    assert load(path).engine == EngineOptions()
-    path.write_text(second, encoding="utf-8")
-    assert load(path).routes[0].escalate_to == ("oncall",)
-    path.write_text(tree, encoding="utf-8")
-    done = edgewatch("route", "test", "-c", path, "team=shop", "severity=critical")
-    assert (done.returncode, done.stdout in page) == (0, True), done.stderr
+    (shown,) = (
+        each for each in re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL) if "[engine]" in each
+    )
+    assert loads(shown, Path("monitor.toml")).engine == EngineOptions()
 
 
 def test_the_configuration_of_the_page_on_rules_has_every_kind(tmp_path: Path) -> None:
@@ -70,12 +61,6 @@ def test_the_configuration_of_the_page_on_probes_is_valid(tmp_path: Path, monkey
     } <= names
 
 
-def test_every_target_of_make_it_names_is_there() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:`|\$ )make ([a-z]+)", TEXT))
-    assert {"demo", "test"} <= named <= targets
-
-
 def test_every_file_it_names_is_there() -> None:
-    named = re.findall(r"`((?:connectors|flows|sinks|tests|docs)/[\w./]*)`", TEXT) + re.findall(r"\]\((?!http)([^)]+)\)", TEXT)
+    named = re.findall(r"`((?:connectors|flows|sinks|tests|docs)/[\w./]*)`", TEXT)
     assert [name for name in named if not (ROOT / name).exists()] == []

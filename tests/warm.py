@@ -26,10 +26,10 @@ _NOT_BEFORE = "flows.worker"  # it is a program: importing it runs it
 _MOST = 1 << 20
 
 
-def run(arguments, *, timeout, environment):
+def run(arguments, *, timeout, environment, directory=ROOT):
     """Run a command as subprocess.run does with captured text; raises TimeoutExpired, and ends the command then."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        order = json.dumps({"arguments": arguments, "environment": environment})
+        order = json.dumps({"arguments": arguments, "environment": environment, "directory": str(directory)})
         with socket.socket(socket.AF_UNIX) as line, line.makefile() as answers:
             line.connect(_address())
             socket.send_fds(line, [order.encode()], [out.fileno(), err.fileno()])
@@ -100,6 +100,7 @@ def _become(order, files):
     for number, fd in enumerate([nothing, *files]):
         os.dup2(fd, number)
         os.close(fd)
+    os.chdir(order["directory"])
     os.environ.clear()
     os.environ.update(order["environment"])
     time.tzset()

@@ -14,8 +14,8 @@ import zstandard
 
 from flows.recovery_store import StoreBroken, check_store, read_store
 from flows.run_folder import RunFolder
-from flows.sealed import SCHEMA, SchemaUnknown, seal, unseal
-from tests.runs import ACCEPTANCE, checked, edgewatch, make_logs, outputs
+from flows.sealed import SCHEMA, SchemaUnknown, schema_of, seal, unseal
+from tests.runs import ACCEPTANCE, checked, edgewatch, make_logs
 
 
 class Runs_a_command:  # noqa: N801 (reads as what it is)
@@ -71,15 +71,15 @@ def modes(folder):
 
 def test_a_version_is_put_before_state_and_state_without_one_is_of_the_first_schema():
     assert unseal(seal(b"state")) == b"state"
-    assert (unseal(b'{"a": 1}'), unseal(b""), SCHEMA) == (b'{"a": 1}', b"", 1)
-    with pytest.raises(SchemaUnknown, match=r"state of schema 2, and this edgewatch reads schema 1.*recovery reset"):
-        unseal(b"\xc1ew\x00\x02state")
+    assert (schema_of(b'{"a": 1}'), schema_of(b""), SCHEMA) == (1, 1, 2)
+    with pytest.raises(SchemaUnknown, match=r"state of schema 3, and this edgewatch reads schema 2.*recovery reset"):
+        unseal(b"\xc1ew\x00\x03state")
 
 
 def test_show_says_where_a_resume_goes_on(config, state):
     found = msgspec.json.decode(checked("recovery", "show", "-c", config, "--json").stdout)
-    assert (found["schemas"], found["starts"], found["processes"]) == ([1], 1, 1)
-    assert set(found["steps"]) == {"source", "window", "alert", "sink"}
+    assert (found["schemas"], found["starts"], found["processes"]) == ([2], 1, 1)
+    assert set(found["steps"]) == {"source", "window", "sink"}
     assert all(each["bytes"] > 0 for each in found["steps"].values())
     planned = msgspec.json.decode(state.plan.read_bytes())["partitions"]
     assert sorted(found["partitions"]) == sorted(f"{each['topic']}/{each['partition']}" for each in planned)
@@ -90,18 +90,16 @@ def test_show_says_where_a_resume_goes_on(config, state):
     assert "partition http_requests/" in text
 
 
-def test_state_without_versions_resumes(done, tmp_path):
+def test_state_of_the_first_schema_which_had_no_versions_stops_the_start(done, tmp_path):
     out = shutil.copytree(done / "out", tmp_path / "out")
-    store = RunFolder(out / ".state").recovery
-    for path in store.glob("*.sqlite3"):
+    for path in RunFolder(out / ".state").recovery.glob("*.sqlite3"):
         with sqlite3.connect(path) as file:
             for row, data in file.execute("SELECT rowid, ser_change FROM snaps WHERE ser_change IS NOT NULL").fetchall():
                 assert pickle.loads(data).startswith(b"\xc1ew")  # noqa: S301 (ours)
                 file.execute("UPDATE snaps SET ser_change = ? WHERE rowid = ?", (pickle.dumps(unseal(pickle.loads(data))), row))  # noqa: S301
         file.close()
-    (out / "windows.ndjson").unlink()
-    checked("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
-    assert outputs(out) == outputs(done / "out")
+    again = edgewatch("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
+    assert (again.returncode, "state of schema 1, and this edgewatch reads schema 2" in again.stderr) == (1, True)
 
 
 def test_state_of_another_schema_stops_the_start_and_says_the_way_out(done, tmp_path):
@@ -109,7 +107,7 @@ def test_state_of_another_schema_stops_the_start_and_says_the_way_out(done, tmp_
     change(RunFolder(out / ".state").recovery, "UPDATE snaps SET ser_change = ?", pickle.dumps(b"\xc1ew\x00\x07..."))
     again = edgewatch("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
     assert (again.returncode, "Traceback" in again.stderr) == (1, False)
-    assert "has state of schema 7, and this edgewatch reads schema 1" in again.stderr
+    assert "has state of schema 7, and this edgewatch reads schema 2" in again.stderr
     assert "edgewatch recovery reset -c CONFIG --keep-alerts" in again.stderr
 
 
@@ -129,7 +127,8 @@ def test_reset_asks_says_what_is_lost_and_goes_on_from_the_last_closed_window(co
     without = edgewatch("recovery", "reset", "-c", config, "--yes", "--keep-alerts")
     assert (without.returncode, "has no [clickhouse]" in without.stderr) == (2, True)
     config.write_text(config.read_text() + '[clickhouse]\nurl = "http://127.0.0.1:9"\n')
-    checked("recovery", "reset", "-c", config, "--yes", "--keep-alerts")
+    said = msgspec.json.decode(checked("recovery", "reset", "-c", config, "--yes", "--keep-alerts", "--json").stdout)
+    assert (said["judged_from"], said["alerts"]) == ("2025-12-01T00:00:00Z", True)
     assert msgspec.json.decode(state.restart.read_bytes()) == {"start": 1_764_547_200_000, "alerts": "clickhouse"}
     assert (state.recovery.exists(), state.plan.exists()) == (False, False)
     gone = edgewatch("recovery", "reset", "-c", config, "--yes")
@@ -153,10 +152,12 @@ def test_state_that_a_run_holds_is_left_alone(config, state, tmp_path, command):
 
 def test_state_is_moved_as_one_file_and_resumes_from_the_same_place(config, state, tmp_path):
     file = tmp_path / "state.tar.zst"
-    checked("recovery", "export", "-c", config, file)
+    written = msgspec.json.decode(checked("recovery", "export", "-c", config, file, "--json").stdout)
+    assert written["bytes"] == file.stat().st_size
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     target = config_of(tmp_path / "other.toml", tmp_path / "other")
-    checked("recovery", "import", "-c", target, file)
+    taken = msgspec.json.decode(checked("recovery", "import", "-c", target, file, "--json").stdout)
+    assert taken["files"] == written["files"] > 0
     shown = [checked("recovery", "show", "-c", each, "--json").stdout for each in (config, target)]
     assert shown[0] == shown[1]
     assert read_store(tmp_path / "other" / "recovery") == read_store(state.recovery)
@@ -193,7 +194,8 @@ def repacked(source, path, *, add=(), change=None):
 )
 def test_a_file_that_was_changed_or_torn_is_refused_and_leaves_nothing(config, tmp_path, fault, words):
     file = tmp_path / "state.tar.zst"
-    checked("recovery", "export", "-c", config, file)
+    written = msgspec.json.decode(checked("recovery", "export", "-c", config, file, "--json").stdout)
+    assert written["bytes"] == file.stat().st_size
     if fault == "added":
         repacked(file, file, add=["../../outside"])
     elif fault == "changed":

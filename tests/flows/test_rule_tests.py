@@ -350,15 +350,10 @@ def test_a_total_that_groups_do_not_add_up_to_must_be_given(tests_of):
     assert outcome(tests_of(text + series("time", "1"), config)[0], config) == []
 
 
-def test_the_examples_of_the_page_give_what_it_shows(tmp_path):
-    config, *files = re.findall(r"^```toml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-    shown = re.findall(r"^```console\n\$ .*?\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+def test_json_names_the_failure_and_a_file_without_tests_is_bad_use(tmp_path):
+    config, *_, slow = re.findall(r"^```toml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "monitor.toml").write_text(config)
-    assert len(files) == len(shown) == 2
-    for text, output, code in zip(files, shown, (0, 1), strict=True):
-        (tmp_path / "tests.toml").write_text(text)
-        done = edgewatch("test", "-c", tmp_path / "monitor.toml", tmp_path / "tests.toml")
-        assert (done.returncode, done.stdout) == (code, output), done.stderr
+    (tmp_path / "tests.toml").write_text(slow)
     as_json = edgewatch("test", "-c", tmp_path / "monitor.toml", tmp_path / "tests.toml", "--json")
     (found,) = json.loads(as_json.stdout)
     assert (as_json.returncode, found["ok"], found["failures"][0]["at"]) == (1, False, "10m")

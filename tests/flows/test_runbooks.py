@@ -10,8 +10,6 @@ from flows.checks import describe
 from flows.config import Config, ConfigErrors, built_in_text, loads
 from flows.drill import notifications
 from flows.runbook import first_steps, link_of
-from sinks.clickhouse import ClickHouse, ClickHouseOptions
-from sinks.embedded import Embedded
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 RULES = [rule["name"] for rule in tomllib.loads(built_in_text())["rule"]]
@@ -109,14 +107,6 @@ def test_there_is_no_runbook_without_a_rule():
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {"README", *(rule.replace("_", "-") for rule in RULES)}
 
 
-def test_the_sql_of_every_runbook_runs(tmp_path):
-    pytest.importorskip("chdb", reason="missing service: chdb (pip install 'edgewatch[embedded]')")
-    with Embedded(tmp_path / "clickhouse") as server:
-        client = ClickHouse(ClickHouseOptions(url=server.url))
-        client.migrate()
-        found = {}
-        for rule in RULES:
-            text = (RUNBOOKS / f"{rule.replace('_', '-')}.md").read_text()
-            found[rule] = [client.query(sql) for sql in re.findall(r"```sql\n(.*?)```", text, re.DOTALL)]
-        client.close()
-    assert found == {rule: [[]] for rule in RULES}
+def test_every_runbook_has_one_query():
+    texts = {rule: (RUNBOOKS / f"{rule.replace('_', '-')}.md").read_text() for rule in RULES}
+    assert [rule for rule, text in texts.items() if len(re.findall(r"^```sql$", text, re.MULTILINE)) != 1] == []
