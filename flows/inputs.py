@@ -84,9 +84,7 @@ def empty_words(config: Config, spec: RunSpec, summary: Mapping[str, Any]) -> st
     words = f"no window in the range has a record; {read}"
     there: list[str] = []
     if spec.source.startswith(ARCHIVE):
-        there = in_archive(
-            Path(spec.source.removeprefix(ARCHIVE)), build_line(config, archive_datasets(config, spec)).datasets
-        )
+        there = in_archive(Path(spec.source.removeprefix(ARCHIVE)), build_line(config, archive_datasets(config, spec)).datasets)
     elif config.kafka is not None:
         from connectors.kafka_extent import what_is_there  # noqa: PLC0415  (an archive needs no Kafka client)
 
