@@ -4,6 +4,7 @@ Why fork: a start imports for most of a second of a processor, once a process, a
 Why not always: a process that has threads, as Kafka's library makes them, must not fork.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -56,6 +57,7 @@ def forked(work: Callable[[int, list[str]], int]) -> Start:
 
 class _Forked:
     def __init__(self, work: Callable[[], int]) -> None:
+        gc.freeze()  # what is there now is shared, until a collection looks at it: writing so much as a mark copies it
         # A signal that comes before the child has handlers of its own must not be taken by those that it has from here.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
         self._process = multiprocessing.get_context("fork").Process(target=_go_on, args=(work, before))
