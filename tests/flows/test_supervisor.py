@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from flows.supervisor import ProcessDied, Restarts, _Supervisor
+from flows.supervisor import Alone, ProcessDied, Restarts, _Supervisor
 
 LIVES = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); [time.sleep(0.05) for _ in range(600)]"
 
@@ -33,7 +33,7 @@ class Run:
             settled_s=30.0,
             start_s=0.0,
         )
-        self.supervisor = _Supervisor(command, 2, lambda: None, restarts)
+        self.supervisor = _Supervisor(command, Alone(2), lambda: None, restarts)
 
     def _idle_s(self, since):
         if not self.going:
