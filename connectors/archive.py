@@ -15,10 +15,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from connectors.archive_extent import archive_extents
 from connectors.batch import DONE, Batch, DeadLetter
 from connectors.dataset import Dataset
 from connectors.decoded import EXCERPT
 from connectors.decoder import Decoder
+from connectors.event_time import moment_words
 from connectors.hold import Hold
 from connectors.log_blocks import LONGEST_LINE, blocks, filled
 from connectors.log_file import ENDINGS, UNREADABLE, is_log, open_log, packed_position, size_of
@@ -89,25 +91,39 @@ def datasets_in(root: Path, configured: list[str]) -> list[str]:
     return [name for name in configured if (root / name).is_dir()] or configured[:1]
 
 
+def what_is_there(root: Path, datasets: Mapping[str, Dataset]) -> list[str]:
+    """Say of each dataset in a folder from when to when there are records."""
+    files = {name: [list(listed) for _, listed in _files(root, name)] for name in datasets_in(root, list(datasets))}
+    return archive_extents(datasets, files)
+
+
+def _files(root: Path, dataset: str) -> Iterator[tuple[str, list[Path]]]:
+    """Give the partitions of a dataset, each with its files in name order."""
+    base = root / dataset if (root / dataset).is_dir() else root
+    for folder in sorted(p for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")) or [base]:
+        yield "." if folder == base else folder.name, sorted(p for p in folder.iterdir() if p.is_file() and is_log(p))
+
+
 def _partitions(root: Path, reading: Reading) -> list[PlannedPartition]:
-    found = datasets_in(root, list(reading.datasets))
     out = []
-    for dataset in found:
-        base = root / dataset if (root / dataset).is_dir() else root
-        folders = sorted(p for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")) or [base]
-        for folder in folders:
-            files = tuple(sorted(p.name for p in folder.iterdir() if p.is_file() and is_log(p)))
+    holds = False
+    for dataset in datasets_in(root, list(reading.datasets)):
+        for partition, files in _files(root, dataset):
+            holds |= bool(files)
             out.append(
                 PlannedPartition(
                     topic=dataset,
-                    partition="." if folder == base else folder.name,
+                    partition=partition,
                     dataset=dataset,
                     allowed_lateness_ms=reading.allowed_lateness_ms,
-                    files=tuple(name for name in files if not _before(name, reading)),
+                    files=tuple(path.name for path in files if not _before(path.name, reading)),
                 )
             )
-    if not any(partition.files for partition in out):
+    if not holds:
         raise SourceError(f"archive:{root} holds no files that end in {', '.join(ENDINGS)}")
+    if reading.start is not None and not any(partition.files for partition in out):
+        there = "; ".join(what_is_there(root, reading.datasets))
+        raise SourceError(f"there is no record from {moment_words(reading.start)} on. What is there: {there}")
     return out
 
 

@@ -167,3 +167,8 @@ def _with_offset(text: str) -> int:
     except (ValueError, OverflowError):
         return INVALID
     return seconds * 1000 + (int((digits.group() + "000")[:3]) if digits else 0)
+
+
+def moment_words(ms: int) -> str:
+    """Write a time for people."""
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

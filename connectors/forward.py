@@ -12,9 +12,13 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
+
+from connectors.kafka_client import Watch, topics_there
+from connectors.source import SourceError
 
 _log = logging.getLogger(__name__)
 
@@ -75,12 +79,14 @@ def shared_settings(brokers: Sequence[str], client: Mapping[str, Setting]) -> di
 def check_topics(settings: Mapping[str, Setting], topics: Sequence[str]) -> None:
     """Raise TopicMissing where no broker answers or a topic is not there."""
     brokers = str(settings["bootstrap.servers"])
+    watch = Watch(brokers)
     try:
-        there = AdminClient(dict(settings)).list_topics(timeout=_ASK_S).topics
+        made: dict[str, Any] = {**settings, "error_cb": watch.on_error}
+        there = topics_there(AdminClient(made), watch, _ASK_S)
     except KafkaException as error:
-        raise TopicMissing(
-            f"no Kafka broker answers at {brokers} ({error.args[0].str()}): start one, or correct [input.kafka].brokers"
-        ) from error
+        raise TopicMissing(f"[input.kafka.client] is not taken: {error.args[0].str()}") from error
+    except SourceError as error:
+        raise TopicMissing(str(error)) from error
     for topic in topics:
         if topic not in there:
             raise TopicMissing(

@@ -6,21 +6,20 @@ Why not the stock source: it costs eight calls a message.
 
 import logging
 import re
-import threading
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.advances import Advance, Advances
 from connectors.archive import Reading
+from connectors.event_time import moment_words
 from connectors.hold import Hold
-from connectors.kafka_extent import extents, low_and_high, moment_words, produced_at
+from connectors.kafka_client import Watch, open_consumer, reason, topics_there
+from connectors.kafka_extent import extents, low_and_high, produced_at
 from connectors.kafka_lane import KafkaLane
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import Plan, PlannedPartition, grown, load_or_create, make_plan, write_plan
@@ -31,64 +30,6 @@ from connectors.vitals import Vitals
 
 _log = logging.getLogger(__name__)
 _START_S = 30.0
-_QUEUE_KB = 16384  # of all lanes together; librdkafka's own default is that much a client
-_FATAL = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._SSL,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-    }
-)
-
-
-class Watch:
-    """Listens to a client's errors: says once that the brokers are gone and once that they are back; keeps fatal ones."""
-
-    def __init__(self, brokers: str) -> None:
-        """Take what to call the brokers."""
-        self._brokers = brokers
-        self._lock = threading.Lock()
-        self._away = False
-        self.fatal: str | None = None
-
-    def on_error(self, error: KafkaError) -> None:
-        """Take an error of the client; called by its thread."""
-        if error.code() in _FATAL:
-            self.fatal = f"Kafka at {self._brokers} refused this client: {_reason(error)}; check [input.kafka.client]"
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            with self._lock:
-                if not self._away:
-                    self._away = True
-                    _log.warning("Kafka at %s cannot be reached; waiting, nothing is lost", self._brokers)
-
-    def on_message(self) -> None:
-        """Take note that messages come."""
-        if self._away:
-            with self._lock:
-                self._away = False
-            _log.warning("Kafka at %s is back", self._brokers)
-
-
-def client_settings(options: KafkaOptions, watch: Watch, lanes: int) -> dict[str, Any]:
-    """Give librdkafka's settings: ours where they matter, then the user's over them."""
-    return {
-        "bootstrap.servers": ",".join(options.brokers),
-        "group.id": options.group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "fetch.queue.backoff.ms": 5,  # the default of 1 000 starves a reader that catches up
-        "queued.max.messages.kbytes": max(_QUEUE_KB // max(lanes, 1), 1024),
-        "fetch.wait.max.ms": 100,
-        "log_level": 0,
-        **options.client,
-        "error_cb": watch.on_error,
-    }
 
 
 class KafkaSource:
@@ -202,7 +143,7 @@ class KafkaSource:
         watch = Watch(", ".join(self._options.brokers))
         planned = self.plan.of_lane(lane)
         return KafkaLane(
-            Consumer(client_settings(self._options, watch, self.plan.lanes)),
+            open_consumer(self._options, watch, self.plan.lanes),
             planned,
             self._reading,
             self._hold,
@@ -218,7 +159,7 @@ class KafkaSource:
     def _look(self) -> list[PlannedPartition]:
         """Ask the brokers for partitions and offsets."""
         watch = Watch(", ".join(self._options.brokers))
-        consumer = Consumer(client_settings(self._options, watch, 1))
+        consumer = open_consumer(self._options, watch)
         try:
             topics = topics_of(consumer, watch, self._options, _START_S)
             found = [
@@ -227,9 +168,7 @@ class KafkaSource:
             self._look_at_range(consumer, found)
             return found
         except KafkaException as error:
-            raise SourceError(
-                watch.fatal or f"Kafka at {', '.join(self._options.brokers)}: {_reason(error.args[0])}"
-            ) from error
+            raise SourceError(watch.words(error.args[0])) from error
         finally:
             consumer.close()
 
@@ -285,7 +224,7 @@ def _partition(options: KafkaOptions, topic: str, number: int, allowed_lateness_
 
 def topics_of(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s: float) -> dict[str, list[int]]:
     """Ask for the partitions of each topic of the options. Raises SourceError."""
-    found = _metadata(consumer, watch, options, timeout_s)
+    found = topics_there(consumer, watch, timeout_s)
     brokers = ", ".join(options.brokers)
     out: dict[str, list[int]] = {}
     for name in options.topics:
@@ -294,30 +233,17 @@ def topics_of(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s
             raise SourceError(f"no topic of Kafka at {brokers} matches {name}; correct [input.kafka.topics]")
         for topic in matching:
             metadata = found.get(topic)
+            if metadata is not None and metadata.error is not None and watch.is_refusal(metadata.error):
+                raise SourceError(watch.refused(metadata.error, topic))
             if metadata is None or metadata.error is not None or not metadata.partitions:
-                why = "" if metadata is None or metadata.error is None else f" ({_reason(metadata.error)})"
+                why = "" if metadata is None or metadata.error is None else f" ({reason(metadata.error)})"
+                # Brokers do not list what a user has no right to describe.
+                hidden = " or is hidden from this user (ACLs)" if "security.protocol" in options.client else ""
                 raise SourceError(
-                    f"topic {topic} does not exist at Kafka {brokers}{why}; create it, or correct [input.kafka.topics]"
+                    f"topic {topic} does not exist at Kafka {brokers}{why}{hidden}; create it, or correct [input.kafka.topics]"
                 )
             out[topic] = list(metadata.partitions)
     return out
-
-
-def _metadata(consumer: Consumer, watch: Watch, options: KafkaOptions, timeout_s: float) -> Mapping[str, Any]:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            topics: Mapping[str, Any] = consumer.list_topics(timeout=2.0).topics
-            return topics
-        except KafkaException as error:
-            consumer.poll(0)
-            if watch.fatal is not None:
-                raise SourceError(watch.fatal) from error
-            if time.monotonic() > deadline:
-                raise SourceError(
-                    f"Kafka at {', '.join(options.brokers)} cannot be reached ({_reason(error.args[0])}); "
-                    "start it, or correct [input.kafka].brokers"
-                ) from error
 
 
 def look_at_topics(options: KafkaOptions, *, timeout_s: float) -> dict[str, int]:
@@ -331,7 +257,7 @@ def look_at_partitions(
 ) -> list[PlannedPartition]:
     """Give the partitions of all topics, as `check --online` looks at them; `begins`: with starts. Raises SourceError."""
     watch = Watch(", ".join(options.brokers))
-    consumer = Consumer(client_settings(options, watch, 1))
+    consumer = open_consumer(options, watch)
     try:
         topics = topics_of(consumer, watch, options, timeout_s)
         found = [
@@ -341,17 +267,27 @@ def look_at_partitions(
         ]
         return [_with_start(consumer, each, timeout_s) for each in found] if begins else found
     except KafkaException as error:
-        raise SourceError(watch.fatal or f"Kafka at {', '.join(options.brokers)}: {_reason(error.args[0])}") from error
+        raise SourceError(watch.words(error.args[0])) from error
     finally:
         consumer.close()
+
+
+def whole_since(options: KafkaOptions, *, timeout_s: float) -> int | None:
+    """Give the time (ms) from which on retention has taken no message; 0 where it has taken none; None where it is not known.
+
+    Raises SourceError.
+    """
+    partitions = look_at_partitions(options, allowed_lateness_ms=0, timeout_s=timeout_s, begins=True)
+    cut = [each for each in partitions if each.start]
+    consumer = open_consumer(options, Watch(", ".join(options.brokers)))
+    try:
+        found = [produced_at(consumer, each, each.start) for each in cut]
+    finally:
+        consumer.close()
+    known = [at for at in found if at is not None]
+    return max(known, default=0) if len(known) == len(found) else None
 
 
 def _with_start(consumer: Consumer, planned: PlannedPartition, timeout_s: float) -> PlannedPartition:
     low, _ = low_and_high(consumer, TopicPartition(planned.topic, int(planned.partition)), timeout_s=timeout_s)
     return msgspec.structs.replace(planned, start=low)
-
-
-def _reason(error: object) -> str:
-    if isinstance(error, KafkaError):
-        return error.str().rstrip(".") or error.name()
-    return str(error)

@@ -6,9 +6,10 @@ So it is known what waits, and whether the broker answers at all, also while not
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
-from connectors.kafka import Watch, client_settings, topics_of
+from connectors.kafka import topics_of
+from connectors.kafka_client import Watch, open_consumer
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import PlannedPartition
 from connectors.source import SourceError
@@ -37,7 +38,7 @@ class KafkaEnds:
         self.brokers = ", ".join(options.brokers)
         self._timeout_s = timeout_s
         self._options, self._watch = options, _Silent(self.brokers)
-        self._consumer = Consumer(client_settings(options, self._watch, 1))
+        self._consumer = open_consumer(options, self._watch)
         self._names = {(p.topic, int(p.partition)): p.name for p in partitions}
 
     def ask(self) -> Mapping[str, int]:

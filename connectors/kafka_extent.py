@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from connectors.event_time import moment_words
+from connectors.kafka_client import Watch, open_consumer
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import PlannedPartition
+from connectors.source import SourceError
 
 _WAIT_S = 5.0
 _SOON_S = 0.2
@@ -59,20 +61,16 @@ def produced_at(consumer: Consumer, planned: PlannedPartition, offset: int) -> i
 
 def what_is_there(options: KafkaOptions, partitions: Iterable[PlannedPartition]) -> list[str]:
     """Say what is there, with a client of its own; nothing where the brokers do not answer."""
-    from connectors.kafka import Watch, client_settings  # noqa: PLC0415 (that module plans with this one)
-
-    consumer = Consumer(client_settings(options, Watch(", ".join(options.brokers)), 1))
+    try:
+        consumer = open_consumer(options, Watch(", ".join(options.brokers)))
+    except SourceError:
+        return []
     try:
         return extents(consumer, partitions)
     except KafkaException:
         return []
     finally:
         consumer.close()
-
-
-def moment_words(ms: int) -> str:
-    """Write a time for people."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _words(first: int | None, last: int | None) -> str:

@@ -41,6 +41,9 @@ class Watcher(Protocol):
 
     fatal: str | None
 
+    def words(self, error: KafkaError, what: str) -> str:
+        """Give the sentence of an error that ends the reading."""
+
     def on_message(self) -> None:
         """Take note that messages come."""
 
@@ -158,7 +161,7 @@ class KafkaLane:
             try:
                 low, _ = low_and_high(self._consumer, part.place, timeout_s=30.0)
             except KafkaException as error:
-                raise SourceError(self._watch.fatal or f"{part.progress.name}: {error.args[0].str()}") from error
+                raise SourceError(self._watch.words(error.args[0], part.progress.name)) from error
             if low > part.progress.next_offset:
                 raise self._lost(part, low)
 
@@ -286,7 +289,7 @@ class KafkaLane:
             raise self._lost(part, None)
         if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             return []
-        raise SourceError(f"{part.progress.name}: {error.str()}")
+        raise SourceError(self._watch.words(error, part.progress.name))
 
     def _columns(self, part: _Part, messages: list[Message]) -> list[object]:
         """Take what is needed of each message, once, and leave what lies at or beyond the end."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from connectors.archive import Reading
 from connectors.batch import UNHEARD
 from connectors.decoder import Decoder
-from connectors.kafka import Watch, client_settings
+from connectors.kafka_client import Watch, open_consumer
 from connectors.kafka_options import KafkaOptions
 from connectors.plan import PlannedPartition
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
@@ -57,7 +57,7 @@ def measure(
     `told` hears how many records were read. Offsets are not committed. Raises SourceError.
     """
     watch = Watch(", ".join(options.brokers))
-    consumer = Consumer(client_settings(options, watch, 1))
+    consumer = open_consumer(options, watch)
     try:
         samples = [_Sample(planned, reading) for planned in partitions]
         for sample in samples:
@@ -65,7 +65,7 @@ def measure(
                 sample.take(found)
                 told(sum(each.progress.records for each in samples))
     except KafkaException as error:
-        raise SourceError(watch.fatal or f"Kafka at {', '.join(options.brokers)}: {error.args[0].str()}") from error
+        raise SourceError(watch.words(error.args[0])) from error
     finally:
         consumer.close()
     topics = dict.fromkeys(sample.planned.topic for sample in samples)

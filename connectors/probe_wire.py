@@ -20,6 +20,7 @@ from connectors.probe_answer import Answer, CheckFailed
 
 LARGEST_BODY = 1 << 20
 _AGENT = "edgewatch-probe"
+_CLOUD = ipaddress.IPv6Network("fd00:ec2::/32")
 _MOVED = (301, 302, 303, 307, 308)
 _SAME_METHOD = (307, 308)
 _PARTS = {
@@ -84,7 +85,12 @@ async def connection(trust: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
 async def ask(client: httpx.AsyncClient, request: Ask, timing: Timing, *, redirects: int) -> Answer:
     """Make a request and follow redirects; raises CheckFailed where no answer came, or it leads to where none is followed."""
     begun = time.monotonic()
+    own_network: bool | None = None  # whether what was asked first is of it
     for left in range(redirects, -1, -1):
+        public = await _look_up(request.url, timing)
+        if own_network is False and not public:
+            raise CheckFailed("redirect", f"the redirect leads into the own network ({_plain(request.url)}), not followed")
+        own_network = not public if own_network is None else own_network
         answer = await _once(client, request, timing, begun)
         goal = answer.headers.get("location")
         if answer.status not in _MOVED or goal is None or redirects == 0:
@@ -95,7 +101,6 @@ async def ask(client: httpx.AsyncClient, request: Ask, timing: Timing, *, redire
 
 
 async def _once(client: httpx.AsyncClient, request: Ask, timing: Timing, begun: float) -> Answer:
-    await _look_up(request.url, timing)
     body = bytearray()
     built = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.content)
     built.extensions["trace"] = timing.told
@@ -123,19 +128,30 @@ async def _once(client: httpx.AsyncClient, request: Ask, timing: Timing, begun: 
     )
 
 
-async def _look_up(url: httpx.URL, timing: Timing) -> None:
-    """Look the host's name up, apart from the connection: what takes long or fails is told apart."""
+async def _look_up(url: httpx.URL, timing: Timing) -> bool:
+    """Look the host's name up, apart from the connection: what takes long or fails is told apart.
+
+    Gives whether all its addresses are public. Raises CheckFailed where one is where clouds keep a machine's credentials.
+    """
+    found = [ipaddress.ip_address(each) for each in await _addresses(url, timing)]
+    addresses = [getattr(each, "ipv4_mapped", None) or each for each in found]
+    if any(each.is_link_local or each in _CLOUD for each in addresses):
+        raise CheckFailed("connect", f"{url.host} is of the machine's own link, where clouds keep its credentials: never asked")
+    return all(each.is_global for each in addresses)
+
+
+async def _addresses(url: httpx.URL, timing: Timing) -> list[str]:
     host = url.host
     with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return
+        return [str(ipaddress.ip_address(host))]
     begun = time.monotonic()
     try:
         port = url.port or (443 if url.scheme == "https" else 80)
-        await asyncio.get_running_loop().getaddrinfo(url.raw_host.decode(), port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(url.raw_host.decode(), port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise CheckFailed("dns", f"{host} cannot be looked up ({getattr(error, 'strerror', None) or 'no name'})") from None
     timing.add("dns_ms", time.monotonic() - begun)
+    return [str(each[4][0]) for each in found]
 
 
 def _see_certificate(response: httpx.Response, timing: Timing) -> None:

@@ -226,6 +226,7 @@ class Alerting:
             state |= {
                 "early": self._early.to_state(),
                 "usual": self._blame.to_state(),
+                "unsure": self._blame.unsure_state(),
                 "silent": self._silent.since,
                 "silent_for": self._silent.windows,
             }
@@ -238,7 +239,7 @@ class Alerting:
         books = {book.rule.options.name: book for book in self._books}
         self._removed.open = list(found.get("removed", []))
         self._early.load(found.get("early", {"through": {}, "words": []}))
-        self._blame.load(found.get("usual", {}))
+        self._blame.load(found.get("usual", {}), found.get("unsure", {}))
         self._silent.since = dict(found.get("silent", {}))
         self._silent.windows = dict(found.get("silent_for", {}))
         for name, known in found["rules"].items():

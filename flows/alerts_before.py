@@ -29,7 +29,7 @@ def take_alerts(config: Config, spec: RunSpec, folder: RunFolder) -> None:
         return
     if spec.start is None:
         raise SourceError("--alerts needs --from: without it a replay starts at the beginning, where no alert is open")
-    recalled = alerts_at(config, spec.alerts, spec.start)
+    recalled = alerts_at(config, spec.alerts, spec.start, live=spec.mode == "live")
     for doubt in recalled.doubts:
         _log.warning("alerts before --from: %s", doubt)
     folder.doubts.write_bytes(orjson.dumps(recalled.doubts))
@@ -38,7 +38,7 @@ def take_alerts(config: Config, spec: RunSpec, folder: RunFolder) -> None:
     draft.replace(folder.recall)
 
 
-def alerts_at(config: Config, where: str, start: int) -> Recalled:
+def alerts_at(config: Config, where: str, start: int, *, live: bool = False) -> Recalled:
     """Give the alerts before the first window from `start` (ms) on, of `clickhouse` or a folder. Raises SourceError."""
     window = config.window
     end = judged_before(start, window.pane_ms, window.length_ms)
@@ -46,7 +46,7 @@ def alerts_at(config: Config, where: str, start: int) -> Recalled:
     try:
         with _opened(config, where) as (log, history):
             recall = Recall(config, config.policy, window, log, history)
-            recalled = recall.before(until, at_once=where != CLICKHOUSE)
+            recalled = recall.before(until, at_once=where != CLICKHOUSE, guesses=live)
             if config.rules and not any((log.span(rule.name) or (end + 1,))[0] <= end for rule in config.rules):
                 nothing = f"{where} has no decision record of before, so none is open"
                 return replace(recalled, doubts=[nothing, *recalled.doubts])

@@ -34,6 +34,7 @@ class BadSample:
     """A window's bad records of k keys: how many (k,); of the n in the sample the key's number and what they say (n, d).
 
     What is said are codes of `words`. `dimensions` gives by name the columns that one is about; `meaning` is as in BadRecords.
+    `at` (n,) are the ends (ms) of the windows that the records are of, where they are of several.
     """
 
     meaning: str
@@ -44,6 +45,7 @@ class BadSample:
     rank: NDArray[np.uint64]
     said: NDArray[np.int32]
     words: list[str | None]
+    at: NDArray[np.int64]
 
     def of(self, chosen: Sequence[str]) -> "BadSample":
         """Give the sample of these keys, in this order; one that is not known has no record."""
@@ -56,7 +58,7 @@ class BadSample:
         key = renamed[self.key]
         kept = key >= 0
         rows = (key[kept], self.rank[kept], self.said[kept])
-        return BadSample(self.meaning, self.dimensions, list(chosen), counts, *rows, self.words)
+        return BadSample(self.meaning, self.dimensions, list(chosen), counts, *rows, self.words, self.at[kept])
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -67,18 +69,19 @@ class BadSample:
 def joined(samples: Sequence[BadSample], most: int = KEPT) -> BadSample:
     """Put samples of one meaning together, and keep only words that are in use.
 
-    A key that is in several has the count of the first, and of their records `most`: those of the first, then the lowest ranks.
+    A key that is in several has the count of the first, and of their records `most`: the newest, then the lowest ranks.
     """
     first, keys, words = samples[0], dict[str, int](), dict[str | None, int]()
     columns: list[tuple[NDArray[Any], ...]] = []
-    for number, sample in enumerate(samples):
+    for sample in samples:
         places = np.array([keys.setdefault(key, len(keys)) for key in sample.keys], np.int64)
         codes = np.array([words.setdefault(word, len(words)) for word in sample.words], np.int64)
         said = codes[sample.said] if len(codes) else sample.said
-        columns.append((places[sample.key], np.full(len(sample.key), number), sample.rank, said))
-    key, age, rank, said = (np.concatenate(column) for column in zip(*columns, strict=True))
+        columns.append((places[sample.key], sample.at, sample.rank, said))
+    key, at, rank, said = (np.concatenate(column) for column in zip(*columns, strict=True))
     rows = _Rows(key.astype(np.int32), rank, said.astype(np.int32))
-    rows = rows.take(_first(rows, age, list(words), most))
+    chosen = _first(rows, at.max(initial=0) - at, list(words), most)
+    rows = rows.take(chosen)
     said, used = _renumbered(rows.said, list(words))
     counts = {key: count for each in reversed(samples) for key, count in zip(each.keys, each.counts.tolist(), strict=True)}
     return BadSample(
@@ -90,6 +93,7 @@ def joined(samples: Sequence[BadSample], most: int = KEPT) -> BadSample:
         rows.rank,
         said,
         used,
+        at[chosen],
     )
 
 
@@ -152,7 +156,8 @@ class BadRecords:
     def sample(self, dimensions: Mapping[str, tuple[str, ...]], keys: list[str], counts: NDArray[np.int64]) -> BadSample:
         """Give the sample; `keys` and `counts` are by key number."""
         rows = self._best()
-        return BadSample(self.meaning, dimensions, keys, counts, *rows, list(self._words))
+        at = np.zeros(len(rows.key), np.int64)
+        return BadSample(self.meaning, dimensions, keys, counts, *rows, list(self._words), at)
 
     def _codes(self, values: Iterable[str | None]) -> NDArray[np.int32]:
         words = self._words

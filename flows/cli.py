@@ -1,4 +1,4 @@
-"""Command line: `edgewatch demo | run | replay | check | test | explain | drill | generate | clickhouse`, and groups of more.
+"""Command line: `edgewatch init | demo | run | replay | check | test | explain | drill | clickhouse`, and groups of more.
 
 Exit codes: 0 well, 1 something was found or went wrong outside, 2 bad use or configuration, 130 interrupted.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flows.config import Config
 
 _LATER = {
+    "init": Later("flows.init_cli", "init", "Write a first configuration from a few questions or options."),
     "test": Later("flows.rule_test_cli", "run_tests", "Test rules: series in, expected states and notifications out."),
     "replay": Later("flows.replay_cli", "replay", "Replay a range into windows, decisions and notifications; nothing is sent."),
     "verify": Later("flows.verify_cli", "verify", "Replay a range and compare it with the rows that the live run stored."),
@@ -44,7 +45,6 @@ app = typer.Typer(
     cls=with_later(_LATER),
     help="Watches an edge platform: records on Kafka become windows, alerts and rows.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -69,6 +69,8 @@ def main() -> None:
         sys.exit(_INTERRUPTED)
     except typer.Exit as end:
         sys.exit(end.exit_code)
+    except typer.Abort:  # a question was answered with Ctrl-C, or with the end of input
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # bad use, as the option parser sees it
             error.show()
@@ -214,7 +216,9 @@ def generate(
     rate: Annotated[float | None, typer.Option(help="Kafka: live traffic, records a second; else as fast as it goes.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Kafka: records a message (NDJSON).")] = 1,
     brokers: Annotated[str, typer.Option(help="Kafka: host:port, comma-separated.")] = "127.0.0.1:9092",
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Take brokers and client settings from it.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Kafka: its brokers, client settings and topics.")
+    ] = None,
 ) -> None:
     """Write synthetic traffic with labelled incidents, to Kafka or to Logpush files: three, or those of a scenario.
 
@@ -227,8 +231,8 @@ def generate(
     if to == "kafka":
         given = settings.kafka if settings else None
         names = list(given.brokers) if given else brokers.split(",")
-        client = dict(given.client) if given else {}
-        how = partial(generate_to_kafka, names, client, script=scenario)
+        topics = {dataset: topic for topic, dataset in settings.topic_datasets().items()} if settings else {}
+        how = partial(generate_to_kafka, names, dict(given.client) if given else {}, topics, script=scenario)
         code = how(hours=hours, seed=seed, records=records, rate=rate, batch=batch)
     else:
         code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds, script=scenario)

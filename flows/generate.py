@@ -39,6 +39,7 @@ def generate_files(  # noqa: PLR0913 (the choices of one command)
 def generate_to_kafka(  # noqa: PLR0913 (the choices of one command)
     brokers: Sequence[str],
     client: Mapping[str, str | int | float | bool],
+    topics: Mapping[str, str],
     *,
     hours: float,
     seed: int,
@@ -47,7 +48,7 @@ def generate_to_kafka(  # noqa: PLR0913 (the choices of one command)
     batch: int,
     script: str = "",
 ) -> int:
-    """Produce to the topics of the built-in datasets: live at a rate, or history as fast as it goes."""
+    """Produce to `topics` (dataset -> topic), or the usual ones: live at a rate, or history as fast as it goes."""
     try:
         traffic = Traffic(replace(_options(hours, seed, records), script=script))
         traffic = live(traffic, rate) if rate is not None else traffic
@@ -56,7 +57,7 @@ def generate_to_kafka(  # noqa: PLR0913 (the choices of one command)
             sent = produce(
                 traffic,
                 brokers,
-                {dataset: TOPICS[dataset] for dataset in traffic.datasets},
+                {dataset: topics.get(dataset, TOPICS[dataset]) for dataset in traffic.datasets},
                 rate=rate,
                 batch=batch,
                 client=settings,

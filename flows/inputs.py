@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from connectors.archive import ArchiveSource, Reading, datasets_in
+from connectors.archive import what_is_there as in_archive
 from connectors.plan import read_plan
 from connectors.source import Source, SourceError
 from connectors.steady_clock import SteadyClock
 from flows.config import Config
-from flows.line import Line
+from flows.line import Line, build_line
 from flows.run_folder import RunFolder, RunSpec
 
 _ARCHIVE = "archive:"
@@ -81,9 +82,13 @@ def empty_words(config: Config, spec: RunSpec, summary: Mapping[str, Any]) -> st
     first, last = (summary[name] for name in ("first_event", "last_event"))
     read = f"records that were read are from {first} to {last}" if first else "no record was read"
     words = f"no window in the range has a record; {read}"
-    if spec.source.startswith(_ARCHIVE) or config.kafka is None:
-        return words
-    from connectors.kafka_extent import what_is_there  # noqa: PLC0415  (an archive needs no Kafka client)
+    there: list[str] = []
+    if spec.source.startswith(_ARCHIVE):
+        there = in_archive(
+            Path(spec.source.removeprefix(_ARCHIVE)), build_line(config, archive_datasets(config, spec)).datasets
+        )
+    elif config.kafka is not None:
+        from connectors.kafka_extent import what_is_there  # noqa: PLC0415  (an archive needs no Kafka client)
 
-    there = what_is_there(config.kafka, read_plan(Path(spec.state) / "plan.json").partitions)
+        there = what_is_there(config.kafka, read_plan(Path(spec.state) / "plan.json").partitions)
     return f"{words}. What is there: {'; '.join(there)}" if there else words

@@ -7,6 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from flows.hollow import outlined
+
 
 @dataclass(frozen=True, slots=True)
 class Later:
@@ -16,9 +18,9 @@ class Later:
     holds: str
     words: str
 
-    def loaded(self, name: str) -> Any:
-        """Import the command."""
-        held = getattr(import_module(self.module), self.holds)
+    def loaded(self, name: str, *, to_run: bool = True) -> Any:
+        """Import the command; not `to_run`, its options alone are there."""
+        held = getattr(import_module(self.module) if to_run else outlined(self.module), self.holds)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         if isinstance(held, typer.Typer):
             alone.add_typer(held, name=name)
@@ -42,6 +44,7 @@ def with_later(table: dict[str, Later]) -> type[TyperGroup]:
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, command, rest = super().resolve_command(ctx, args)
-            return name, table[name].loaded(name) if name in table else command, rest
+            completes = ctx.resilient_parsing
+            return name, table[name].loaded(name, to_run=not completes) if name in table else command, rest
 
     return Commands

@@ -100,13 +100,15 @@ class Recall:
         self._books = books_of(config, policy, lambda rule: _Records(rule, self._signals[rule.options.name]))
         self._doubts: list[str] = []
 
-    def before(self, until: Mapping[str, int], *, at_once: bool = False) -> Recalled:
+    def before(self, until: Mapping[str, int], *, at_once: bool = False, guesses: bool = False) -> Recalled:
         """Give the state after the windows that end up to `until` (ms), by dataset.
 
-        With `at_once` the log is read as a whole, as a file is best read, instead of as far back as it takes.
+        With `at_once` the log is read as a whole, as a file is best read, instead of as far back as it takes. With `guesses`
+        contributions are worked out though it is not known what was usual; a replay says nothing where a live run said better.
         """
         lists: list[list[str]] = []
         rules = {}
+        unsure: dict[str, list[Any]] = {}  # nothing tells what bad records usually said
         for book in self._books:
             end = until[book.rule.metric.dataset]
             rows = self._follow(book, end, at_once=at_once)
@@ -114,11 +116,13 @@ class Recall:
             state = book.to_state(lists)
             name = book.rule.options.name
             lists[state["keys"]] = list(lists[state["keys"]])
+            if not guesses:
+                unsure.setdefault(book.rule.metric.name, [end, []])[1].extend(lists[state["keys"]])
             self._look_after(book.rule, state, lists[state["keys"]], (rows, last))
             remembered = self._remembered(book.rule, rows, end)
             rules[name] = state | ({"signal": remembered} if remembered else {})
         silent = {name: since for name, end in until.items() if (since := self._silent_since(name, end)) is not None}
-        found = {"keys": lists, "rules": rules, "groups": [], "removed": [], "usual": {}, "silent": silent}
+        found = {"keys": lists, "rules": rules, "groups": [], "removed": [], "usual": {}, "unsure": unsure, "silent": silent}
         return Recalled(zstandard.compress(pack(found | {"early": {"through": {}, "words": []}}), 1), self._doubts)
 
     def _follow(self, book: Book, until: int, *, at_once: bool) -> list[Row]:

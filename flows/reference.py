@@ -151,6 +151,7 @@ _MORE: dict[str, dict[str, str]] = {
     "channel.email": {"port": "587", "ca_file": '"ca.pem"'},
     "channel.slack": {"token": '"env:SLACK_TOKEN"'},
     "channel.statuspage": {"keys": "{ api = 2 }"},
+    "clickhouse": {"ca_file": '"ca.pem"'},
     "heartbeat": {"sentry_dsn": '"env:SENTRY_DSN"'},
     "dashboard": {"user_header": '"X-Forwarded-User"', "proxies": '["127.0.0.1"]'},
     "observe": {"log_topic": '"app.logs"', "traces_sample_rate": "0.1"},

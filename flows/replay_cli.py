@@ -54,7 +54,8 @@ def replay(
     """Replay a range of Kafka or an archive into windows, decisions and notifications; nothing is sent.
 
     With --into-clickhouse the rows also go into the tables, under a name beside the live rows, to be compared in SQL. --publish
-    repairs the live windows, histograms and exemplars; what was decided and said stays. Exit code 1: not published.
+    repairs the live windows, histograms and exemplars; what was decided and said stays. Exit code 1: no window of the range
+    has a record, or it was not published.
 
     Example: edgewatch replay -c monitor.toml --source archive:logs --out out
     """
@@ -79,6 +80,8 @@ def replay(
     if rows is not None:
         summary["rows"] = write_rows(settings, out, rows)
     print_summary(summary, out, as_json=as_json)
+    if "empty" in summary:
+        raise typer.Exit(_FAILED)
     if rows is not None and publish:
         publish_rows(settings, spec, out, rows)
 

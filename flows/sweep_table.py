@@ -67,7 +67,7 @@ def print_sweep(found: Dict, out: Console) -> None:
     for line in advice["words"]:
         out.print(escape(line), highlight=False)
     if advice["toml"]:
-        out.print(f"\n{escape(advice['toml'])}", highlight=False, end="")
+        out.print(f"\n{escape(advice['toml'])}", highlight=False, soft_wrap=True, end="")
 
 
 def share_text(share: Dict) -> str:

@@ -19,7 +19,7 @@ def edited(text: str, changes: Iterable[Change], pack: str, names: Sequence[str]
     """Give the text with the changes; `pack` is the built-in one, of which `names` (metrics and rules) apply."""
     document: Any = tomlkit.parse(text)
     if "metric" not in document and "rule" not in document:
-        document = tomlkit.parse(text.rstrip("\n") + "\n\n" + _chosen(pack, names))
+        document = tomlkit.parse(text.rstrip("\n") + "\n\n" + chosen(pack, names))
     for axis, value in changes:
         _put(_rule(document, axis.rule), axis, value)
     return str(tomlkit.dumps(document))
@@ -32,12 +32,13 @@ def snippet(text: str, changes: Sequence[Change]) -> str:
     for name in dict.fromkeys(axis.rule for axis, _ in changes):
         rule = _rule(document, name)
         keys = dict.fromkeys(_key(axis) for axis, _ in changes if axis.rule == name)
-        lines = [f"{key} = {_inline(rule[key])}" for key in keys]
-        out.append("\n".join(["[[rule]]", f"name = {_inline(name)}", *lines]))
+        lines = [f"{key} = {inline(rule[key])}" for key in keys]
+        out.append("\n".join(["[[rule]]", f"name = {inline(name)}", *lines]))
     return "\n\n".join(out) + "\n" if out else ""
 
 
-def _chosen(pack: str, names: Sequence[str]) -> str:
+def chosen(pack: str, names: Sequence[str]) -> str:
+    """Give those metrics and rules of the pack whose names are among `names`."""
     document: Any = tomlkit.parse(pack)
     kept: Any = tomlkit.document()
     for key in ("metric", "rule"):
@@ -47,6 +48,21 @@ def _chosen(pack: str, names: Sequence[str]) -> str:
                 tables.append(table)
         kept[key] = tables
     return str(tomlkit.dumps(kept))
+
+
+def inline(value: Any) -> str:
+    """Write a value on one line."""
+    plain = value.unwrap() if isinstance(value, Item) else value
+    match plain:
+        case dict():
+            return "{ " + ", ".join(f"{_inline_key(key)} = {inline(each)}" for key, each in plain.items()) + " }"
+        case list():
+            return "[" + ", ".join(map(inline, plain)) + "]"
+        case bool():
+            return str(plain).lower()
+        case float() | int():
+            return number_text(plain)
+    return str(tomlkit.item(plain).as_string())
 
 
 def _rule(document: Any, name: str) -> Any:
@@ -96,21 +112,6 @@ def _table(values: dict[str, Any]) -> InlineTable:
     out = tomlkit.inline_table()
     out.update(values)
     return out
-
-
-def _inline(value: Any) -> str:
-    """Write a value on one line."""
-    plain = value.unwrap() if isinstance(value, Item) else value
-    match plain:
-        case dict():
-            return "{ " + ", ".join(f"{_inline_key(key)} = {_inline(each)}" for key, each in plain.items()) + " }"
-        case list():
-            return "[" + ", ".join(map(_inline, plain)) + "]"
-        case bool():
-            return str(plain).lower()
-        case float() | int():
-            return number_text(plain)
-    return str(tomlkit.item(plain).as_string())
 
 
 def _inline_key(key: str) -> str:

@@ -64,22 +64,22 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How many rows of a table were compared, those that differ, and how many do in `contribution` alone.
+    """How many rows of a table were compared, those that differ, and of how many `contribution` could not be compared.
 
-    That names what bad records have in common beyond what is usual. What was usual before the range is written down nowhere, so
-    a replay of a range may name something else, and that proves nothing.
+    That names what bad records have in common beyond what is usual. What was usual before a replay began is written down
+    nowhere; where it may matter the replay says nothing (null), and all else of the row is compared.
     """
 
     table: Table
     rows: int
     differences: list[Difference]
-    contribution: int = 0
+    unknown: int = 0
 
 
 def compare(client: ClickHouse, out: Path, table: Table, first: int, last: int) -> Compared:
     """Compare the rows of a table whose times are in [first, last] ms with a replay's file. Raises DeliveryError."""
     differences: list[Difference] = []
-    count = contribution = 0
+    count = unknown = 0
     lines = _by_hour(out / f"{table.file}.ndjson", table, first, last)
     for hour in range(first // _HOUR_MS, last // _HOUR_MS + 1):
         low, high = max(first, hour * _HOUR_MS), min(last, (hour + 1) * _HOUR_MS - 1)
@@ -91,16 +91,19 @@ def compare(client: ClickHouse, out: Path, table: Table, first: int, last: int) 
             again = replayed.get(key)
             if row == again:
                 continue
-            if row is not None and again is not None and _but_contribution(row) == _but_contribution(again):
-                contribution += 1
+            if row is not None and again is not None and row == _with_contribution(again, row):
+                unknown += 1
             else:
                 differences.append(Difference(table, row, again, version))
-    return Compared(table, count, differences, contribution)
+    return Compared(table, count, differences, unknown)
 
 
-def _but_contribution(row: Row) -> Row:
-    """Give a row without what its bad records have in common, which is named in the evidence and nowhere else."""
-    return row | {"evidence": {**row["evidence"], "contribution": None}} if "evidence" in row else row
+def _with_contribution(replayed: Row, stored: Row) -> Row:
+    """Give a replayed row with the stored contribution where the replay does not know one."""
+    evidence = replayed.get("evidence", {})
+    if evidence.get("contribution") is not None or "contribution" not in evidence:
+        return replayed
+    return replayed | {"evidence": {**evidence, "contribution": stored["evidence"].get("contribution")}}
 
 
 def reasons(differences: Iterable[Difference], version: str, summary: Mapping[str, Any], *, recorded: bool) -> list[str]:

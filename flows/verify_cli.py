@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import orjson
 import typer
 
+from connectors.kafka import whole_since
 from flows.barrier import judged_before
+from flows.blame import REACH_MS
 from flows.config import Config, load
 from flows.failure import explained
 from flows.firing import closed_of
@@ -23,6 +26,8 @@ from sinks.clickhouse import ClickHouse
 
 _FAILED = 1
 _LISTED = 5
+_LOOK_S = 10.0
+_NOTE = "verify.json"
 
 
 def verify(
@@ -38,9 +43,9 @@ def verify(
 ) -> None:
     """Replay a range of your own records and compare it with the rows that the live run stored, byte by byte.
 
-    Windows, decision records, transitions and notifications are compared, but for what notifications say of contributions: that
-    depends on what was usual before the range, so it is counted apart. Exit code 0: all equal; 1: something differs, and the
-    first differences are shown with what is known of why.
+    Windows, decision records, transitions and notifications are compared. The replay begins a day before --from, because what
+    notifications say of contributions depends on what was usual for a day; those of which that is not known are counted apart.
+    Exit code 0: all equal; 1: something differs, and the first differences are shown with what is known of why.
 
     Example: edgewatch verify -c monitor.toml --from 2025-12-01T00:00:00Z --to 2025-12-02T00:00:00Z
     """
@@ -50,18 +55,51 @@ def verify(
         bad_use(f"{config} has no [clickhouse], so nothing was stored that could be compared")
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewatch-verify-")))
-        spec = spec_of(config, folder, source="kafka", start=start, end=end)
-        if spec.start is None or spec.end is None:
+        kept = _kept(folder)
+        if kept is not None and start is not None and start.startswith("-"):
+            start = rfc3339(kept.asked)  # a time ago is of the first start
+        asked = spec_of(config, folder, source="kafka", start=start, end=end)
+        if asked.start is None or asked.end is None:
             bad_use("verify needs --from and --to")
         state = recorded or Path(settings.engine.directory)
         has = (state / "plan.json").is_file()
-        spec = spec.with_(recorded=str(state.absolute()) if has else None, alerts="clickhouse")
+        spec = asked.with_(recorded=str(state.absolute()) if has else None, alerts="clickhouse")
+        with _outside():
+            spec = spec.with_(start=_begin(settings, asked.start, folder))
         summary = run_replay(settings, spec, folder, processes=processes)
-        found = _compared(settings, spec, folder, state)
+        found = _compared(settings, asked, folder, state)
+        if not any(each.rows for each in found):
+            print(f"edgewatch: nothing to compare: {summary.get('empty', 'no row is stored of the range')}", file=sys.stderr)
+            raise typer.Exit(_FAILED)
         why = reasons((d for each in found for d in each.differences), settings.version, summary, recorded=has)
     _say(found, why, as_json=as_json)
     if any(each.differences for each in found):
         raise typer.Exit(_FAILED)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What a verification asked for first: from when on (ms), and where its replay begins."""
+
+    asked: int
+    begin: int
+
+
+def _kept(folder: Path) -> _Kept | None:
+    note = folder / ".state" / _NOTE
+    return msgspec.json.decode(note.read_bytes(), type=_Kept) if note.exists() else None
+
+
+def _begin(config: Config, start: int, folder: Path) -> int:
+    """Give where the replay begins (ms): so long before `start` that it knows what was usual, as far as records are there."""
+    kept = _kept(folder)
+    if kept is not None and kept.asked == start:
+        return kept.begin
+    whole = None if config.kafka is None else whole_since(config.kafka, timeout_s=_LOOK_S)
+    cut = None if whole is None else whole and whole + config.window.max_ahead_ms  # records lie ahead of their time by that
+    begin = start if cut is None else min(start, max(start - REACH_MS, cut))
+    RunFolder(folder / ".state")
+    (folder / ".state" / _NOTE).write_bytes(msgspec.json.encode(_Kept(asked=start, begin=begin)))
+    return begin
 
 
 def _compared(config: Config, spec: RunSpec, out: Path, state: Path) -> list[Compared]:
@@ -92,7 +130,7 @@ def _say(found: list[Compared], why: list[str], *, as_json: bool) -> None:
         report: dict[str, Any] = {
             "equal": not differ,
             "tables": {each.table.name: {"rows": each.rows, "differences": len(each.differences)} for each in found},
-            "contribution": sum(each.contribution for each in found),
+            "contribution_unknown": sum(each.unknown for each in found),
             "first": [each.words() for each in first_of(found, _LISTED)],
             "reasons": why if differ else [],
         }
@@ -103,7 +141,7 @@ def _say(found: list[Compared], why: list[str], *, as_json: bool) -> None:
         print(f"{each.table.name}: {each.rows:,} rows, {verdict}")
     for difference in first_of(found, _LISTED):
         print(f"    {difference.words()}")
-    if named := sum(each.contribution for each in found):
-        print(f"not counted: {named:,} notifications name other contributions, as what was usual before --from is not known")
+    if unknown := sum(each.unknown for each in found):
+        print(f"not compared: the contribution of {unknown:,} notifications, as what was usual is not in the records read")
     if differ:
         print("\n".join(f"possible reason: {reason}" for reason in why) or "no reason is known: this should not be")

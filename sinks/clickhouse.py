@@ -1,4 +1,4 @@
-"""ClickHouse over plain HTTP: rows as JSONEachRow, compressed, and the schema.
+"""ClickHouse over HTTP: rows as JSONEachRow, compressed, and the schema.
 
 Guarantee: at-least-once. Every table is a ReplacingMergeTree ordered by the identity of its rows, so a row
 inserted again collapses (read with FINAL); the last version counts.
@@ -8,6 +8,7 @@ Why gzip: every server that speaks ClickHouse's HTTP interface reads it, old one
 
 import gzip
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from sinks.http import Answer, HttpClient
+from sinks.http import Answer, HttpClient, trusted
 from sinks.notification import DeliveryError
 
 TOTAL_S = 60.0
@@ -40,6 +41,7 @@ class ClickHouseOptions:
     database: str = field(default="edgewatch", metadata={"help": "made if it is not there"})
     user: str = field(default="default", metadata={"help": "user name"})
     password: str = field(default="", repr=False, metadata={"secret": True, "help": "password, empty for none"})
+    ca_file: str = field(default="", metadata={"help": "CA certificates (PEM) to trust instead of the system's"})
     cluster: str = field(default="", metadata={"help": "ON CLUSTER and replicated engines: not yet"})
     ttl: str = field(default="400d", metadata={"help": "how long rows stay after they were written"})
 
@@ -47,6 +49,11 @@ class ClickHouseOptions:
         """Say what the types cannot."""
         if not re.match(r"https?://[^/\s]", self.url):
             yield "url", "is not an http:// or https:// URL"
+        try:
+            trusted(self.ca_file)
+        except OSError as error:
+            why = "no certificates (PEM)" if isinstance(error, ssl.SSLError) else error.strerror
+            yield "ca_file", f"{self.ca_file} cannot be read: {why}"
         if not _NAME.fullmatch(self.database):
             yield "database", f"{self.database!r} is not a name of letters, digits and _"
         if self.cluster:
@@ -69,7 +76,13 @@ class ClickHouse:
     def __init__(self, options: ClickHouseOptions, *, total: float = TOTAL_S) -> None:
         """Open no connection yet."""
         self._options = options
-        self._http = HttpClient("clickhouse", secrets=(options.password,), total=total)
+        self._http = HttpClient(
+            "clickhouse",
+            secrets=(options.password,),
+            total=total,
+            ca_file=options.ca_file,
+            untrusted="see [clickhouse] ca_file, and the host name of its url",
+        )
         self._headers = {"X-ClickHouse-User": options.user}
         if options.password:
             self._headers["X-ClickHouse-Key"] = options.password

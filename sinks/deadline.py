@@ -6,6 +6,7 @@ every one of them. So the connections themselves ask how much time is left. What
 
 import contextlib
 import contextvars
+import ipaddress
 import socket
 import ssl
 import time
@@ -14,6 +15,8 @@ from typing import Any
 
 import httpcore
 import httpx
+
+from sinks.public_only import ForbiddenTarget, is_metadata
 
 _PIECE = 16 << 10
 _NEVER = float("inf")
@@ -62,9 +65,16 @@ class _Limited(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Try the addresses of a name one by one: the limit of a connection is for each, the deadline for all."""
+        """Try the addresses of a name one by one: the limit of a connection is for each, the deadline for all.
+
+        Raises ForbiddenTarget where one of them is where clouds keep a machine's credentials, whatever was configured.
+        """
         trouble: Exception = httpcore.ConnectError("the name has no address")
         for address in _addresses(host, port):
+            if is_metadata(ipaddress.ip_address(address)):
+                raise ForbiddenTarget(
+                    f"{address} is of the machine's own link, where clouds keep its credentials: never called"
+                )
             left = _left(timeout, httpcore.ConnectTimeout)
             try:
                 found = self._backend.connect_tcp(address, port, left, local_address, socket_options)

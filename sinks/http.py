@@ -71,22 +71,33 @@ class Answer:
 class HttpClient:
     """A client of one service: `name` opens every error, `secrets` are blotted out of them.
 
-    With `public_only` it talks to public addresses alone, and never by a proxy: that would look names up itself.
+    With `public_only` it talks to public addresses alone, and never by a proxy: that would look names up itself. `ca_file`
+    (PEM) is trusted instead of the system's authorities; `untrusted` says where to look when a certificate is not trusted.
     """
 
-    def __init__(self, name: str, *, secrets: tuple[str, ...] = (), total: float = TOTAL_S, public_only: bool = False) -> None:
-        """Open no connection yet."""
+    def __init__(  # noqa: PLR0913  (what a client is told)
+        self,
+        name: str,
+        *,
+        secrets: tuple[str, ...] = (),
+        total: float = TOTAL_S,
+        public_only: bool = False,
+        ca_file: str = "",
+        untrusted: str = "",
+    ) -> None:
+        """Open no connection yet. Raises OSError where `ca_file` cannot be read."""
         _hush()
         self._name = name
         # The longest first: a secret within another would leave the rest of that.
         self._secrets = tuple(sorted(filter(None, secrets), key=len, reverse=True))
-        self._total = total
+        self._total, self._untrusted = total, untrusted
         limits = httpx.Timeout(total, connect=min(CONNECT_S, total))
         # A proxy of the environment is used, but not for this machine.
         here = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-        transport = PublicOnly(_tls()) if public_only else None
+        trust = trusted(ca_file)
+        transport = PublicOnly(trust) if public_only else None
         self._client = httpx.Client(
-            timeout=limits, follow_redirects=False, mounts=here, verify=_tls(), transport=transport, trust_env=not public_only
+            timeout=limits, follow_redirects=False, mounts=here, verify=trust, transport=transport, trust_env=not public_only
         )
         for each in (transport.inner if transport else self._client._transport, *self._client._mounts.values()):
             limit(each)
@@ -152,6 +163,10 @@ class HttpClient:
         except ForbiddenTarget as error:
             raise self.error(f"{error}, {place(url)}", retryable=False, code="target") from None
         except httpx.HTTPError as error:
+            if why := _distrust(error):
+                way_out = f"; {self._untrusted}" if self._untrusted else ""
+                problem = f"the certificate is not trusted: {why}, {place(url)}{way_out}"
+                raise self.error(problem, retryable=True, code="certificate") from None
             problem = f"{_reason(error)}, {place(url)}"
             raise self.error(problem, retryable=True, code="network") from None
 
@@ -163,7 +178,8 @@ def place(url: str) -> str:
     except httpx.InvalidURL:
         return "(no URL)"
     port = f":{parsed.port}" if parsed.port else ""
-    return f"{parsed.scheme}://{parsed.host}{port}"
+    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    return f"{parsed.scheme}://{host}{port}"
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
@@ -208,10 +224,19 @@ def _reason(error: httpx.HTTPError) -> str:
     return f"request failed ({type(error).__name__})"
 
 
+def _distrust(error: BaseException | None) -> str:
+    """Say why a certificate was not trusted; nothing where something else went wrong."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""
+
+
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """Read the certificates once: that takes longer than many a request."""
-    return httpx.create_ssl_context()
+def trusted(ca_file: str = "") -> ssl.SSLContext:
+    """Read the certificates once: that takes longer than many a request. Raises OSError (ssl.SSLError is one)."""
+    return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
 
 
 def _hush() -> None:

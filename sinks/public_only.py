@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import httpx
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_AWS_METADATA = ipaddress.IPv6Network("fd00:ec2::/32")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LAST_32_BITS = 0xFFFF_FFFF
 
@@ -31,6 +32,12 @@ def is_public(address: Address) -> bool:
         if address not in _GLOBAL_UNICAST:
             return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+
+def is_metadata(address: Address) -> bool:
+    """Tell whether an address is of this link alone: there clouds keep a machine's credentials, and nothing that we call."""
+    inner = _inner(address) if isinstance(address, ipaddress.IPv6Address) else None
+    return (inner or address).is_link_local or address in _AWS_METADATA
 
 
 def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

@@ -7,6 +7,7 @@ import csv
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -26,27 +27,22 @@ from tests.snippets import PAGES, ROOT, Snippet, commands_of, parsed, slug, snip
 SNIPPETS = [each for page in PAGES for each in snippets_of(page)]
 # Commands that no page runs: they need services, people or minutes; the tests that run them instead.
 NOT_RUN = {
-    "backtest": "tests/flows/test_backtest_cli.py",
-    "check": "tests/flows/test_cli.py",
     "clickhouse": "tests/sinks/test_embedded.py",
     "dashboard": "tests/test_dashboard_browser.py",
     "dead-letters list": "tests/flows/test_dead_letters.py",
     "dead-letters replay": "tests/flows/test_dead_letters.py",
     "dead-letters show": "tests/flows/test_dead_letters.py",
     "demo": "tests/test_demo.py",
-    "diff": "tests/flows/test_diff_cli.py",
     "drill": "tests/flows/test_drill.py",
     "errors": "tests/flows/test_app_errors.py",
-    "explain": "tests/flows/test_explain.py",
-    "generate": "tests/flows/test_cli.py",
     "ingest": "tests/flows/test_ingest.py",
+    "init": "tests/flows/test_init.py",
     "probe": "tests/flows/test_probe.py",
     "receive": "tests/connectors/test_upload.py",
     "recovery export": "tests/flows/test_recovery.py",
     "recovery import": "tests/flows/test_recovery.py",
     "recovery reset": "tests/flows/test_recovery.py",
     "recovery show": "tests/flows/test_recovery.py",
-    "replay": "tests/test_replay_ranges.py",
     "report": "tests/flows/test_report.py",
     "run": "tests/test_live.py",
     "silence add": "tests/flows/test_silence.py",
@@ -86,21 +82,27 @@ def written(value: Any) -> str:
 
 
 def check_toml(snippet: Snippet, folder: Path) -> None:
-    """Load a configuration, the tests of a configuration, or a scenario."""
+    """Load a configuration, the tests of the one before, or a scenario; `fragment: NAME` is kept under that name."""
     given = tomllib.loads(snippet.text)
-    path = folder / (snippet.mark("file") or "fragment.toml")
-    path.write_text(snippet.text, encoding="utf-8")
+    fragment = snippet.mark("fragment")
+    path = folder / (snippet.mark("file") or fragment or "fragment.toml")
+    path.write_text(snippet.text if fragment is None else put_together(snippet, given), encoding="utf-8")
+    last = folder / "last"
     if "test" in given:
-        read_tests(path, load(folder / "monitor.toml", secrets=False))
+        read_tests(path, load(last.resolve(), secrets=False))
     elif "incident" in given:
         read_script(path, start_ms=0, span_ms=8 * 3_600_000, hosts=host_names(3))
-    elif snippet.mark("fragment") is not None:
-        base = folder / "monitor.toml"
-        whole = merged(tomllib.loads(base.read_text(encoding="utf-8")) if base.exists() else BASE, given)
-        path.write_text("".join(f"{json.dumps(key)} = {written(value)}\n" for key, value in whole.items()), encoding="utf-8")
-        load(path, secrets=False)
     else:
         load(path, secrets=False)
+        last.unlink(missing_ok=True)
+        last.symlink_to(path)
+
+
+def put_together(snippet: Snippet, given: dict[str, Any]) -> str:
+    """Give a fragment over the page's monitor.toml, or where it shows none over `BASE`."""
+    whole = next((each for each in snippets_of(snippet.page) if each.mark("file") == "monitor.toml"), None)
+    base = BASE if whole is None else tomllib.loads(whole.text)
+    return "".join(f"{json.dumps(key)} = {written(value)}\n" for key, value in merged(base, given).items())
 
 
 def run_python(snippet: Snippet) -> None:
@@ -123,13 +125,18 @@ def check_commands(snippet: Snippet, folder: Path) -> None:
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), words
         elif words[:2] == ("python", "-m"):
             assert importlib.util.find_spec(words[2]), words
-        elif words[0] != "cp":
+        elif words[0] == "cp":
+            if snippet.mark("run") is not None:
+                shutil.copy(folder / words[1], folder / words[2])
+        else:
             assert snippet.mark("not run"), f"{snippet.where}: {words[0]} is not run, and no comment says why"
 
 
 def fits(shown: str, output: str) -> bool:
-    pieces = re.split(r"^\.\.\.$\n?", shown.strip() + "\n", flags=re.MULTILINE)
-    return re.fullmatch(r"(?s:.*?)".join(map(re.escape, pieces)), output.strip() + "\n") is not None
+    """Tell whether output is as shown: a line `...` stands for any lines, spaces at ends of lines do not count."""
+    shown, output = ("\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n" for text in (shown, output))
+    pieces = re.split(r"^\.\.\.$\n?", shown, flags=re.MULTILINE)
+    return re.fullmatch(r"(?s:.*?)".join(map(re.escape, pieces)), output) is not None
 
 
 def check_data(snippet: Snippet, _: Path) -> None:
@@ -160,7 +167,9 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids)
+@pytest.mark.parametrize(
+    "page", [pytest.param(each, marks=[pytest.mark.slow] if each.stem == "cookbook" else []) for each in PAGES], ids=ids
+)
 def test_the_snippets_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     found = snippets_of(page)
     for snippet in reversed(found):  # a page may show what a command prints before it shows the files
@@ -197,7 +206,7 @@ def test_every_command_is_run_on_a_page_or_by_a_test_that_is_there() -> None:
             found = {parsed(each.words) for each in commands_of(snippet) if each.words[0] == "edgewatch"}
             named |= found
             run |= found if snippet.mark("run") is not None else set()
-    assert named - run == NOT_RUN.keys()
+    assert named - run == NOT_RUN.keys(), "run it on a page (see tests/snippets.py), or name in NOT_RUN the test that runs it"
     assert [name for name in NOT_RUN.values() if not (ROOT / name).exists()] == []
 
 

@@ -280,6 +280,16 @@ def test_verify_finds_production_rows_equal_and_says_what_differs_and_why(broker
         report = json.loads(checked(*ranged, "--json").stdout)
         assert (report["equal"], report["first"], report["reasons"]) == (True, [], [])
         assert report["tables"]["evaluations"]["rows"] > 10
+        told = "SELECT * FROM notifications FINAL WHERE rule = 'high_error_rate' AND reason = 'first' ORDER BY at LIMIT 1"
+        (said,) = client.query(told)
+        evidence = json.loads(said["evidence"])
+        assert evidence["contribution"]
+        other = canonical(evidence | {"contribution": [evidence["contribution"][0] | {"count": 1}]}).decode()
+        for kept in (other, said["evidence"]):
+            client.insert("notifications", canonical(said | {"evidence": kept, "version": int(said["version"]) + 1}) + b"\n")
+            report = json.loads(edgewatch(*ranged, "--json").stdout)
+            assert (report["equal"], report["tables"]["notifications"]["differences"]) == (kept != other, int(kept == other))
+            assert report["contribution_unknown"] == 0
         client.execute(
             "INSERT INTO evaluations (window_end, rule, key, metric, statistic, value, count, level, state_before, state_after,"
             " config_version) SELECT window_end, rule, key, metric, statistic, 0.125, count, level, state_before, state_after,"

@@ -89,11 +89,15 @@ def test_a_range_that_is_not_there_says_what_is_there(brokers, topic, tmp_path):
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "there is no record from 2025-12-01 02:00:00 UTC on. What is there: " in done.stderr
     assert f"{name}/0: produced from 2025-12-01 00:00:06 UTC to 2025-12-01 00:58:06 UTC" in done.stderr
-    done = checked(
-        "replay", "-c", config, "--out", tmp_path / "early", "--from", "2025-11-30T00:00:00Z", "--to", "2025-11-30T01:00:00Z"
-    )
+    early = ["--from", "2025-11-30T00:00:00Z", "--to", "2025-11-30T01:00:00Z"]
+    done = edgewatch("replay", "-c", config, "--out", tmp_path / "early", *early)
+    assert done.returncode == 1
     assert "no window in the range has a record; records that were read are from 2025-12-01T00:0" in done.stderr
     assert f"{name}/1: produced from 2025-12-01 00:01:06 UTC" in done.stderr
+    for times, code in ((["--from", "2025-12-03T00:00:00Z", "--to", "2025-12-03T01:00:00Z"], 1), (early, 2)):
+        done = edgewatch("backtest", "-c", config, "--out", tmp_path / times[1], *times)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+        assert f"{name}/1: produced from 2025-12-01 00:01:06 UTC to 2025-12-01 00:59:06 UTC" in done.stderr
     topics.delete_before(brokers, name, {0: 10})
     done = checked("replay", "-c", config, "--out", tmp_path / "part", "--from", at(5), "--to", at(40))
     assert f"{name}/0: begins only at 2025-12-01 00:20:06 UTC; what was before is gone" in done.stderr

@@ -181,3 +181,18 @@ def test_files_that_can_only_be_earlier_than_the_range_are_not_read(tmp_path):
     found = source(root, tmp_path / "state", start=START, end=START + 300_000)
     batches = all_of(found)
     assert (hosts(batches), [b.dead for b in batches if b.dead]) == (["h0"], [])
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_range_behind_every_file_says_from_when_to_when_there_are_records(tmp_path, split):
+    root = tmp_path / "logs"
+    for partition, lines in {"a": [b"{}", line(60), line(5)], "b": [line(30), line(90), line(7, 1000)]}.items():
+        (root / partition).mkdir(parents=True)
+        for number, part in enumerate([[each] for each in lines] if split else [lines]):
+            name = f"20251201T00{number}000Z_20251201T00{number}500Z_{number}.ndjson.gz"
+            (root / partition / name).write_bytes(gzip.compress(b"\n".join(part)))
+    words = "http_requests: records from 2025-12-01 00:00:05 UTC to 2025-12-01 00:01:30 UTC"
+    if split:  # the last file of b holds no time that can be
+        words = "http_requests: records from 2025-12-01 00:00:05 UTC to 2025-12-01 00:00:30 UTC"
+    with pytest.raises(SourceError, match=f"there is no record from 2025-12-02 02:00:00 UTC on. What is there: {words}"):
+        source(root, tmp_path / "state", start=START + 26 * 3_600_000)

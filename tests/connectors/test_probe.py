@@ -3,10 +3,12 @@
 import asyncio
 import datetime
 import json
+import socket
 import ssl
 
 import pytest
 
+from connectors import probe_wire
 from connectors.certificate import expiry_ms
 from connectors.probe import Probe
 from connectors.probe_options import ProbeOptions, StepOptions
@@ -135,6 +137,33 @@ def test_redirects_are_followed_as_often_as_allowed_and_carry_headers_to_the_sam
         ]
     loop = [Answer(301, headers={"Location": "/loop"})] * 3
     assert failed(site, *loop, redirects=2) == ("redirect", f"more than 2 redirects, the last to {site.url}/loop")
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "metadata.example"])
+def test_where_clouds_keep_credentials_is_never_asked_not_even_by_a_redirect(site, monkeypatch, host):
+    look_up = socket.getaddrinfo
+
+    def looked_up(name, *rest, **more):
+        return look_up("169.254.169.254" if name == "metadata.example" else name, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    kind, words = failed(site, url=f"http://{host}/latest/meta-data")
+    assert (kind, "where clouds keep its credentials: never asked" in words) == ("connect", True)
+    assert failed(site, Answer(302, headers={"Location": f"http://{host}/latest"}), redirects=1)[0] == "connect"
+
+
+def test_a_redirect_from_a_public_host_does_not_lead_into_the_own_network(site, monkeypatch):
+    """The site plays a public one: what its name is looked up to is public, what it redirects to is not."""
+    look_up = probe_wire._look_up
+
+    async def looked_up(url, timing):
+        return url.host == "localhost" or await look_up(url, timing)
+
+    monkeypatch.setattr(probe_wire, "_look_up", looked_up)
+    moved = Answer(302, headers={"Location": f"http://127.0.0.1:{site.port}/inside"})
+    words = f"the redirect leads into the own network (http://127.0.0.1:{site.port}/inside), not followed"
+    assert failed(site, moved, redirects=1) == ("redirect", words)
+    assert [seen.path for seen in site.seen] == ["/api/health/all"]
 
 
 @pytest.mark.parametrize("goal", ["ftp://localhost/x", "file:///etc/passwd", "gopher://localhost", "data:text/plain,x"])

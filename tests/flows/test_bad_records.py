@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,18 +146,24 @@ def test_keys_that_were_merged_into_other_leave_no_sample_behind():
     assert {sum(rows.values()) for (_, _, key), (_, rows) in got.items() if key == other} == {0}
 
 
+def stamped(result):
+    """Give a window's sample as it is remembered, with its time."""
+    sample = result.bad["error_rate"].of(["{}"])
+    return replace(sample, at=np.full(len(sample.key), result.end))
+
+
 def test_samples_of_one_key_join_to_what_is_newest_and_then_the_lowest_ranks():
     rig = Rig([0], options(allowed_lateness_ms=10**9))
     rng = np.random.default_rng(6)
     both = [{**record(rng), "EdgeEndTimestamp": START + n * 1000, "EdgeResponseStatus": 500} for n in range(500)]
     rig.feed(0, [json.dumps(said).encode() for said in both])
     rig.finish()
-    first, second = (result.bad["error_rate"].of(["{}"]) for result, _ in rig.judge.results)
+    first, second = (stamped(result) for result, _ in rig.judge.results)
     few = [said for said in both if said["EdgeEndTimestamp"] < START + 20_000]
     rig = Rig([0], options())
     rig.feed(0, [json.dumps(said).encode() for said in few])
     rig.finish()
-    third = rig.judge.results[0][0].bad["error_rate"].of(["{}"])
+    third = stamped(replace(rig.judge.results[0][0], end=2**41))
     got = joined([third, second])
     kept = sorted(second.rank.tolist())[: KEPT - len(few)]
     assert sorted(got.rank.tolist()) == sorted([*third.rank.tolist(), *kept])

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zstandard
 
 from flows.alert import Alerting
 from flows.bad_records import BadSample
+from flows.blame import REACH_MS
 from flows.contribution import beyond_of, blames, called, contributions
 from flows.metric import Beyond, MetricOptions
 from flows.rule import Override, RuleOptions, Thresholds, compile_rule
-from tests.flows.history import METRICS, Settings, result_of, rule
+from flows.snapshot import pack
+from tests.flows.history import LENGTH, METRICS, Settings, result_of, rule
 
 DIMENSIONS = {"path": ("ClientRequestPath",), "status": ("EdgeResponseStatus",), "host": ("host",)}
 TOTAL, HOST = "{}", '{"host":"a"}'
@@ -34,6 +37,7 @@ def sample(counts=None, **rows):
         np.arange(len(key)).astype(np.uint64),
         np.array(said, np.int32).reshape(-1, 3),
         words,
+        np.zeros(len(key), np.int64),
     )
 
 
@@ -200,3 +204,33 @@ def test_a_rule_that_is_not_about_bad_records_says_nothing_of_them():
     alerting = Alerting(Settings((counted,)))
     notifications = alerting.evaluate(window(0, 0.4, BURST)).notifications
     assert [each.evidence["contribution"] for each in notifications] == [None]
+
+
+def test_records_are_remembered_for_a_day():
+    def said(calm):
+        alerting = Alerting(Settings((rule(),)))
+        for n in (0, *calm):
+            alerting.evaluate(window(n, 0.0, QUIET if n == 0 else []))
+        (first,) = alerting.evaluate(window(calm[-1] + 1, 0.4, BURST)).notifications
+        return {each["of"] for each in first.evidence["contribution"]}
+
+    day = REACH_MS // LENGTH
+    assert said([1, day - 1]) == {"excess errors"}
+    assert said([1, day]) == {"errors"}
+
+
+def recalled(windows):
+    """Judge from a start at which an alert may have been known before: of what was usual then nothing is known."""
+    alerting = Alerting(Settings((rule(),)))
+    state = {"keys": [], "rules": {}, "unsure": {"error_rate": [window(0, 0.0, []).start, [HOST]]}}
+    alerting.restore(zstandard.compress(pack(state)))
+    found = [each for given in windows for each in alerting.evaluate(window(*given)).notifications]
+    return [each.evidence["contribution"] for each in found if each.reason == "first"]
+
+
+def test_where_what_was_usual_is_not_known_nothing_is_said_until_all_of_it_is_of_after_the_start():
+    assert recalled([(0, 0.0, QUIET), (1, 0.4, BURST)]) == [None]
+    assert recalled([(0, 0.0, QUIET * 6), (1, 0.4, BURST * 2)])[0][0]["of"] == "excess errors"  # as many as are remembered
+    day = REACH_MS // LENGTH
+    assert recalled([(0, 0.0, QUIET), (day - 2, 0.0, QUIET), (day - 1, 0.4, BURST)]) == [None]
+    assert recalled([(0, 0.0, QUIET), (day - 1, 0.0, QUIET), (day, 0.4, BURST)])[0][0]["of"] == "excess errors"

@@ -1,10 +1,12 @@
 """Whole sweeps against the evaluator run once a setting, and what is recommended where a person can see what is right."""
 
+import io
 import tomllib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from flows.alert import Alerting
 from flows.incidents import Incident
@@ -18,6 +20,7 @@ from flows.sweep_outcome import Outcome, points_of
 from flows.sweep_plan import Plan
 from flows.sweep_result import Asked, Question, plan_of, range_of, sweep, with_rules
 from flows.sweep_run import Pass
+from flows.sweep_table import print_sweep
 from flows.sweep_tally import BY_NOTIFICATION, BY_PAGE, FIT, HELD_OUT
 from tests.flows.sweeps import CONFIG, DAY, LENGTH, START, config_of, history_of, host
 
@@ -210,6 +213,10 @@ def test_limits_of_some_keys_are_swept_alone_and_the_file_has_them_as_overrides(
     (rule,) = tomllib.loads(found.report["recommendation"]["toml"])["rule"]
     assert (rule["name"], [each["match"] for each in rule["overrides"]]) == ("slow", [{"ClientRequestHost": "a"}])
     assert config_of(found.text).rules == with_rules(asked.config, found.rules).rules
+    out = io.StringIO()
+    print_sweep(found.report, Console(file=out, width=40))
+    pasted = out.getvalue()
+    assert tomllib.loads(pasted[pasted.index("[[rule]]") :])["rule"] == [rule]  # no line was folded
 
 
 def test_settings_that_come_to_the_same_are_represented_by_the_one_in_their_middle(cells):

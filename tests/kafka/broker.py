@@ -13,11 +13,16 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.fakes.authority import Authority
+
 LIBS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
 
 _CLUSTER = "ZWRnZXdhdGNoLXRlc3RzLQ"  # any 16 bytes in base64
 _READY_S = 180.0
 _STOP_S = 120.0
+_PROTOCOLS = "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT"
+_RULES = ("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS")
+_PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _HEAP = ("-Xms128m", "-Xmx768m")
 # A broker of a test lives for seconds: what costs a processor is its start. Its classes come parsed from an archive where
@@ -60,7 +65,9 @@ class Broker:
     """One broker on 127.0.0.1. Its data stay in `directory`, so start() after kill() finds them again.
 
     `address` takes anyone; with a `login`, `sasl_address` (SASL_PLAINTEXT; PLAIN, SCRAM) takes that user alone, and asks
-    again for the password every `login_ms`. One that is given a `first` joins that one's cluster as broker `node`.
+    again for the password every `login_ms`. With an `authority` whose certificates it takes, `tls_address` (SSL) wants a
+    client's certificate, and `sasl_tls_address` (SASL_SSL) the login. With `rules`, who logs in may do what access rules
+    (ACLs) allow, and who does not may do everything. One that is given a `first` joins that one's cluster as broker `node`.
     Topics are not made by reading or writing. The process ends with the one that started it.
     """
 
@@ -71,18 +78,21 @@ class Broker:
         *,
         login: Login | None = None,
         login_ms: int = 0,
+        authority: Authority | None = None,
+        rules: bool = False,
         first: "Broker | None" = None,
         node: int = 1,
     ) -> None:
         self.directory = directory
-        ports = free_ports(3)
+        ports = free_ports(5)
         self.port = port or ports[0]
         self.address = f"127.0.0.1:{self.port}"
         self.sasl_address = f"127.0.0.1:{ports[2]}"
+        self.tls_address, self.sasl_tls_address = f"localhost:{ports[3]}", f"localhost:{ports[4]}"
         self.log = directory / "broker.log"
         self.node, self._first = node, first
         self._controller: str = first._controller if first is not None else f"127.0.0.1:{ports[1]}"
-        self._login, self._login_ms = login, login_ms
+        self._login, self._login_ms, self._authority, self._rules = login, login_ms, authority, rules
         self._process: subprocess.Popen[bytes] | None = None
         self.archive: Path | None = None  # where the JVM writes the classes it has loaded, when it ends
 
@@ -179,6 +189,8 @@ class Broker:
         listeners = [f"PLAINTEXT://{self.address}"]
         if self._login is not None:
             listeners.append(f"SASL_PLAINTEXT://{self.sasl_address}")
+        if self._authority is not None:
+            listeners += [f"SSL://{self.tls_address}", f"SASL_SSL://{self.sasl_tls_address}"]
         controller = [f"CONTROLLER://{self._controller}"] if self._first is None else []
         lines = [
             f"process.roles={'broker,controller' if self._first is None else 'broker'}",
@@ -188,7 +200,7 @@ class Broker:
             "inter.broker.listener.name=PLAINTEXT",
             f"listeners={','.join([*listeners, *controller])}",
             f"advertised.listeners={','.join(listeners)}",
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+            f"listener.security.protocol.map={_PROTOCOLS}",
             f"log.dirs={self.directory / 'data'}",
             "auto.create.topics.enable=false",
             "group.initial.rebalance.delay.ms=0",
@@ -200,13 +212,28 @@ class Broker:
             "transaction.state.log.replication.factor=1",
             "transaction.state.log.min.isr=1",
         ]
-        if self._login is not None:
-            module = "org.apache.kafka.common.security.plain.PlainLoginModule"
-            user = f'user_{self._login.user}="{self._login.password}"'
-            lines += [
-                "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512",
-                f"connections.max.reauth.ms={self._login_ms}",
-                f"listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={_SCRAM} required;",
-                f"listener.name.sasl_plaintext.plain.sasl.jaas.config={module} required {user};",
-            ]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self._logins(), *self._certificates(), *(_RULES if self._rules else ())]) + "\n"
+
+    def _logins(self) -> list[str]:
+        if self._login is None:
+            return []
+        user = f'user_{self._login.user}="{self._login.password}"'
+        known = {"plain": f"{_PLAIN} required {user};", "scram-sha-512": f"{_SCRAM} required;"}
+        listeners = ("sasl_plaintext", "sasl_ssl")
+        return [
+            "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512",
+            f"connections.max.reauth.ms={self._login_ms}",
+            *(f"listener.name.{each}.{how}.sasl.jaas.config={entry}" for each in listeners for how, entry in known.items()),
+        ]
+
+    def _certificates(self) -> list[str]:
+        if self._authority is None:
+            return []
+        made = self._authority.issue("localhost")
+        chain = self.directory / "localhost.pem"
+        chain.write_bytes(made.key.read_bytes() + made.file.read_bytes())
+        return [
+            *("ssl.keystore.type=PEM", f"ssl.keystore.location={chain}"),
+            *("ssl.truststore.type=PEM", f"ssl.truststore.location={self._authority.file}"),
+            "listener.name.ssl.ssl.client.auth=required",
+        ]

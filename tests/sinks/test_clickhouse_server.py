@@ -2,10 +2,10 @@
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,15 @@ import pytest
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.notification import DeliveryError
 from tests import services
+from tests.fakes.authority import Authority
+from tests.kafka.broker import free_ports
 
 _CONFIG = """<yandex>
 <logger><level>warning</level><log>{d}/log</log><errorlog>{d}/err</errorlog></logger>
-<http_port>{http}</http_port><tcp_port>{tcp}</tcp_port><listen_host>127.0.0.1</listen_host>
+<http_port>{http}</http_port><https_port>{https}</https_port><tcp_port>{tcp}</tcp_port><listen_host>127.0.0.1</listen_host>
 <path>{d}/data/</path><tmp_path>{d}/tmp/</tmp_path><mark_cache_size>5368709120</mark_cache_size>
+<openSSL><server><certificateFile>{d}/localhost.crt</certificateFile><privateKeyFile>{d}/localhost.key</privateKeyFile>
+<verificationMode>none</verificationMode><loadDefaultCAFile>false</loadDefaultCAFile></server></openSSL>
 <users_config>{d}/users.xml</users_config><default_profile>default</default_profile>
 <default_database>default</default_database>
 </yandex>"""
@@ -26,34 +30,43 @@ _USERS = """<yandex><profiles><default></default></profiles><quotas><default></d
 </default></users></yandex>"""
 
 
-def _ports() -> tuple[int, int]:
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(contextlib.closing(socket.socket())) for _ in range(2)]
-        for each in found:
-            each.bind(("127.0.0.1", 0))
-        return int(found[0].getsockname()[1]), int(found[1].getsockname()[1])
+@dataclass(frozen=True)
+class Server:
+    """A running server: where it listens, and who signed its certificate."""
+
+    url: str
+    secure_url: str
+    authority: Path
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the URL of a running server."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a running server."""
     binary = shutil.which("clickhouse-server")
     if binary is None:
         services.missing("clickhouse-server")
     place = tmp_path_factory.mktemp("server")
-    http, tcp = _ports()
-    (place / "config.xml").write_text(_CONFIG.format(d=place, http=http, tcp=tcp))
+    authority = Authority(place)
+    authority.issue("localhost")
+    http, https, tcp = free_ports(3)
+    (place / "config.xml").write_text(_CONFIG.format(d=place, http=http, https=https, tcp=tcp))
     (place / "users.xml").write_text(_USERS)
     with (place / "out").open("wb") as out:
         command = [binary, f"--config-file={place}/config.xml"]
-        server = subprocess.Popen(command, cwd=place, stdout=out, stderr=out)
-    found = f"http://127.0.0.1:{http}"
+        process = subprocess.Popen(command, cwd=place, stdout=out, stderr=out)
+    found = Server(f"http://127.0.0.1:{http}", f"https://localhost:{https}", authority.file)
     try:
-        _until_up(server, found, place)
+        _until_up(process, found.url, place)
         yield found
     finally:
-        server.kill()
-        server.wait()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """Give the server's URL."""
+    return server.url
 
 
 def _until_up(server: subprocess.Popen[bytes], found: str, place: Path) -> None:
@@ -99,3 +112,30 @@ def test_a_missing_table_and_bad_rows_are_told_apart(client: ClickHouse) -> None
             client.insert(table, line)
         errors.append((raised.value.retryable, raised.value.code))
     assert errors == [(True, "60"), (False, "27")]
+
+
+def test_its_certificate_is_checked_against_the_authority_that_is_named(server: Server) -> None:
+    def ask(url: str, authority: Path | None) -> str:
+        return ClickHouse(ClickHouseOptions(url=url, password="planted", ca_file=str(authority or ""))).ping()
+
+    assert ask(server.secure_url, server.authority).startswith("18.")
+    look = "see [clickhouse] ca_file, and the host name of its url"
+    for url, authority, why in (
+        (server.secure_url, None, "unable to get local issuer certificate"),
+        (server.secure_url.replace("localhost", "127.0.0.1"), server.authority, "IP address mismatch"),
+    ):
+        with pytest.raises(DeliveryError) as raised:
+            ask(url, authority)
+        said = str(raised.value)
+        assert (said.startswith("clickhouse: the certificate is not trusted: "), why in said) == (True, True), said
+        assert said.endswith(f", {url}; {look}")
+        assert (raised.value.retryable, raised.value.code) == (True, "certificate")
+
+
+def test_a_file_that_holds_no_authority_is_found_before_the_start(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    found = [list(ClickHouseOptions(ca_file=str(tmp_path / name)).problems()) for name in ("ca.pem", "none.pem")]
+    assert found == [
+        [("ca_file", f"{tmp_path / 'ca.pem'} cannot be read: no certificates (PEM)")],
+        [("ca_file", f"{tmp_path / 'none.pem'} cannot be read: No such file or directory")],
+    ]

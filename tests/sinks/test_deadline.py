@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sinks.deadline import limit
-from sinks.http import HttpClient, _tls
+from sinks.http import HttpClient, trusted
 from sinks.notification import DeliveryError
 from sinks.public_only import PublicOnly
 
@@ -100,7 +100,7 @@ def test_a_proxy_that_answers_slowly_is_limited_as_well(monkeypatch):
 
 def test_a_client_of_public_addresses_is_limited_as_well():
     client = HttpClient("x", total=TOTAL_S, public_only=True)
-    here = PublicOnly(_tls(), resolve=lambda *_: ["127.0.0.1"], allowed=lambda found: found.is_loopback)
+    here = PublicOnly(trusted(), resolve=lambda *_: ["127.0.0.1"], allowed=lambda found: found.is_loopback)
     limit(here.inner)
     client._client._transport = here
     with dripping((b"", WHOLE)) as server, pytest.raises(DeliveryError) as raised:

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from sinks.http import HttpClient, place, scrub
 from sinks.notification import DeliveryError
+from sinks.webhook import Webhook, WebhookOptions
+from tests.fakes.notifications import notification
 from tests.fakes.scripted import Answer, ScriptedServer
 
 
@@ -58,3 +61,13 @@ def test_places_and_texts_show_no_secrets() -> None:
     assert place("http://h:port") == "(no URL)"
     shown = scrub("Bearer abc xoxb-12-ab https://u:p@h/x https://hooks.slack.com/services/T/B hunter2", ("hunter2",))
     assert shown == "*** *** https://***h/x https://hooks.slack.com*** ***"
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "[fe80::1]"])
+def test_where_clouds_keep_credentials_is_never_called_whatever_was_configured(host: str) -> None:
+    hook = Webhook("x", WebhookOptions(url=f"http://{host}/latest", allow_private=True))
+    with pytest.raises(
+        DeliveryError, match=f"where clouds keep its credentials: never called, {re.escape(f'http://{host}')}"
+    ) as raised:
+        hook.send(notification(), {})
+    assert (raised.value.retryable, raised.value.code) == (False, "target")

@@ -1,0 +1,150 @@
+"""Access to a real broker: logins and certificates, right and wrong ones, and what is said of those that are wrong.
+
+Each refusal is one sentence that names the broker and the keys of the configuration to look at, and holds no secret.
+"""
+
+import re
+
+import pytest
+from confluent_kafka.admin import AclOperation as Right  # type: ignore[attr-defined]
+
+from connectors.forward import TopicMissing, check_topics, shared_settings
+from connectors.kafka import KafkaSource
+from connectors.kafka_options import KafkaOptions
+from connectors.source import SourceError
+from sinks.kafka_topic import KafkaTopic, KafkaTopicOptions
+from sinks.notification import DeliveryError
+from tests.fakes.authority import Authority
+from tests.fakes.notifications import notification
+from tests.kafka import rules, topics
+from tests.kafka.broker import Broker, Login, missing
+from tests.kafka.test_kafka_source import read_all, reading
+from tests.kafka.topics import Sent
+from tests.services import missing as service_missing
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+PASSWORD, KEY = "planted-kafka-word", "planted-key-word"
+
+
+class There:
+    """A broker with all kinds of doors, and what opens them."""
+
+    def __init__(self, folder):
+        self.root, self.other = Authority(folder / "root"), Authority(folder / "other", "other")
+        self.client, self.stranger = self.root.issue("reader", password=KEY), self.other.issue("stranger")
+        self.broker = Broker(folder / "kafka", login=Login(user="reader", password=PASSWORD), authority=self.root, rules=True)
+
+    def login(self, **changes):
+        known = {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "reader"}
+        return known | {"sasl.password": PASSWORD, "ssl.ca.location": str(self.root.file)} | changes
+
+    def certificate(self, made=None, **changes):
+        made = made or self.client
+        known = {"security.protocol": "SSL", "ssl.ca.location": str(self.root.file), "ssl.key.password": KEY}
+        return known | {"ssl.certificate.location": str(made.file), "ssl.key.location": str(made.key)} | changes
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    if lack := missing():
+        service_missing("kafka", lack)
+    made = There(tmp_path_factory.mktemp("access"))
+    with made.broker:
+        for name in ("t", "listed", "hidden"):
+            topics.create(made.broker.address, name, 1, {"retention.ms": "-1"})
+        topics.send(made.broker.address, "listed", [Sent(None, b"{}", 1, 0)])
+        rules.give(made.broker.address, "reader", "t", Right.READ)
+        rules.give(made.broker.address, "CN=reader", "t", Right.READ)
+        rules.give(made.broker.address, "reader", "listed", Right.DESCRIBE)
+        yield made
+
+
+def source(address, folder, client, topic="t"):
+    folder.mkdir(exist_ok=True)
+    options = KafkaOptions(brokers=(address,), start="earliest", topics={topic: "http_requests"}, client=client)
+    return KafkaSource(options, reading(), folder, live=False, idle_after_ms=500)
+
+
+def refused(address, folder, client):
+    with pytest.raises(SourceError) as caught:
+        source(address, folder, client)
+    said = str(caught.value)
+    assert not re.search("planted", said)
+    assert not (folder / "plan.json").exists()
+    return said
+
+
+def test_a_login_over_tls_and_a_clients_certificate_open_the_door(there, tmp_path):
+    for number, (address, client) in enumerate(
+        [(there.broker.sasl_tls_address, there.login()), (there.broker.tls_address, there.certificate())]
+    ):
+        assert source(address, tmp_path / str(number), client).partitions() == {"http_requests": ["t/0"]}
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "PLAIN"])
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_a_wrong_password_is_said(there, tmp_path, protocol, mechanism):
+    address = there.broker.sasl_address if protocol == "SASL_PLAINTEXT" else there.broker.sasl_tls_address
+    client = there.login(**{"security.protocol": protocol, "sasl.mechanism": mechanism, "sasl.password": "planted-wrong"})
+    said = refused(address, tmp_path, client)
+    assert said.startswith(f"Kafka at {address} refused this client: ")
+    assert "SASL authentication error" in said
+    assert said.endswith("; check [input.kafka.client]")
+
+
+def test_an_authority_that_did_not_sign_the_brokers_certificate_is_said(there, tmp_path):
+    address = there.broker.sasl_tls_address
+    for client in (there.login(**{"ssl.ca.location": str(there.other.file)}), there.certificate(there.stranger)):
+        said = refused(address if "sasl.username" in client else there.broker.tls_address, tmp_path, client)
+        assert "ertificate" in said
+        assert "ssl.ca.location, ssl.certificate.location and ssl.key.location in [input.kafka.client]" in said
+
+
+def test_a_host_name_that_the_certificate_does_not_have_is_said(there, tmp_path):
+    address = there.broker.sasl_tls_address.replace("localhost", "127.0.0.1")
+    said = refused(address, tmp_path, there.login())
+    assert said.startswith(f"Kafka at {address}: ")
+    assert "certificate verify failed" in said
+    assert "for the name that [input.kafka].brokers has" in said
+
+
+def test_a_broker_that_wants_a_certificate_and_gets_none_is_said(there, tmp_path):
+    client = {"security.protocol": "SSL", "ssl.ca.location": str(there.root.file)}
+    said = refused(there.broker.tls_address, tmp_path, client)
+    assert said.startswith(f"Kafka at {there.broker.tls_address} refused this client: ")
+    assert "alert bad certificate" in said
+    assert "ssl.certificate.location" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ssl.key.password": "planted-wrong"}, "ssl.key.location failed"),
+        ({"ssl.ca.location": "/nowhere/ca.pem"}, "ssl.ca.location failed"),
+        ({"ssl.truststore": "x"}, 'No such configuration property: "ssl.truststore"'),
+    ],
+)
+def test_settings_that_the_client_does_not_take_are_said(there, tmp_path, changes, words):
+    said = refused(there.broker.tls_address, tmp_path, there.certificate(**changes))
+    assert said.startswith("[input.kafka.client] is not taken: ")
+    assert words in said
+
+
+def test_a_topic_that_the_user_has_no_right_to_is_said(there, tmp_path):
+    address = there.broker.sasl_tls_address
+    with pytest.raises(SourceError, match=r"topic hidden does not exist at Kafka .* or is hidden from this user \(ACLs\)"):
+        source(address, tmp_path / "hidden", there.login(), "hidden")
+    lane = source(address, tmp_path / "listed", there.login(), "listed").open("lane-0", None)
+    words = rf"Kafka at {address} refused this client: listed/0: .*; give its user the rights Describe and Read on the topic"
+    with pytest.raises(SourceError, match=words):
+        read_all(lane)
+    lane.close()
+
+
+def test_who_sends_is_told_too(there):
+    client = there.login(**{"ssl.ca.location": str(there.other.file)})
+    with pytest.raises(TopicMissing, match=r"certificate verify failed.*\[input.kafka.client\]"):
+        check_topics(shared_settings([there.broker.sasl_tls_address], client), ["t"])
+    options = KafkaTopicOptions(brokers=(there.broker.sasl_tls_address,), topic="t", client=client, timeout_ms=2000)
+    with pytest.raises(DeliveryError, match=r"topic t.*certificate verify failed.*ssl.ca.location"):
+        KafkaTopic("copy", options).send(notification(), {})
