@@ -18,7 +18,7 @@ from flows.config import Config
 from flows.engine import parts_in, prepare_recovery
 from flows.gauges import Gauges, Recordings, lanes_of
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
-from flows.machines import Place, common_version
+from flows.machines import Place, shared_version
 from flows.recovery_store import check_store
 from flows.run_folder import RunFolder, RunSpec
 from flows.shared_run import Run, read_run, write_run
@@ -35,7 +35,7 @@ class Follower:
     def __init__(self, config: Config, place: Place, folder: RunFolder, spec: RunSpec) -> None:
         """Ask nobody yet."""
         self._config, self._place, self._folder, self._spec = config, place, folder, spec
-        self._version = common_version(config)
+        self._version = shared_version(config)
         shown = authorization(config.engine.token)
         headers = {"authorization": shown} if shown else {}
         # No proxy: a machine of the run is never behind one.

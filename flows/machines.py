@@ -134,7 +134,7 @@ def _address(word: str) -> Address | None:
     return Address(found[1].strip("[]"), int(found[2]))
 
 
-def common_version(config: Config) -> str:
+def shared_version(config: Config) -> str:
     """Identify what all machines of a run must have in common: the program, the configuration but for `_MAY_DIFFER`."""
     given: dict[str, Any] = tomllib.loads(config.source.read_text())
     for name in _MAY_DIFFER:

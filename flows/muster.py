@@ -24,7 +24,7 @@ from flows.config import Config
 from flows.engine import missing_parts, parts_in
 from flows.gauges import Gauges, Recordings, lanes_of
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
-from flows.machines import Place, common_version
+from flows.machines import Place, shared_version
 from flows.run_folder import RunFolder
 from flows.shared_run import begin_run, write_run
 from flows.supervisor import ProcessDied
@@ -47,7 +47,7 @@ class Muster:
         Raises SourceError where it cannot listen.
         """
         self._config, self._place, self._folder, self._begin, self._alarm = config, place, folder, begin, alarm
-        self._version = common_version(config)
+        self._version = shared_version(config)
         self._others = range(1, len(place.engines))
         self._recordings = Recordings(folder.path)
         self._run = begin_run(folder)

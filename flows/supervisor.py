@@ -200,9 +200,9 @@ class _Supervisor:
                         _sentence(number, child.returncode, again=self._restarts is None), peer=child.returncode == PEER_LOST
                     )
             if not ended:
-                self._look(began)
                 if self._meeting.look() and not self._told.is_set() and not self._again.is_set():
                     self._renew()
+                self._look(began)
                 self._tick()
                 time.sleep(_POLL_S)
 
