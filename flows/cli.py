@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import orjson
 import typer
 
+from flows.as_json import print_json
 from flows.later import Later, with_later
 from flows.observe import RunProgress
 
@@ -69,8 +69,8 @@ def main() -> None:
         sys.exit(_INTERRUPTED)
     except typer.Exit as end:
         sys.exit(end.exit_code)
-    except typer.Abort:  # a question was answered with Ctrl-C, or with the end of input
-        sys.exit(_INTERRUPTED)
+    except typer.Abort as end:  # a question was answered with Ctrl-C, or not at all
+        sys.exit(_INTERRUPTED if isinstance(end.__context__, KeyboardInterrupt) else _FAILED)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # bad use, as the option parser sees it
             error.show()
@@ -158,9 +158,7 @@ def check(
         found = online_checks(settings, lambda records: progress(records, None))
         progress.stop()
     if as_json:
-        sys.stdout.buffer.write(
-            orjson.dumps(report | {"online": [c.as_dict() for c in found]}, option=orjson.OPT_INDENT_2) + b"\n"
-        )
+        print_json(report | {"online": [c.as_dict() for c in found]})
     else:
         print("\n".join(f"{name}: {text}" for name, text in report.items()))
         for checked in found:
@@ -198,7 +196,7 @@ def drill(
         if not as_json:
             print(f"{'--  ' if each.ok is None else 'ok  ' if each.ok else 'FAIL'} {each.channel}: {each.words}", flush=True)
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps([each.as_dict() for each in found], option=orjson.OPT_INDENT_2) + b"\n")
+        print_json([each.as_dict() for each in found])
     if not found:
         print(f"edgewatch: no route takes {rule} at {severity or allowed[0]}: nobody would hear of it", file=sys.stderr)
     if not found or any(each.ok is False for each in found):
@@ -219,6 +217,7 @@ def generate(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Kafka: its brokers, client settings and topics.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write synthetic traffic with labelled incidents, to Kafka or to Logpush files: three, or those of a scenario.
 
@@ -232,10 +231,11 @@ def generate(
         given = settings.kafka if settings else None
         names = list(given.brokers) if given else brokers.split(",")
         topics = {dataset: topic for topic, dataset in settings.topic_datasets().items()} if settings else {}
-        how = partial(generate_to_kafka, names, dict(given.client) if given else {}, topics, script=scenario)
+        how = partial(generate_to_kafka, names, dict(given.client) if given else {}, topics, script=scenario, as_json=as_json)
         code = how(hours=hours, seed=seed, records=records, rate=rate, batch=batch)
     else:
-        code = generate_files(Path(to), hours=hours, seed=seed, records=records, rounds=rounds, script=scenario)
+        write = partial(generate_files, Path(to), rounds=rounds, script=scenario, as_json=as_json)
+        code = write(hours=hours, seed=seed, records=records)
     raise typer.Exit(code)
 
 
@@ -246,7 +246,9 @@ def clickhouse(
 ) -> None:
     """Serve the embedded ClickHouse alone, over its HTTP interface.
 
-    Example: edgewatch clickhouse --dir data, then: curl 'http://127.0.0.1:8123/?query=SELECT+1'
+    Ask it with any ClickHouse client, or: curl 'http://127.0.0.1:8123/?query=SELECT+1'
+
+    Example: edgewatch clickhouse --dir data
     """
     from sinks.embedded import EmbeddedError, serve
 
@@ -270,7 +272,7 @@ def spool_list(config: SpoolConfig, as_json: Json = False) -> None:
     with _open_spool(config) as spool:
         rows = spool.rows()
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(rows)
         return
     for row in rows:
         print(f"{row.state:7} {row.destination:12} attempts {row.attempts:<3} {row.id}  {row.error}")
@@ -278,23 +280,25 @@ def spool_list(config: SpoolConfig, as_json: Json = False) -> None:
 
 
 @spool_app.command("retry")
-def spool_retry(config: SpoolConfig, ids: Ids = None) -> None:
+def spool_retry(config: SpoolConfig, ids: Ids = None, as_json: Json = False) -> None:
     """Put dead items back into the queue.
 
     Example: edgewatch spool retry -c monitor.toml
     """
     with _open_spool(config) as spool:
-        print(f"{len(spool.retry(ids or None))} queued again")
+        changed = spool.retry(ids or None)
+    _say_changed("queued again", changed, as_json=as_json)
 
 
 @spool_app.command("drop")
-def spool_drop(config: SpoolConfig, ids: Ids = None) -> None:
+def spool_drop(config: SpoolConfig, ids: Ids = None, as_json: Json = False) -> None:
     """Drop dead items for good.
 
     Example: edgewatch spool drop -c monitor.toml 6f1c0b/slack
     """
     with _open_spool(config) as spool:
-        print(f"{len(spool.drop(ids or None))} dropped")
+        changed = spool.drop(ids or None)
+    _say_changed("dropped", changed, as_json=as_json)
 
 
 @page_app.command("list")
@@ -308,7 +312,7 @@ def statuspage_list(config: SpoolConfig, as_json: Json = False) -> None:
     with _open_spool(config) as spool:
         found = {each: words for page in _pages(load(config, secrets=False), spool) for each, words in page.proposals().items()}
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(found)
         return
     for episode, words in found.items():
         print(f"{episode}  {words['name']}\n    {words['body']}")
@@ -317,7 +321,9 @@ def statuspage_list(config: SpoolConfig, as_json: Json = False) -> None:
 
 @page_app.command("approve")
 def statuspage_approve(
-    config: SpoolConfig, episode: Annotated[str, typer.Argument(help="The episode, as `list` shows it.")]
+    config: SpoolConfig,
+    episode: Annotated[str, typer.Argument(help="The episode, as `list` shows it.")],
+    as_json: Json = False,
 ) -> None:
     """Post a proposed incident; it is resolved with its alert.
 
@@ -330,7 +336,17 @@ def statuspage_approve(
         if page is None:
             _bad_use(f"no incident is proposed for {episode}; `edgewatch status list` shows those that are")
         posted = _outside(lambda: page.approve(episode), None)
-    print("posted" if posted else "the page has it already")
+    if as_json:
+        print_json({"episode": episode, "posted": bool(posted)})
+    else:
+        print("posted" if posted else "the page has it already")
+
+
+def _say_changed(how: str, ids: list[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"changed": ids})
+    else:
+        print(f"{len(ids)} {how}")
 
 
 def _pages(config: "Config", spool: Any) -> list[Any]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from connectors.producer import TOPICS, ProduceError, live, produce
 from connectors.traffic import Traffic, TrafficOptions, write_archive
+from flows.as_json import print_json
 from flows.bar import Bar
 
 _FAILED, _BAD_USE = 1, 2
 
 
 def generate_files(  # noqa: PLR0913 (the choices of one command)
-    directory: Path, *, hours: float, seed: int, records: int | None, rounds: int = 1, script: str = ""
+    directory: Path, *, hours: float, seed: int, records: int | None, rounds: int = 1, script: str = "", as_json: bool = False
 ) -> int:
     """Write Logpush files and the labels of the incidents; gives the exit code."""
     written = [0]
@@ -29,6 +30,10 @@ def generate_files(  # noqa: PLR0913 (the choices of one command)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"edgewatch: {directory}: {error}" + "\n")
         return _FAILED if isinstance(error, OSError) else _BAD_USE
+    if as_json:
+        found = [{"incident": each.label, "rule": each.rule, "key": each.key} for each in incidents]
+        print_json({"folder": str(directory), "records": written[0], "incidents": found})
+        return 0
     sys.stdout.write(f"{written[0]:,} records in {directory}, incidents.csv beside them:" + "\n")
     for incident in incidents:
         sys.stdout.write(f"  {incident.label}: {incident.rule} {incident.key}".rstrip() + "\n")
@@ -47,6 +52,7 @@ def generate_to_kafka(  # noqa: PLR0913 (the choices of one command)
     rate: float | None,
     batch: int,
     script: str = "",
+    as_json: bool = False,
 ) -> int:
     """Produce to `topics` (dataset -> topic), or the usual ones: live at a rate, or history as fast as it goes."""
     try:
@@ -69,6 +75,9 @@ def generate_to_kafka(  # noqa: PLR0913 (the choices of one command)
     except ValueError as error:
         sys.stderr.write(f"edgewatch: {error}" + "\n")
         return _BAD_USE
+    if as_json:
+        print_json({"brokers": list(brokers), "records": sent.records, "messages": sent.messages})
+        return 0
     sys.stdout.write(f"{sent.records:,} records in {sent.messages:,} messages to Kafka at {', '.join(brokers)}" + "\n")
     return 0
 

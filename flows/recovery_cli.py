@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 
+from flows.as_json import print_json
 from flows.config import Config, load
 from flows.output import rfc3339
 
@@ -37,7 +37,7 @@ def show_store(config: StateConfig, state: State = None, as_json: Json = False) 
     with _explained():
         found = dict(show(read_store(folder.recovery)))
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(found)
         return
     if lost := missing_parts(here := parts_in(folder.recovery)):
         count = len(here) + len(lost)
@@ -65,6 +65,7 @@ def reset(
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin as a first start does: at input.kafka.start.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Give the state of a live run up; the next start reads again from the last closed window on.
 
@@ -97,12 +98,17 @@ def reset(
         shutil.rmtree(folder.recovery, ignore_errors=True)
         for path in (folder.recall, folder.doubts, folder.machines, folder.plan):
             path.unlink(missing_ok=True)
-    print("the state was given up; start the run again")
+    if as_json:
+        print_json({"folder": str(folder.path), "judged_from": None if start is None else _shown(start), "alerts": keep_alerts})
+    else:
+        print("the state was given up; start the run again")
 
 
 @recovery_app.command("export")
 def export_state(
-    config: StateConfig, to: Annotated[Path, typer.Argument(help="The file to write, such as state.tar.zst.")]
+    config: StateConfig,
+    to: Annotated[Path, typer.Argument(help="The file to write, such as state.tar.zst.")],
+    as_json: Json = False,
 ) -> None:
     """Write the state of a run that stands still into one file.
 
@@ -117,11 +123,17 @@ def export_state(
         _bad_use(f"{to.absolute().parent} is not a folder")
     with _explained():
         manifest = export(folder, to.absolute())
-        print(f"{len(manifest.parts)} files in {to} ({to.stat().st_size:,} bytes); it holds what is not delivered yet: keep it")
+        size = to.stat().st_size
+    if as_json:
+        print_json({"file": str(to), "files": len(manifest.parts), "bytes": size})
+    else:
+        print(f"{len(manifest.parts)} files in {to} ({size:,} bytes); it holds what is not delivered yet: keep it")
 
 
 @recovery_app.command("import")
-def import_state(config: StateConfig, source: Annotated[Path, typer.Argument(help="A file of `export`.")]) -> None:
+def import_state(
+    config: StateConfig, source: Annotated[Path, typer.Argument(help="A file of `export`.")], as_json: Json = False
+) -> None:
     """Put exported state into the state folder of a configuration, which must have none.
 
     Example: edgewatch recovery import -c monitor.toml state.tar.zst
@@ -135,6 +147,9 @@ def import_state(config: StateConfig, source: Annotated[Path, typer.Argument(hel
     with _explained():
         path = _path(settings, None)
         manifest = take(source, RunFolder(path))
+    if as_json:
+        print_json({"folder": str(path), "files": len(manifest.parts)})
+    else:
         print(f"{len(manifest.parts)} files in {path}; start the run on one machine only: both would page")
 
 

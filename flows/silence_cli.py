@@ -4,12 +4,12 @@ import getpass
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 
 from flows import silence_request as request
+from flows.as_json import print_json
 from flows.config import Config, load
 from flows.label_checks import unmet
 from flows.matcher import MatchError, Matchers, parse_match
@@ -36,6 +36,7 @@ def add(
     author: Annotated[str | None, typer.Option(help="Who [default: the user who calls].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which open alerts it would match.")] = False,
     state: State = None,
+    as_json: Json = False,
 ) -> None:
     """Silence the alerts that match, from the next window that closes on.
 
@@ -55,11 +56,14 @@ def add(
         _bad_request(error, {"author": author, "reason": reason, "start": start, "end": end, "for": length})
     for _, problem in unmet([("", tuple(match))], given.rules):
         print(f"edgewatch: {problem}. The silence matches nothing that is configured now.", file=sys.stderr)
-    _show_matches(folder.firing, matchers)
-    if dry_run:
-        return
-    append(folder.controls, [event])
-    print(f"silence {event.id}: {matchers}, until {request.shown(event.end)}")
+    found = _matched(folder.firing, matchers, said=not as_json)
+    if not dry_run:
+        append(folder.controls, [event])
+    if as_json:
+        name = None if dry_run else event.id
+        print_json({"id": name, "match": [str(m) for m in matchers.all], "end": request.shown(event.end), "matches": found})
+    elif not dry_run:
+        print(f"silence {event.id}: {matchers}, until {request.shown(event.end)}")
 
 
 @silence_app.command("list")
@@ -87,7 +91,7 @@ def list_silences(
             | {"start": request.shown(s.start) if s.start else None, "end": request.shown(s.end)}
             for s, word in shown
         ]
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(rows)
         return
     for silence, word in shown:
         begins = f"from {request.shown(silence.start)} " if word == "waits" else ""
@@ -102,6 +106,7 @@ def expire(
     ids: Annotated[list[str], typer.Argument(help="Identities, as `list` shows them.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which open alerts would be heard of again.")] = False,
     state: State = None,
+    as_json: Json = False,
 ) -> None:
     """End silences now; what still fires is said at the next window that closes.
 
@@ -115,11 +120,16 @@ def expire(
         print(f"edgewatch: no silence {name!r} that has not ended; `edgewatch silence list` shows them", file=sys.stderr)
         raise typer.Exit(_NOTHING)
     known = {silence.id: silence for silence in Controls(folder.controls).silences()}
+    rows = []
     for name in dict.fromkeys(ids):
-        _show_matches(folder.firing, known[name].matchers)
+        found = _matched(folder.firing, known[name].matchers, said=not as_json)
+        rows.append({"id": name, "ended": not dry_run, "matches": found})
         if not dry_run:
             request.expire(folder.controls, name, _now())
-            print(f"silence {name}: ended")
+            if not as_json:
+                print(f"silence {name}: ended")
+    if as_json:
+        print_json(rows)
 
 
 def _state(config: Config, state: Path | None) -> Path:
@@ -152,13 +162,18 @@ def _user() -> str:
         return ""
 
 
-def _show_matches(path: Path, matchers: Matchers) -> None:
-    """Show which of the alerts that are open now are matched."""
+def _matched(path: Path, matchers: Matchers, *, said: bool) -> list[dict[str, Any]]:
+    """Give which of the alerts that are open now are matched, and say it."""
     found, count = request.matched(path, matchers)
-    print(f"matches {len(found)} of {count} open alerts")
-    for alert in found:
+    if said:
+        print(f"matches {len(found)} of {count} open alerts")
+    for alert in found if said else ():
         labels = " ".join(f"{name}={value}" for name, value in sorted(alert["labels"].items()) if name != "rule")
         print(f"  {alert['rule']}  {alert['state']} since {request.shown(alert['start'])}  {labels}")
+    return [
+        {"rule": each["rule"], "state": each["state"], "since": request.shown(each["start"]), "labels": dict(each["labels"])}
+        for each in found
+    ]
 
 
 def _now() -> int:

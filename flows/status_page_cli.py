@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.as_json import print_json
+
 _BAD_USE, _FAILED = 2, 1
 
 
@@ -16,6 +18,7 @@ def status_page(
     days: Annotated[int, typer.Option(min=1, max=400, help="How many days are shown.")] = 90,
     zone: Annotated[str, typer.Option(help="Whose days they are, such as Europe/Berlin.")] = "UTC",
     every: Annotated[str | None, typer.Option(help="Write them again and again, such as 1m, until Ctrl-C.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say what was written as JSON, for machines.")] = False,
 ) -> None:
     """Write a status page from what ClickHouse holds: components, bars of uptime, outages; no hosts and no figures.
 
@@ -48,7 +51,10 @@ def status_page(
         with explained():
             status = status_of(settings, client, now_ms=time.time_ns() // 1_000_000, days=days, zone=days_of)
             made = write(status, out)
-            print(f"{', '.join(map(str, made))}: {status.status}", file=sys.stderr)
+            if as_json:
+                print_json({"files": list(map(str, made)), "status": status.status})
+            else:
+                print(f"{', '.join(map(str, made))}: {status.status}", file=sys.stderr)
             done = True
         if wait_ms is None:
             raise typer.Exit(0 if done else _FAILED)

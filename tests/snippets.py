@@ -1,7 +1,8 @@
 """Snippets: the fenced blocks of the documentation, what is to be done with each, and the commands in them.
 
-A comment right above a block says what is not plain from its language: `<!-- file: NAME -->`, `<!-- fragment -->`,
-`<!-- run -->`, `<!-- with: CODE -->`, `<!-- not run: REASON -->`.
+A comment right above a block says what is not plain from its language: `<!-- file: NAME -->`, `<!-- fragment -->` (or
+`fragment: NAME`), `<!-- run -->`, `<!-- with: CODE -->`, `<!-- step -->` (all steps of a page are one program),
+`<!-- output -->` (of the step above), `<!-- not run: REASON -->`.
 """
 
 import re

@@ -149,7 +149,7 @@ def check_data(snippet: Snippet, _: Path) -> None:
 
 def check_code(snippet: Snippet, _: Path) -> None:
     """Run Python, unless a comment says why not; what is in another language needs such a comment."""
-    if snippet.mark("not run") is None:
+    if snippet.mark("not run") is None and snippet.mark("step") is None:
         assert snippet.language == "python", f"{snippet.language} is not run, and no comment says why"
         run_python(snippet)
 
@@ -217,7 +217,7 @@ def test_what_is_not_run_says_why() -> None:
             assert len(reason) > 10, snippet.where
             assert [name for name in re.findall(r"tests/[\w/]+\.py", reason) if not (ROOT / name).exists()] == [], snippet.where
         else:
-            kinds = ("file", "fragment", "run", "with")
+            kinds = ("file", "fragment", "run", "with", "step", "output")
             assert snippet.marks == "" or any(snippet.mark(kind) is not None for kind in kinds), (
                 f"{snippet.where}: {snippet.marks}"
             )

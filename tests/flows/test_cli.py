@@ -2,27 +2,55 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
+import typer
 
 from flows import cli
 from tests.runs import ACCEPTANCE, checked, edgewatch
 
-COMMANDS = ["demo", "run", "replay", "check", "generate", "clickhouse", "spool list", "spool retry", "spool drop"]
-COMMANDS += ["status list", "status approve"]
-COMMANDS += ["verify", "drill", "silence add", "silence list", "silence expire"]
-COMMANDS += ["receive", "ingest"]
-COMMANDS += ["report", "top", "dashboard"]
-COMMANDS += ["backtest", "diff"]
-COMMANDS += ["recovery show", "recovery reset", "recovery export", "recovery import"]
+# What goes on until it is told to stop, and what shows itself: these print no result.
+SERVICES = {"demo", "run", "clickhouse", "dashboard", "receive", "errors"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command):
-    done = checked(*command.split(), "--help")
-    assert "Example: edgewatch " + command in re.sub(r"\s+", " ", done.stdout)
+def commands():
+    """Give name -> command of all there are, groups walked into."""
+    root = typer.main.get_group(cli.app)
+    found = dict(root.commands) | {name: later.loaded(name) for name, later in cli._LATER.items()}
+    while groups := [name for name, each in found.items() if hasattr(each, "commands")]:
+        for name in groups:
+            found |= {f"{name} {inner}": each for inner, each in found.pop(name).commands.items()}
+    return {name: each for name, each in found.items() if not name.startswith("statuspage ")}  # `status`, by its old name
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_it_does_with_an_example_that_is_read_as_it_stands(name):
+    command = COMMANDS[name]
+    words, _, example = command.help.partition("Example: edgewatch ")
+    assert re.match(r"[A-Z].{20,}[.]", words.replace("\n", " ")), words
+    given = shlex.split(" ".join(example.split()))
+    start = name.split()
+    assert given[: len(start)] == start
+    context = command.make_context(name, given[len(start) :])
+    assert {each.name for each in command.params if not each.help and each.name != "help"} == set()
+    assert context.params
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - SERVICES))
+def test_every_command_that_prints_a_result_can_print_json(name):
+    assert "--json" in {option for each in COMMANDS[name].params for option in each.opts}
+
+
+def test_help_is_shown_where_no_colour_is_wanted_or_read():
+    done = checked("silence", "add", "--help")
+    assert "Example: edgewatch silence add" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -100,6 +128,20 @@ def test_generate_writes_files_that_replay_reads(tmp_path):
     again = edgewatch("generate", "--to", tmp_path / "logs", "--hours", "0.5", "--records", "5000")
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+def test_what_silence_commands_and_generate_print_is_json_alone_where_it_is_asked_for(tmp_path):
+    def printed(*arguments):
+        return json.loads(checked(*arguments, "--json").stdout)
+
+    where = ["-c", ACCEPTANCE / "monitor.toml", "--state", tmp_path]
+    about = ["rule=slow_responses", "--for", "2h", "--reason", "a test"]
+    assert printed("silence", "add", *where, *about, "--dry-run")["id"] is None
+    added = printed("silence", "add", *where, *about)
+    assert [each["id"] for each in printed("silence", "list", *where)] == [added["id"]]
+    assert printed("silence", "expire", *where, added["id"]) == [{"id": added["id"], "ended": True, "matches": []}]
+    made = printed("generate", "--to", tmp_path / "logs", "--hours", "0.2", "--records", "500")
+    assert (made["records"], made["incidents"][0].keys()) == (500, {"incident", "rule", "key"})
 
 
 def test_the_list_of_commands_is_there_without_what_they_need():

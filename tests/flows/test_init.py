@@ -104,9 +104,9 @@ def test_on_a_terminal_it_asks_and_takes_an_empty_line_for_the_default(tmp_path)
     assert config.topic_datasets() == {"logpush.http_requests": "http_requests", "app.performance": "performance"}
 
 
-def test_the_end_of_input_leaves_nothing_behind(tmp_path):
+def test_a_question_without_an_answer_leaves_nothing_behind(tmp_path):
     code, said = asked(tmp_path, b"staging\n\x04")
-    assert (code, "Traceback" in said, list(tmp_path.iterdir())) == (130, False, [])
+    assert (code, "Traceback" in said, list(tmp_path.iterdir())) == (1, False, [])
 
 
 @pytest.mark.slow

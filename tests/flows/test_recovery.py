@@ -129,7 +129,8 @@ def test_reset_asks_says_what_is_lost_and_goes_on_from_the_last_closed_window(co
     without = edgewatch("recovery", "reset", "-c", config, "--yes", "--keep-alerts")
     assert (without.returncode, "has no [clickhouse]" in without.stderr) == (2, True)
     config.write_text(config.read_text() + '[clickhouse]\nurl = "http://127.0.0.1:9"\n')
-    checked("recovery", "reset", "-c", config, "--yes", "--keep-alerts")
+    said = msgspec.json.decode(checked("recovery", "reset", "-c", config, "--yes", "--keep-alerts", "--json").stdout)
+    assert (said["judged_from"], said["alerts"]) == ("2025-12-01T00:00:00Z", True)
     assert msgspec.json.decode(state.restart.read_bytes()) == {"start": 1_764_547_200_000, "alerts": "clickhouse"}
     assert (state.recovery.exists(), state.plan.exists()) == (False, False)
     gone = edgewatch("recovery", "reset", "-c", config, "--yes")
@@ -181,10 +182,12 @@ def test_the_store_of_several_machines_is_brought_together_part_by_part_and_not_
 
 def test_state_is_moved_as_one_file_and_resumes_from_the_same_place(config, state, tmp_path):
     file = tmp_path / "state.tar.zst"
-    checked("recovery", "export", "-c", config, file)
+    written = msgspec.json.decode(checked("recovery", "export", "-c", config, file, "--json").stdout)
+    assert written["bytes"] == file.stat().st_size
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     target = config_of(tmp_path / "other.toml", tmp_path / "other")
-    checked("recovery", "import", "-c", target, file)
+    taken = msgspec.json.decode(checked("recovery", "import", "-c", target, file, "--json").stdout)
+    assert taken["files"] == written["files"] > 0
     shown = [checked("recovery", "show", "-c", each, "--json").stdout for each in (config, target)]
     assert shown[0] == shown[1]
     assert read_store(tmp_path / "other" / "recovery") == read_store(state.recovery)
@@ -221,7 +224,8 @@ def repacked(source, path, *, add=(), change=None):
 )
 def test_a_file_that_was_changed_or_torn_is_refused_and_leaves_nothing(config, tmp_path, fault, words):
     file = tmp_path / "state.tar.zst"
-    checked("recovery", "export", "-c", config, file)
+    written = msgspec.json.decode(checked("recovery", "export", "-c", config, file, "--json").stdout)
+    assert written["bytes"] == file.stat().st_size
     if fault == "added":
         repacked(file, file, add=["../../outside"])
     elif fault == "changed":
