@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,14 +11,13 @@ from pathlib import Path
 
 import httpx
 
+from flows.supervisor import free_addresses
 from tests.faults.line import CONFIG, Line
 from tests.runs import ROOT, wait_until
 
 
 def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in found]
+    return [int(each.rsplit(":", 1)[1]) for each in free_addresses(count)]
 
 
 class Machines(Line):

@@ -13,6 +13,8 @@ from connectors.source import SourceError
 from flows.config import ConfigErrors, load
 from flows.engine import parts_in, prepare_recovery
 from flows.follower import Follower
+from flows.health import DOWN, Finding
+from flows.health_words import text_of, title_of
 from flows.machines import Address, Place, read_place
 from flows.muster import Muster
 from flows.run_folder import RunFolder, RunSpec
@@ -21,6 +23,7 @@ from flows.several import check_address
 from flows.shared_run import begin_run
 from flows.supervisor import ProcessDied
 from tests.faults.machines import free_ports
+from tests.runs import edgewatch
 
 CONFIG = """
 [input.kafka]
@@ -67,6 +70,22 @@ def test_a_file_of_addresses_is_read_and_what_is_wrong_with_it_is_said_by_line(t
     )
     assert "--process-id 2: the file has machine 0 to 1" in refused(path, "127.0.0.1:9200\n127.0.0.1:9300\n", config, 2)
     assert "engine.token: needs a secret that all machines share" in refused(path, "10.0.0.1:9200\n10.0.0.2:9200\n", config)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--process-id", "0"], "--process-id and --addresses go together"),
+        (["--process-id", "0", "--addresses", "FILE", "--processes", "2"], "it goes with neither --processes nor --until-end"),
+        (["--process-id", "2", "--addresses", "FILE"], "machines: --process-id 2: the file has machine 0 to 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(tmp_path, options, words):
+    config = configured(tmp_path)
+    (tmp_path / "machines").write_text("127.0.0.1:9200\n127.0.0.1:9300\n")
+    given = [str(tmp_path / "machines") if each == "FILE" else each for each in options]
+    done = edgewatch("run", "-c", config.source, *given)
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
 
 
 def test_an_address_of_another_machine_is_refused():
@@ -207,3 +226,6 @@ def test_a_machine_that_stays_away_is_told_to_people(run):
         run.told.set()
         waiting.join()
     assert run.alarms == [f"machine 1 ({run.places[0].engines[1]})"]
+    down = [Finding(DOWN, "http_requests", run.alarms[0], 0, 0, whole=True)]
+    assert title_of(down, "b:1") == f"edgewatch is blind: the run stands still until {run.alarms[0]} is back"
+    assert text_of(down, "b:1").endswith("Start it there: all go on where they stopped, and records wait on their topics.")
