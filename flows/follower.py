@@ -45,6 +45,7 @@ class Follower:
         self._lanes: list[str] = []
         self._number = 0
         self._leaves = False
+        self._owed: dict[str, str] = {}  # recordings that are not known to machine 0 yet
         self._reported = self._heard = self.began = 0.0
         self._said: tuple[str, float] = ("", 0.0)
         self.waits_for: tuple[str, ...] = (place.named(0),)  # nobody while the run goes on
@@ -74,14 +75,12 @@ class Follower:
 
     def _joins(self) -> Join:
         known = read_run(self._folder.machines)
-        recorded = sorted((self._folder.path / "advances").glob("*.ndjson"))
         return Join(
             machine=self._place.machine,
             machines=len(self._place.engines),
             version=self._version,
             run=None if known is None else known.run,
             parts=parts_in(self._folder.recovery),
-            advances={path.stem: self._recordings.all_of(path.stem) for path in recorded},
         )
 
     def _begin(self, run: str, start: Start) -> None:
@@ -92,8 +91,7 @@ class Follower:
         write_plan(self._folder.plan, start.plan)
         self._folder.write_spec(self._spec.with_(start=start.begin))
         self._number, self._lanes = start.number, lanes_of(start.plan, self._place.machine, len(self._place.engines))
-        for lane, text in start.advances.items():
-            self._recordings.merge(lane, text)
+        self._owed = {lane: self._recordings.merge(lane, text) for lane, text in start.advances.items()}
         self._gauges = Gauges(self._folder.path, start.plan)
         self._unknown_ends(self._gauges)
         self._reported, self.waits_for = 0.0, ()
@@ -102,34 +100,44 @@ class Follower:
 
     def look(self) -> bool:
         """Report once a second; tells whether all are to stop reading, raises ProcessDied where another start has begun."""
-        now = time.monotonic()
-        if now - self._reported < _REPORT_S or self._gauges is None:
+        if time.monotonic() - self._reported < _REPORT_S or self._gauges is None:
             return False
-        self._reported = now
-        said = self._report(self._gauges)
-        heard: Heard | None = self._ask(REPORT, said, Heard)
+        self._reported = time.monotonic()
+        heard = self._tell(self._gauges, ended=False)
         if heard is None:
             return self._unheard(self._gauges)
         if heard.number != self._number:
             raise ProcessDied(f"{self._place.named(0)} begins again; all are stopped.", peer=True)
         self._heard = time.monotonic()
-        for lane, text in said.advances.items():
-            self._recordings.given(lane, text)
         for name, end in heard.ends.items():
             self._gauges.vitals.set_end(name, end)
         self._gauges.take({}, {}, heard.watermarks)
         return heard.drain
 
-    def _report(self, gauges: Gauges) -> Report:
+    def ended(self) -> None:
+        """Tell machine 0 what was recorded last; what it does not hear now it hears at the next start."""
+        if self._gauges is not None:
+            self._tell(self._gauges, ended=True)
+
+    def _tell(self, gauges: Gauges, *, ended: bool) -> Heard | None:
+        for lane in self._lanes:
+            self._owed[lane] = self._owed.get(lane, "") + self._recordings.new(lane)
+        heard: Heard | None = self._ask(REPORT, self._report(gauges, ended=ended), Heard)
+        if heard is not None and heard.number == self._number:
+            self._owed = {}
+        return heard
+
+    def _report(self, gauges: Gauges, *, ended: bool) -> Report:
         names = gauges.partitions(self._lanes)
         return Report(
             machine=self._place.machine,
             number=self._number,
             leaves=self._leaves,
+            ended=ended,
             lanes={lane: gauges.board.row(lane) for lane in self._lanes},
             partitions={name: gauges.vitals.row(name) for name in names},
             watermarks={name: gauges.hold.read(name) for name in names},
-            advances={lane: text for lane in self._lanes if (text := self._recordings.new(lane))},
+            advances=self._owed,
         )
 
     def _unheard(self, gauges: Gauges) -> bool:

@@ -4,7 +4,8 @@ Within a machine all processes write into them. Machine 0 gets the rows of the o
 so that what looks there (watch, probes, supervisor, held lanes) need not know that there are machines.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from connectors.hold import Hold
@@ -58,40 +59,34 @@ class Recordings:
     def __init__(self, folder: Path) -> None:
         """Take the state folder."""
         self._folder = folder / "advances"
-        self._given: dict[str, int] = {}
+        self._known: dict[str, int] = {}  # bytes that were given
 
     def all_of(self, lane: str) -> str:
-        """Give all whole lines of a lane, and count from there what is `new`."""
-        self._given[lane] = 0
-        return self.new(lane)
+        """Give all lines of a lane that nobody writes now; what a crash tore never took effect, and is cut off."""
+        self._known[lane] = 0
+        text = self.new(lane)
+        if self._path(lane).exists():
+            os.truncate(self._path(lane), self._known[lane])
+        return text
 
     def new(self, lane: str) -> str:
-        """Give the whole lines that came since the last were `given`."""
+        """Give the whole lines that came since the last were given."""
         path = self._path(lane)
         if not path.exists():
             return ""
         with path.open("rb") as file:
-            file.seek(self._given.get(lane, 0))
+            file.seek(self._known.get(lane, 0))
             data = file.read()
-        return data[: data.rfind(b"\n") + 1].decode()
-
-    def given(self, lane: str, text: str) -> None:
-        """Take note that lines have arrived."""
-        self._given[lane] = self._given.get(lane, 0) + len(text.encode())
+        whole = data.rfind(b"\n") + 1
+        self._known[lane] = self._known.get(lane, 0) + whole
+        return data[:whole].decode()
 
     def merge(self, lane: str, text: str) -> str:
-        """Add the lines that are not there yet; gives all. A line says the same wherever it stands."""
-        path = self._path(lane)
-        if path.exists():
-            with path.open("r+b") as file:
-                file.truncate(path.read_bytes().rfind(b"\n") + 1)  # what a crash tore never took effect
-        known = self.all_of(lane)
-        there = set(known.splitlines())
-        fresh = [line for line in text.splitlines() if line not in there]
-        self.append(lane, "".join(f"{line}\n" for line in fresh))
-        whole = self.all_of(lane)
-        self.given(lane, whole)  # who merged has them all
-        return whole
+        """Add the lines of another copy that are not here; gives those that are here alone."""
+        here, there = dict.fromkeys(self.all_of(lane).splitlines()), dict.fromkeys(text.splitlines())
+        self.append(lane, _lines(line for line in there if line not in here))
+        self.all_of(lane)
+        return _lines(line for line in here if line not in there)
 
     def append(self, lane: str, text: str) -> None:
         """Add whole lines."""
@@ -102,3 +97,7 @@ class Recordings:
 
     def _path(self, lane: str) -> Path:
         return self._folder / f"{lane}.ndjson"
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -19,7 +19,7 @@ def authorization(token: str) -> str:
 class Join(msgspec.Struct, frozen=True, kw_only=True):
     """A machine wants to take part: of `machines`, with this configuration, of this `run` (None: of none yet).
 
-    `parts` are the numbers of the recovery files that it has, `advances` the lines of its lanes' files, by lane.
+    `parts` are the numbers of the recovery files that it has.
     """
 
     machine: int
@@ -27,11 +27,13 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     run: str | None
     parts: tuple[int, ...]
-    advances: dict[str, str]
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What a machine that goes works on: the number of the start, the plan, from which window on (ms), its lanes' advances."""
+    """What a machine that goes works on: the number of the start, the plan, and from which window on (ms) is judged.
+
+    `advances` is what machine 0 has of the recordings of its lanes.
+    """
 
     number: int
     plan: Plan
@@ -55,12 +57,13 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How the lanes of a machine are, in start `number`: rows of its mapped files (see `Gauges`), and new lines of advances.
 
-    `leaves` says that it was told to stop.
+    `leaves` says that it was told to stop, `ended` that its process has ended in good order: nothing more will come.
     """
 
     machine: int
     number: int
     leaves: bool
+    ended: bool
     lanes: dict[str, list[int]]
     partitions: dict[str, list[int]]
     watermarks: dict[str, int]

@@ -30,7 +30,7 @@ from flows.shared_run import begin_run, write_run
 from flows.supervisor import ProcessDied
 
 _FRESH_S = 5.0  # a machine that has not asked for so long is not there
-_POLL_S = 0.1
+_POLL_S, _LAST_S = 0.1, 5.0
 _SAY_S = 10.0
 _LARGEST = 256 << 20
 _log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Muster:
         self._lost: int | None = None
         self._asked: dict[int, tuple[float, tuple[int, ...]]] = {}  # when, and with which parts
         self._went: set[int] = set()  # have begun this start
+        self._ended: set[int] = set()  # have ended it in good order
         self._heard: dict[int, float] = {}  # by machine that went: when it was heard of last
         self._said: tuple[str, float] = ("", 0.0)
         self._refused: set[str] = set()
@@ -114,7 +115,7 @@ class Muster:
             self._gathers, self._runs = False, True
             now = time.monotonic()
             self._heard = dict.fromkeys(self._others, now)
-            self._went = set()
+            self._went, self._ended = set(), set()
             return True
 
     def _check(self, parts: dict[int, tuple[int, ...]]) -> None:
@@ -148,7 +149,7 @@ class Muster:
             if self._runs and k not in self._went:
                 self._went.add(k)
                 self._heard[k] = time.monotonic()
-                return Joined(run=run, start=self._start(k, asks))
+                return Joined(run=run, start=self._start(k))
             if not self._gathers:
                 if self._runs:
                     self._lost = k  # it has ended, and so must all
@@ -157,10 +158,10 @@ class Muster:
             make = not self._run.begun and not asks.parts and bool(_share(k, len(self._place.engines)))
             return Joined(run=run, make=make, missing=self._others_missing(k))
 
-    def _start(self, machine: int, asks: Join) -> Start:
+    def _start(self, machine: int) -> Start:
         plan = read_plan(self._folder.plan)
         lanes = lanes_of(plan, machine, len(self._place.engines))
-        advances = {lane: self._recordings.merge(lane, asks.advances.get(lane, "")) for lane in lanes}
+        advances = {lane: self._recordings.all_of(lane) for lane in lanes}
         return Start(number=self._number, plan=plan, begin=self._begin, advances=advances)
 
     def _others_missing(self, machine: int) -> tuple[str, ...]:
@@ -198,6 +199,8 @@ class Muster:
             for lane, text in told.advances.items():
                 self._recordings.append(lane, text)
             self._heard[told.machine] = time.monotonic()
+            if told.ended:
+                self._ended.add(told.machine)
             if told.leaves and not self._drain:
                 self._drain = True
                 _log.warning("%s was told to stop: all write their state, and wait for it", self._place.named(told.machine))
@@ -223,6 +226,12 @@ class Muster:
     def drain(self) -> None:
         """Have all stop reading; takes no lock, because it is called in a signal's handler."""
         self._drain = True
+
+    def ended(self) -> None:
+        """Wait a moment for what the others have recorded last: this folder is to have all of it."""
+        deadline = time.monotonic() + _LAST_S
+        while not self._went <= self._ended and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def _say(self, words: str) -> None:
         before, at = self._said

@@ -117,6 +117,9 @@ class _Shown:
     def drain(self) -> None:
         self._muster.drain()
 
+    def ended(self) -> None:
+        self._muster.ended()
+
 
 def _probe_server(config: Config, application: Starlette) -> StatusServer | None:
     address = config.observe.address

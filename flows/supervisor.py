@@ -70,6 +70,9 @@ class Meeting(Protocol):
     def drain(self) -> None:
         """Take note that the processes here have been told to stop reading; called in a signal's handler."""
 
+    def ended(self) -> None:
+        """Take note that they have ended in good order."""
+
 
 class Alone:
     """All processes of the run are on this machine."""
@@ -87,6 +90,9 @@ class Alone:
         return False
 
     def drain(self) -> None:
+        """Nobody else needs to know."""
+
+    def ended(self) -> None:
         """Nobody else needs to know."""
 
 
@@ -184,6 +190,7 @@ class _Supervisor:
             self._signal_all(signal.SIGTERM)
         try:
             self._watch(began, numbers)
+            self._meeting.ended()
         finally:
             self._signal_all(signal.SIGKILL)
             self._wait()

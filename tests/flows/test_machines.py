@@ -181,6 +181,13 @@ def test_machines_meet_share_the_store_and_the_plan_and_hear_of_each_other(run):
         (other.path / "advances" / "lane-1.ndjson").write_text(line + '{"partit')
         assert (muster.look(), follower.look()) == (False, False)
         assert (leader.path / "advances" / "lane-1.ndjson").read_text() == line
+        with (other.path / "advances" / "lane-1.ndjson").open("a") as file:
+            file.write('ion":"logs/1","offset":4,"high":9}\n')
+        ending = threading.Thread(target=muster.ended)
+        ending.start()
+        follower.ended()
+        ending.join()
+        assert (leader.path / "advances" / "lane-1.ndjson").read_text() == line + line.replace("3", "4")
         follower.drain()
         assert (follower.look(), muster.look()) == (True, True)
         assert run.together(muster, follower)[1] == ([1], addresses)
