@@ -6,8 +6,9 @@ cells at a time, so that memory does not grow with the range.
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -20,6 +21,7 @@ from flows.sweep import Readings
 from flows.window import MetricRows, WindowResult
 
 CELLS = 2_000_000  # values in a span of rows (8 bytes each); laid out, twice as many at most. One window is never cut.
+_AT_ONCE = 2  # metrics of a span: while the rows of one are unpacked, the server has the next in hand
 _OTHER = ':"(other)"'
 _STATELESS = ("threshold", "capacity", "budget")
 _ELSEWHERE = "(another metric)"
@@ -80,7 +82,7 @@ class Store(Protocol):
         ...
 
     def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
-        """Give the rows of windows that start in [start, end) ms."""
+        """Give the rows of windows that start in [start, end) ms; asked for several metrics at once, from threads."""
         ...
 
 
@@ -188,9 +190,10 @@ class History:
         chosen = {name: tuple(self.store.metrics[name]) for name in self._metrics if name in self.store.metrics}
         if wanted is not None:
             chosen = {name: tuple(sorted(wanted[name])) for name in chosen if name in wanted}
-        for low, high in self._spans(start, end, chosen):
-            rows = {name: self.store.rows(name, statistics, low, high) for name, statistics in chosen.items()}
-            yield from self._laid_out(rows, low, high)
+        with ThreadPoolExecutor(_AT_ONCE, "rows") as pool:
+            for low, high in self._spans(start, end, chosen):
+                asked = {name: pool.submit(self.store.rows, name, statistics, low, high) for name, statistics in chosen.items()}
+                yield from self._laid_out({name: each.result() for name, each in asked.items()}, low, high)
 
     def windows(self, start: int, end: int, wanted: Wanted | None = None) -> Iterator[WindowResult]:
         """Give the windows that start in [start, end) ms, by their ends; at one end in the order of `datasets`."""
@@ -318,11 +321,16 @@ def _cut(rows: Rows, start: int, end: int) -> Rows:
 
 def _table(rows: Rows, starts: NDArray[np.int64]) -> Table:
     shape = len(starts), len(rows.keys)
-    places = np.searchsorted(starts, rows.starts), rows.codes
-    counts, present, sketch = np.zeros(shape, np.int64), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    counts[places], present[places], sketch[places] = rows.counts, True, rows.sketch
-    values = {}
-    for name, column in rows.values.items():
-        values[name] = np.full(shape, np.nan)
-        values[name][places] = column
-    return Table(rows.keys, counts, present, values, sketch)
+    places = np.searchsorted(starts, rows.starts) * len(rows.keys) + rows.codes
+
+    def laid_out(column: NDArray[Any], nothing: float) -> NDArray[Any]:
+        if in_order:
+            return column.reshape(shape)
+        laid = np.full(len(starts) * len(rows.keys), nothing, column.dtype)
+        laid[places] = column
+        return laid.reshape(shape)
+
+    in_order = len(places) == shape[0] * shape[1] and bool((places[1:] > places[:-1]).all())
+    values = {name: laid_out(column, np.nan) for name, column in rows.values.items()}
+    present = laid_out(np.ones(len(places), np.bool_), False)
+    return Table(rows.keys, laid_out(rows.counts, 0), present, values, laid_out(rows.sketch, False))

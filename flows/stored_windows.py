@@ -1,14 +1,14 @@
 """Stored windows: the table `window_metrics` as a store of a history: live rows, or those of a run.
 
-Read as RowBinary of fixed width, a hash in place of each key, so a row costs bytes, not an object. Of a row that was inserted
+Read as columns, a hash in place of each key, so a row costs bytes, not an object. Of a row that was inserted
 again the last version counts, as FINAL has it: where two rows come for one place they are read again with their versions and
 compared here, which costs less than having the server merge all of them.
 """
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import orjson
@@ -24,15 +24,9 @@ _TABLE = "window_metrics"
 _LATEST = 2**32 - 1  # seconds that a DateTime can hold
 _SPARSE = 8  # places a row, up to which all of them are laid out
 _HASH = "cityHash64(key)"
-# What is selected, and as what it comes.
-_VALUE = {
-    "hash": (_HASH, "<u8"),
-    "start": ("toUInt32(window_start)", "<u4"),
-    "value": ("value", "<f8"),
-    "sketch": ("toUInt8(method = 'sketch')", "u1"),
-}
-_WHOLE = _VALUE | {"count": ("count", "<u8")}
-_VERSION = {"version": ("version", "<u8")}
+# What is selected of each row, and its numbers.
+_SELECTED = f"statistic, toLowCardinality({_HASH}) AS hash, toUInt32(window_start) AS start, value, method, count"
+_NUMBERS: Mapping[str, type[np.generic]] = {"start": np.uint32, "value": np.float64, "count": np.uint64, "version": np.uint64}
 
 
 class StoredWindows:
@@ -43,7 +37,7 @@ class StoredWindows:
         self._client = client
         self._names = sorted(metric.name for metric in metrics)
         self._run = run
-        self._keys: dict[str, dict[int, str]] = {}
+        self._keys: dict[str, _Keys] = {}
         self._counts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self.name = f"ClickHouse at {url} ({f'run {run}' if run else 'live rows'})"
 
@@ -80,12 +74,13 @@ class StoredWindows:
         """Give the starts (ms), sorted, of the windows of a metric, and how many rows there are in each, repeats included."""
         if metric not in self._counts:
             most = max(self._found[metric], key=lambda statistic: self._found[metric][statistic])
-            data = self._client.binary(
-                f"SELECT toUInt32(window_start) AS at, toUInt32(count()) AS n FROM {_TABLE}"  # noqa: S608 (quoted)
-                f" WHERE {self._where([metric])} AND statistic = {quoted(most)} GROUP BY at ORDER BY at"
+            at, rows = self._numbers(
+                f"SELECT toUInt32(window_start) AS at, count() AS n FROM {_TABLE}"  # noqa: S608 (quoted)
+                f" WHERE {self._where([metric])} AND statistic = {quoted(most)} GROUP BY at ORDER BY at",
+                "at",
+                "n",
             )
-            found = np.frombuffer(data, [("at", "<u4"), ("n", "<u4")])
-            self._counts[metric] = found["at"].astype(np.int64) * 1000, found["n"].astype(np.int64)
+            self._counts[metric] = at * 1000, rows
         return self._counts[metric]
 
     def versions(self, start: int, end: int) -> list[tuple[str, int, int]]:
@@ -101,138 +96,151 @@ class StoredWindows:
 
     def starts(self, metrics: Sequence[str]) -> NDArray[np.int64]:
         """Give the starts (ms), sorted, of the windows in which one of these metrics left a row."""
-        one = [(metric, next(iter(self._found[metric]))) for metric in metrics if metric in self._found]
-        if not one:
-            return np.zeros(0, np.int64)
-        pairs = ", ".join(f"({quoted(metric)}, {quoted(statistic)})" for metric, statistic in one)
-        data = self._client.binary(
-            f"SELECT DISTINCT toUInt32(window_start) AS at FROM {_TABLE}"  # noqa: S608 (quoted)
-            f" WHERE {self._where(metrics)} AND (metric, statistic) IN ({pairs}) ORDER BY at"
-        )
-        return np.frombuffer(data, "<u4").astype(np.int64) * 1000
+        found = [self.counts(metric)[0] for metric in metrics if metric in self._found]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
 
     def keys(self, metric: str) -> list[str]:
         """Give the keys of a metric, sorted."""
         self._learn(metric, f"{self._where([metric])} AND statistic = {quoted(next(iter(self._found[metric])))}")
-        return sorted(set(self._keys[metric].values()))
+        return list(self._keys[metric].names)
 
     def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
         """Give the rows of windows that start in [start, end) ms."""
         low, high = (min(max(-(-at // 1000), 0), _LATEST) for at in (start, end))
-        times = f"window_start >= toDateTime({low}, 'UTC') AND window_start < toDateTime({high}, 'UTC')"
         chosen = list(statistics) or [next(iter(self._found[metric]))]
-        wheres = {name: f"{self._where([metric])} AND statistic = {quoted(name)} AND {times}" for name in chosen}
-        found = {name: self._selected(where, _WHOLE if name == chosen[0] else _VALUE) for name, where in wheres.items()}
-        grid = self._grid(metric, found, wheres)
-        places, kept = {}, {}
-        for name, rows in found.items():
-            places[name], kept[name] = grid.placed(rows)
-            if len(kept[name]) < len(rows):  # some were inserted again: the last version counts, here the last row
-                again = self._selected(wheres[name], (_WHOLE if name == chosen[0] else _VALUE) | _VERSION)
-                found[name] = again[np.argsort(again["version"], kind="stable")]
-                grid = self._grid(metric, found, wheres)
-                places[name], kept[name] = grid.placed(found[name])
-        return grid.rows(found, places, kept, statistics)
+        where = (
+            f"{self._where([metric])} AND statistic IN ({', '.join(map(quoted, chosen))})"
+            f" AND window_start >= toDateTime({low}, 'UTC') AND window_start < toDateTime({high}, 'UTC')"
+        )
+        read, names = self._read(metric, chosen, where, _SELECTED)
+        grid = _Grid.over(read, len(chosen), len(names))
+        if grid.repeats:  # some were inserted again: the last version counts
+            read, names = self._read(metric, chosen, where, f"{_SELECTED}, version")
+            order = np.argsort(read["version"], kind="stable")
+            read = {name: column[order] for name, column in read.items()}
+            grid = _Grid.over(read, len(chosen), len(names))
+        return grid.rows(read, names, statistics)
 
-    def _selected(self, where: str, columns: Mapping[str, tuple[str, str]]) -> NDArray[np.void]:
-        wanted = ", ".join(f"{expression} AS `_{name}`" for name, (expression, _) in columns.items())
-        data = self._client.binary(f"SELECT {wanted} FROM {_TABLE} WHERE {where}")  # noqa: S608 (quoted)
-        return np.frombuffer(data, np.dtype([(name, kind) for name, (_, kind) in columns.items()]))
+    def _read(self, metric: str, statistics: list[str], where: str, selected: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """Read rows as columns of numbers; gives the names of their keys too. Keys not met before are asked for.
 
-    def _grid(self, metric: str, found: Mapping[str, NDArray[np.void]], wheres: Mapping[str, str]) -> "_Grid":
-        """Lay out rows by keys and windows; keys not met before are asked for."""
-        for name, rows in found.items():
-            if not _all_in(rows["hash"], np.array(sorted(self._keys.get(metric, ())), np.uint64)):
-                self._learn(metric, wheres[name])
-        known = self._keys.get(metric, {})
-        hashes = sorted(known)
-        names = sorted(set(known.values()))
-        place = {name: number for number, name in enumerate(names)}
-        codes = np.array([place[known[each]] for each in hashes], np.int64)
-        starts = [rows["start"] for rows in found.values() if len(rows)]
-        first = min((int(each.min()) for each in starts), default=0)
-        last = max((int(each.max()) for each in starts), default=0)
-        return _Grid(names, np.array(hashes, np.uint64), codes, first, last - first + 1)
+        `key` is a place in the names, `rank` one in `statistics`.
+        """
+        blocks = list(self._client.columns(f"SELECT {selected} FROM {_TABLE} WHERE {where}"))  # noqa: S608 (quoted)
+        keys = self._keys.get(metric, _Keys({}))
+        codes = _column(blocks, "hash", np.int64, keys.codes)
+        if (codes < 0).any():
+            keys = self._learn(metric, where)
+            codes = _column(blocks, "hash", np.int64, keys.codes)
+        ranks = {name: rank for rank, name in enumerate(statistics)}
+        columns = {name: _column(blocks, name, kind) for name, kind in _NUMBERS.items()}
+        columns["key"] = codes
+        columns["rank"] = _column(blocks, "statistic", np.int64, lambda names: [ranks.get(name, -1) for name in names.tolist()])
+        columns["sketch"] = _column(blocks, "method", np.bool_, lambda names: [name == "sketch" for name in names.tolist()])
+        return columns, keys.names
 
-    def _learn(self, metric: str, where: str) -> None:
+    def _learn(self, metric: str, where: str) -> "_Keys":
         """Make the keys of some rows known by their hashes; a key that was written in two orders has two."""
         inner = f"SELECT {_HASH} AS hash, any(key) AS one FROM {_TABLE} WHERE {where} GROUP BY hash"  # noqa: S608 (quoted)
         rows = self._client.query(f"SELECT toString(hash) AS hash, toJSONString(one) AS text FROM ({inner})")  # noqa: S608
-        known = self._keys.setdefault(metric, {})
-        known |= {int(row["hash"]): canonical(orjson.loads(row["text"])).decode() for row in rows}
+        found = {int(row["hash"]): canonical(orjson.loads(row["text"])).decode() for row in rows}
+        self._keys[metric] = _Keys((self._keys[metric].by_hash if metric in self._keys else {}) | found)
+        return self._keys[metric]
+
+    def _numbers(self, sql: str, *names: str) -> list[NDArray[np.int64]]:
+        """Give columns of whole numbers."""
+        found = list(self._client.columns(sql))
+        return [_column(found, name, np.uint64).astype(np.int64) for name in names]
 
     def _where(self, metrics: Sequence[str]) -> str:
         names = ", ".join(map(quoted, metrics))
         return f"run = {quoted(self._run)} AND metric IN ({names})" if metrics else "0"
 
 
-def _all_in(found: NDArray[np.uint64], known: NDArray[np.uint64]) -> bool:
-    """Tell whether all of `found` are among sorted ones."""
-    if not len(known):
-        return not len(found)
-    return bool((known[np.minimum(np.searchsorted(known, found), len(known) - 1)] == found).all())
+class _Keys:
+    """The keys of a metric that were met: `names`, sorted, and by their hashes."""
+
+    def __init__(self, by_hash: dict[int, str]) -> None:
+        self.by_hash = by_hash
+        self.names = sorted(set(by_hash.values()))
+        place = {name: number for number, name in enumerate(self.names)}
+        self._hashes = np.array(sorted(by_hash), np.uint64)
+        self._codes = np.array([place[by_hash[each]] for each in sorted(by_hash)], np.int64)
+
+    def codes(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Give the places of keys in `names`, -1 for one not met."""
+        if not len(self._hashes):
+            return np.full(len(hashes), -1, np.int64)
+        places = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        return np.where(self._hashes[places] == hashes, self._codes[places], -1)
+
+
+def _column(
+    blocks: Sequence[Mapping[str, Any]], name: str, kind: type[np.generic], change: Callable[[NDArray[Any]], Any] | None = None
+) -> NDArray[Any]:
+    """Give a column of all blocks, empty where it was not asked for; of a coded one the values are changed first."""
+    found = [block[name] for block in blocks if name in block]
+    parts = found if change is None else [np.array(change(each.values), kind)[each.codes] for each in found]
+    return np.concatenate([np.zeros(0, kind), *parts])
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Places of rows: key x second, from the first start on; `codes` are those of the sorted `hashes` in `names`."""
+    """Places of rows: statistic x window x key, from the first window on, or only those cells of which there is a row."""
 
-    names: list[str]
-    hashes: NDArray[np.uint64]
-    codes: NDArray[np.int64]
-    first: int
-    width: int
+    places: NDArray[np.int64]  # of rows
+    there: NDArray[np.bool_]  # (statistics, cells)
+    cells: NDArray[np.int64]  # window x key, sorted
+    keys: int
+    first: int  # seconds
+    unit: int
 
-    def placed(self, rows: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give the places of rows, sorted, and which row is at each; of several at one the last."""
-        if not len(rows):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        codes = self.codes[np.searchsorted(self.hashes, rows["hash"])]
-        offsets = rows["start"].astype(np.int64) - self.first
-        unit = int(np.gcd.reduce(offsets[: 1 << 12]))
-        unit = unit if unit and not (offsets % unit).any() else 1
-        width = self.width // unit + 1
-        flat = codes * width + offsets // unit
-        if len(self.names) * width <= _SPARSE * len(flat):
-            at = np.full(len(self.names) * width, -1, np.int64)
-            at[flat] = np.arange(len(flat))
-            found = np.flatnonzero(at >= 0)
-            kept = at[found]
+    @classmethod
+    def over(cls, read: Mapping[str, NDArray[Any]], statistics: int, keys: int) -> "_Grid":
+        """Lay out rows."""
+        first = int(read["start"].min()) if len(read["key"]) else 0
+        offsets = read["start"].astype(np.int64) - first
+        unit = int(np.gcd.reduce(offsets[: 1 << 12])) or 1
+        windows = offsets // unit
+        if (windows * unit != offsets).any():
+            windows, unit = offsets, 1
+        flat = windows * keys + read["key"]
+        size = (int(windows.max(initial=-1)) + 1) * keys
+        if size * statistics <= _SPARSE * len(flat):
+            cells = np.arange(size)
         else:
-            order = np.argsort(flat, kind="stable")
-            last = np.ones(len(order), np.bool_)
-            last[:-1] = flat[order[1:]] != flat[order[:-1]]
-            kept = order[last]
-            found = flat[kept]
-        codes, offsets = np.divmod(found, width)
-        return codes * self.width + offsets * unit, kept
+            cells, flat = np.unique(flat, return_inverse=True)
+        places = read["rank"] * len(cells) + flat
+        there = np.zeros((statistics, len(cells)), np.bool_)
+        there.reshape(-1)[places] = True
+        return cls(places, there, cells, keys, first, unit)
 
-    def rows(
-        self,
-        found: Mapping[str, NDArray[np.void]],
-        places: Mapping[str, NDArray[np.int64]],
-        kept: Mapping[str, NDArray[np.int64]],
-        statistics: Sequence[str],
-    ) -> Rows:
-        """Put statistics side by side; a row counts where all of them are there."""
-        head = next(iter(places))
-        shared = places[head]
-        if not all(np.array_equal(shared, each) for each in places.values()):
-            shared = functools.reduce(np.intersect1d, places.values())
-        chosen = {
-            name: kept[name] if len(each) == len(shared) else kept[name][np.searchsorted(each, shared)]
-            for name, each in places.items()
-        }
-        codes, offsets = np.divmod(shared, self.width)
-        used = np.flatnonzero(np.bincount(codes, minlength=len(self.names)))
-        local = np.zeros(len(self.names), np.int32)
+    @property
+    def repeats(self) -> bool:
+        """Tell whether several rows are in one place."""
+        return bool(np.count_nonzero(self.there) < len(self.places))
+
+    def rows(self, read: Mapping[str, NDArray[Any]], names: list[str], statistics: Sequence[str]) -> Rows:
+        """Put statistics side by side; a row counts where all of them are there, and of several in one place the last."""
+        full: NDArray[np.bool_] = np.logical_and.reduce(self.there)
+        whole = slice(None) if bool(np.all(full)) else full
+        cells = self.cells[whole]
+        windows = cells // max(self.keys, 1)
+        codes = cells - windows * self.keys
+        used = np.flatnonzero(np.bincount(codes, minlength=self.keys))
+        local = np.zeros(self.keys, np.int32)
         local[used] = np.arange(len(used))
-        first = found[head][chosen[head]]
+        values = self._laid_out(read["value"])
         return Rows(
-            [self.names[place] for place in used.tolist()],
-            (self.first + offsets) * 1000,
+            [names[place] for place in used.tolist()],
+            (self.first + windows * self.unit) * 1000,
             local[codes],
-            first["count"].astype(np.int64),
-            {name: found[name]["value"][chosen[name]].astype(np.float64) for name in statistics},
-            functools.reduce(np.logical_or, (found[name]["sketch"][chosen[name]] > 0 for name in places)),
+            self._laid_out(read["count"])[0, whole].astype(np.int64),
+            {name: values[place, whole] for place, name in enumerate(statistics)},
+            np.logical_or.reduce(self._laid_out(read["sketch"]))[whole],
         )
+
+    def _laid_out(self, column: NDArray[Any]) -> NDArray[Any]:
+        laid = np.zeros(self.there.shape, column.dtype)
+        laid.reshape(-1)[self.places] = column
+        return laid

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import orjson
 
 from sinks.http import Answer, HttpClient, trusted
+from sinks.native import Column, blocks
 from sinks.notification import DeliveryError
 
 TOTAL_S = 60.0
@@ -127,10 +128,14 @@ class ClickHouse:
         """Run a statement that gives no rows, in the database; a mutation is waited for."""
         self._ask(statement, {"database": self._options.database, "mutations_sync": "1"})
 
-    def binary(self, sql: str) -> bytes:
-        """Give what a SELECT without a FORMAT gives as RowBinary, uncompressed: numbers hardly shrink."""
+    def columns(self, sql: str) -> Iterator[dict[str, Column]]:
+        """Give what a SELECT without a FORMAT gives, block by block, uncompressed: numbers hardly shrink (`native.blocks`)."""
         settings = {"database": self._options.database, "enable_http_compression": "0"}
-        return self._ask(f"{sql.strip().rstrip(';')} FORMAT RowBinary", settings).body
+        body = self._ask(f"{sql.strip().rstrip(';')} FORMAT Native", settings).body
+        try:
+            yield from blocks(body)
+        except ValueError as error:
+            raise self._http.error(f"the answer cannot be read: {error}", retryable=True) from error
 
     def _name(self, table: str) -> str:
         return f"{self._options.database}.{table}"

@@ -21,18 +21,24 @@ from sinks.public_only import ForbiddenTarget, is_metadata
 _PIECE = 16 << 10
 _NEVER = float("inf")
 _UNTIL: contextvars.ContextVar[float] = contextvars.ContextVar("until", default=_NEVER)
+_MOST: contextvars.ContextVar[int] = contextvars.ContextVar("most", default=0)
 
 Trouble = type[httpcore.TimeoutException]
 
 
 @contextlib.contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Let what this thread does inside on limited connections take so many seconds in all."""
-    token = _UNTIL.set(time.monotonic() + seconds)
+def deadline(seconds: float, at_a_time: int = 0) -> Iterator[None]:
+    """Let what this thread does inside on limited connections take so many seconds in all.
+
+    With `at_a_time` it reads more bytes at a time than the 64 KiB of httpcore, where so many have come: of a large answer each
+    read costs work, and up to 5 ms where other threads compute.
+    """
+    tokens = _UNTIL.set(time.monotonic() + seconds), _MOST.set(at_a_time)
     try:
         yield
     finally:
-        _UNTIL.reset(token)
+        _UNTIL.reset(tokens[0])
+        _MOST.reset(tokens[1])
 
 
 def limit(transport: httpx.BaseTransport | None) -> None:
@@ -96,7 +102,7 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        return self._stream.read(max(max_bytes, _MOST.get()), _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write in pieces: a reader that takes little at a time is asked for the time after each."""

@@ -30,6 +30,7 @@ RETRY_AFTER_MAX_S = 900.0
 TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 _KEEP_BYTES = 1 << 16
+_AT_A_TIME = 1 << 20  # bytes of an answer that is wanted whole
 _READ, _SHOWN = 4000, 400
 _SECRET_LENGTH = 8
 _PATTERNS = (
@@ -126,7 +127,7 @@ class HttpClient:
         """Make one request; any status is an answer. Raises a retryable `DeliveryError` where none came."""
         with (
             self._trouble(url),
-            deadline(self._total),
+            deadline(self._total, _AT_A_TIME if whole else 0),
             self._client.stream(method, url, content=content, headers=headers, params=params) as response,
         ):
             body = self._read(response, whole=whole)

@@ -36,7 +36,6 @@ NOT_RUN = {
     "drill": "tests/flows/test_drill.py",
     "errors": "tests/flows/test_app_errors.py",
     "ingest": "tests/flows/test_ingest.py",
-    "init": "tests/flows/test_init.py",
     "probe": "tests/flows/test_probe.py",
     "receive": "tests/connectors/test_upload.py",
     "recovery export": "tests/flows/test_recovery.py",
@@ -168,7 +167,9 @@ CHECKS = {
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(each, marks=[pytest.mark.slow] if each.stem == "cookbook" else []) for each in PAGES], ids=ids
+    "page",
+    [pytest.param(each, marks=[pytest.mark.slow] if each.stem in ("cookbook", "quick-start") else []) for each in PAGES],
+    ids=ids,
 )
 def test_the_snippets_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     found = snippets_of(page)
@@ -247,6 +248,12 @@ def test_links_of_a_page_lead_to_files_and_headings_that_are_there(page: Path) -
         if not file.exists() or (anchor and anchor not in anchors(file)):
             lost.append(target)
     assert lost == []
+
+
+def test_the_list_of_pages_names_all() -> None:
+    listed = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = [path.name for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "README.md"]
+    assert [name for name in pages if f"]({name})" not in listed] == []
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,5 +1,6 @@
 """Windows in ClickHouse against the windows that were stored."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,27 @@ def test_of_a_row_that_was_inserted_again_the_last_version_counts_and_runs_are_a
     assert shown(live.windows(0, FOREVER)) == shown([*windows(4, more=7.0), *windows(6)[len(windows(4)) :]])
     other = History(StoredWindows(client, METRICS, run="other"), METRICS)
     assert shown(other.windows(0, FOREVER)) == shown(windows(6, more=1000.0))
+
+
+def test_rows_of_keys_that_come_and_go_and_were_inserted_again_are_those_of_the_last_version(client):
+    first = [
+        each for n in range(40) for each in windows(n + 1, keys=[f'{{"host":"{n:02}","zone":"z"}}'])[-1:] if each.dataset == "d"
+    ]
+    again = [
+        each
+        for n in range(40)
+        for each in windows(n + 1, more=7.0, keys=[f'{{"host":"{n:02}","zone":"z"}}'])[-1:]
+        if n % 3 == 1 and each.dataset == "d"
+    ]
+    store(client, first)
+    lines = b"".join(block.data for result in again for block in window_lines(result))
+    # The same keys, their fields the other way round.
+    turned = re.sub(rb'"key":\{("host":"\d+"),("zone":"z")\}', rb'"key":{\2,\1}', lines)
+    assert turned != lines
+    client.insert("window_metrics", turned)
+    want = {each.start: each for each in [*first, *again]}
+    history = History(StoredWindows(client, METRICS), METRICS)
+    assert shown(history.windows(0, FOREVER)) == shown([each for _, each in sorted(want.items())])
 
 
 def test_only_what_is_wanted_is_read(client):
