@@ -42,10 +42,7 @@ class Muster:
     def __init__(
         self, config: Config, place: Place, folder: RunFolder, begin: int | None, alarm: Callable[[str], object]
     ) -> None:
-        """Open the door; `begin` is from which window on (ms) is judged, `alarm` says to people who is missed for long.
-
-        Raises SourceError where it cannot listen.
-        """
+        """Take what the run is; `begin` is from which window on (ms) is judged, `alarm` says to people who is missed for long."""
         self._config, self._place, self._folder, self._begin, self._alarm = config, place, folder, begin, alarm
         self._version = shared_version(config)
         self._others = range(1, len(place.engines))
