@@ -61,6 +61,7 @@ class Board:
         """Write what a lane of another machine has written, as `row` gave it there."""
         here = np.array(row, np.int64)
         here[_ASKED] = time.monotonic_ns() // 1_000_000 - here[_ASKED]
+        here[_RECORDS] = max(here[_RECORDS], self._slots[self._rows[lane], _RECORDS])  # it may be new there, and had more here
         self._slots[self._rows[lane]] = here
 
     def place(self, lane: str, place: tuple[int, int]) -> None:

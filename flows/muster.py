@@ -42,7 +42,7 @@ class Muster:
     def __init__(
         self, config: Config, place: Place, folder: RunFolder, begin: int | None, alarm: Callable[[str], object]
     ) -> None:
-        """Take what the run is; `begin` is from which window on (ms) is judged, `alarm` says to people who is missed for long."""
+        """Take the run; `begin` is from which window on (ms) is judged, `alarm` tells people who is missed for long."""
         self._config, self._place, self._folder, self._begin, self._alarm = config, place, folder, begin, alarm
         self._version = shared_version(config)
         self._others = range(1, len(place.engines))

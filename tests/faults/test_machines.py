@@ -18,17 +18,11 @@ def there(tmp_path_factory):
         yield found
 
 
-def test_machines_that_start_in_any_order_decide_as_one(there):
+def test_machines_that_start_in_any_order_and_are_killed_decide_as_one(there):
     line = there.line
-    assert "waiting for machine 0" in line.said_by(1)
+    assert "waiting for machine 0" in line.said_by(1)  # which was started after it
     assert [parts_in(line.state_of(k) / "recovery") for k in (0, 1)] == [(0, 2), (1, 3)]
     assert line.asked(1, "/livez") == line.asked(1, "/readyz") == (200, "ok\n")
-    with there.fault("two machines, started the last one first"):
-        pass
-
-
-def test_machines_that_are_killed_are_gone_on_with_from_the_last_snapshot(there):
-    line = there.line
     with there.fault("kill -9 of machine 1, machine 0, both", repeats=3):
         for machines in ((1,), (0,), (1, 0)):
             for machine in machines:
