@@ -242,7 +242,8 @@ def type_of(hint: Any, column: Column | None = None) -> str:
         return "secret"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(type_of(each) for each in arguments if each is not type(None)))
-    item = "secret" if about.get("secret") and arguments[-1:] == (str,) else ""
+    held = arguments[1] if origin is dict else (*arguments, None)[0]
+    item = "secret" if about.get("secret") and held is str else ""
     if origin is tuple:
         return f"array of {_many(item or type_of(arguments[0]))}"
     if origin is dict:
