@@ -4,6 +4,7 @@ Each machine has a supervisor with one process of the engine. Machine 0 leads (`
 """
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -150,5 +151,12 @@ def _family(address: Address) -> socket.AddressFamily:
 def _cannot_listen(address: Address, error: OSError) -> SourceError:
     return SourceError(
         f"this machine cannot listen on {address}, which is its own address in the file of --addresses: "
-        f"{error.strerror or error}; is --process-id the line of this machine?"
+        f"{_reason(error)}; is --process-id the line of this machine?"
     )
+
+
+def _reason(error: OSError) -> str:
+    """Give it as the system has it: Python adds the address."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
