@@ -6,7 +6,8 @@ import pytest
 
 from flows.engine import parts_in
 from tests.faults.machines import Machines
-from tests.faults.world import world
+from tests.faults.world import PARTITIONS, world
+from tests.kafka import topics
 from tests.runs import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
@@ -41,9 +42,14 @@ def test_a_machine_that_is_frozen_is_missed_and_joins_again(there):
         line.signal_machine(1, signal.SIGCONT)
 
 
-def test_machines_wait_for_one_that_is_told_to_stop_and_go_on_with_one_more(there):
+def test_machines_take_new_partitions_wait_for_one_that_is_told_to_stop_and_go_on_with_one_more(there):
     line = there.line
-    with there.fault("SIGTERM of machine 1, then of all; three machines"):
+    known = len(line.said_by(0))
+    with there.fault("topic grown; SIGTERM of machine 1, then of all; three machines"):
+        topics.widen(there.broker.address, there.load.topic, PARTITIONS + 2)
+        line.until_said(0, "new partitions are read from their first record on", after=known)
+        there.load.partitions = PARTITIONS + 2
+        line.until_live()
         line.running[1].send_signal(signal.SIGTERM)
         line.ended(1, code=0)
         wait_until(lambda: line.asked(0, "/readyz")[0] == 503, what="machine 0 that waits")
