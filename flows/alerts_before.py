@@ -11,15 +11,17 @@ import orjson
 from connectors.source import SourceError
 from flows.barrier import judged_before
 from flows.config import Config
-from flows.decision_log import ClickHouseLog, DecisionLog, FolderLog, LogMissing
+from flows.decision_log import EVALUATIONS, ClickHouseLog, DecisionLog, FolderLog, LogMissing
 from flows.history import History, HistoryError
 from flows.recall import Recall, Recalled
 from flows.run_folder import RunFolder, RunSpec
 from flows.stored_windows import StoredWindows
 from flows.window_folder import WindowFolder
 from sinks.clickhouse import ClickHouse
+from sinks.notification import DeliveryError
 
-CLICKHOUSE = "clickhouse"
+CLICKHOUSE, NONE = "clickhouse", "none"
+_NO_TABLES = ("60", "81")
 _log = logging.getLogger(__name__)
 
 
@@ -53,6 +55,29 @@ def alerts_at(config: Config, where: str, start: int, *, live: bool = False) -> 
             return recalled
     except (LogMissing, HistoryError) as error:
         raise SourceError(f"--alerts {where}: {error}") from error
+
+
+def judged_by(config: Config, start: int) -> list[str]:
+    """Give the versions of the configurations that judged the last windows before `start` (ms) live; none where none did.
+
+    Raises SourceError where the server does not say.
+    """
+    if config.clickhouse is None:
+        return []
+    end = judged_before(start, config.window.pane_ms, config.window.length_ms) // 1000
+    query = (
+        f"WITH (SELECT max(window_end) FROM {EVALUATIONS} WHERE run = '' AND window_end <= toDateTime({end}, 'UTC')) AS last"  # noqa: S608
+        f" SELECT DISTINCT config_version AS made_by FROM {EVALUATIONS} FINAL WHERE run = '' AND window_end = last"
+        " ORDER BY made_by"
+    )
+    with contextlib.closing(ClickHouse(config.clickhouse)) as client:
+        try:
+            found = client.query(query)
+        except DeliveryError as error:
+            if error.code in _NO_TABLES:
+                return []
+            raise SourceError(f"{error} (alerts before --from; --alerts {NONE} goes without them)") from error
+    return [str(row["made_by"]) for row in found]
 
 
 def doubts_of(folder: RunFolder) -> list[str]:

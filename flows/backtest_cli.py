@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from flows.ahead import Ahead
-from flows.alerts_before import CLICKHOUSE, alerts_at
+from flows.alerts_before import CLICKHOUSE, NONE, alerts_at, judged_by
 from flows.backtest import Backtest, Windows
 from flows.backtest_page import PAGE, write_page
 from flows.backtest_statistics import Judged, Statistics, withheld_line
@@ -53,6 +53,7 @@ from flows.timeline import Timelines
 from flows.withheld import Suppressors
 
 _FAILED, _BAD_USE, _INTERRUPTED = 1, 2, 130
+_WARM_UP = "1d"
 _STAMPED = 2**62  # no window is to be stamped by a backtest
 FILES = ("transitions.ndjson", "notifications.ndjson", "withheld.ndjson")
 EVALUATIONS = "evaluations.ndjson"
@@ -81,10 +82,15 @@ def backtest(
     end: Annotated[str | None, typer.Option("--to", help="Windows start before this [default: all].")] = None,
     source: Annotated[str, typer.Option(help=f"Where windows come from: {SOURCES}.")] = "kafka",
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that replay records.")] = 1,
-    warm_up: Annotated[str, typer.Option("--warm-up", help="Judged before --from, for the state alone, such as 1d.")] = "1d",
+    warm_up: Annotated[
+        str | None, typer.Option("--warm-up", help="Judged before --from, for the state alone [default: 1d].")
+    ] = None,
     alerts: Annotated[
         str | None,
-        typer.Option(help="Take the alerts before --from from clickhouse, or a folder of a replay, and do not warm up."),
+        typer.Option(
+            help="The alerts before --from, without a warm-up: clickhouse, the folder of a replay, or none"
+            " [default: clickhouse, where this configuration judged the windows that are there]."
+        ),
     ] = None,
     evaluations: Annotated[
         bool, typer.Option("--evaluations", help=f"Write {EVALUATIONS} too: every rule is judged window by window, slowly.")
@@ -108,9 +114,11 @@ def backtest(
 
     Example: edgewatch backtest -c monitor.toml --source clickhouse --from -30d --to -1h --out backtest
     """
-    asked = _asked(source, (start, end), out, warm_up, zone, controls, processes)
-    asked = _with_alerts(replace(asked, evaluations=evaluations), alerts, sweeps=bool(sweep))
+    asked = _asked(source, (start, end), out, warm_up or _WARM_UP, zone, controls, processes)
     settings = _load(config, secrets=source == "kafka")
+    if alerts is None and warm_up is None and not sweep:
+        alerts = _stored(settings, asked)
+    asked = _with_alerts(replace(asked, evaluations=evaluations), alerts, sweeps=bool(sweep))
     given = replace(_given(labels, tuple(sweep or ()), budget, holdout, grace, found_by), warm_up_ms=asked.warm_up_ms)
     try:
         beside = prepared(settings, given)
@@ -303,8 +311,18 @@ def _asked(
     )
 
 
+def _stored(config: Config, asked: Asked) -> str | None:
+    """Give `clickhouse` where the live run judged by this very configuration: its alerts are what these rules left open."""
+    if asked.source != CLICKHOUSE or asked.start is None or config.clickhouse is None:
+        return None
+    with explained():
+        connected = replace(config, clickhouse=with_password(config, config.clickhouse))
+        return CLICKHOUSE if judged_by(connected, asked.start) == [config.version] else None
+    raise typer.Exit(_FAILED)
+
+
 def _with_alerts(asked: Asked, alerts: str | None, *, sweeps: bool) -> Asked:
-    if alerts is None:
+    if alerts in (None, NONE):
         return asked
     if asked.start is None:
         _bad_use("--alerts needs --from: without it the first window is judged first, and no alert is open before")

@@ -35,6 +35,7 @@ _LATER = {
     "probe": Later("flows.probe_cli", "probe", "Run the checks of [[probe]], each in its interval."),
     "errors": Later("flows.app_errors_cli", "errors", "Send errors in Workers events and application logs to Sentry."),
     "status-page": Later("flows.status_page_cli", "status_page", "Write a status page from what ClickHouse holds."),
+    "import": Later("flows.import_cli", "import_app", "Take over the rules of another monitor."),
     "silence": Later("flows.silence_cli", "silence_app", "Keep alerts quiet for a while."),
     "route": Later("flows.route_cli", "route_app", "Who hears of what."),
     "dead-letters": Later("flows.dead_letters_cli", "dead_letters_app", "What could not be read, and why."),

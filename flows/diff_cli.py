@@ -19,6 +19,8 @@ from flows.observe import RunProgress
 from flows.options import ConfigError
 
 if TYPE_CHECKING:
+    from flows.ahead import Ahead
+    from flows.backtest import Backtest
     from flows.diff import Diff
     from flows.history import History
     from flows.incidents import Incident
@@ -38,6 +40,12 @@ class _Asked:
     grace_ms: int
     out: Path
     processes: int
+    alerts: str | None
+
+    @property
+    def warm_up_ms(self) -> int:
+        """Give how long is judged before the range, for the state alone: alerts that were written down need nothing."""
+        return WARM_UP_MS if self.alerts is None else 0
 
 
 def diff(
@@ -48,6 +56,10 @@ def diff(
     ] = "kafka",
     start: Annotated[str | None, typer.Option("--from", help="First window start, RFC 3339 or -30d.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Windows start before this.")] = None,
+    alerts: Annotated[
+        str | None,
+        typer.Option(help="Both begin with the alerts of the decisions before --from: clickhouse, or the folder of a replay."),
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Known incidents: CSV, or an export of PagerDuty or Statuspage.")] = None,
     budget: Annotated[str | None, typer.Option(help='How often NEW may page, such as "2 pages/week"; more exits 1.')] = None,
     grace: Annotated[str, typer.Option(help="An alert this long after an incident's end is still about it.")] = "10m",
@@ -71,6 +83,8 @@ def diff(
     times = _time(start, "--from"), _time(end, "--to")
     if times[0] is not None and times[1] is not None and times[0] >= times[1]:
         _bad_use("--from must be before --to")
+    if alerts is not None and times[0] is None:
+        _bad_use("--alerts needs --from: without it the first window is judged first, and no alert is open before")
     try:
         check_source(source)
         limit = None if budget is None else parse_budget(budget)
@@ -83,7 +97,7 @@ def diff(
     secrets = source == "kafka"  # of ClickHouse the password alone is read, where it is needed
     configs = load(old, secrets=secrets), load(new, secrets=False)
     with _folder(out) as folder:
-        found = _run(_Asked(*configs, source, times, labels, grace_ms, folder, processes))
+        found = _run(_Asked(*configs, source, times, labels, grace_ms, folder, processes, alerts))
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(_as_dict(found, limit), option=orjson.OPT_INDENT_2) + b"\n")
     else:
@@ -131,7 +145,7 @@ def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
             side, tried = Side(Pages(config.policy.pagers)), Backtest(config)
             progress.begin(f"windows judged by {config.source.name}")
             read = Ahead(history, progress)
-            tried.warm(read, low - WARM_UP_MS, low)
+            _begin(asked, tried, _connected(config, asked.old), (read, low))
             for decided in tried.run(read, low, high):
                 for said in decided.notifications:
                     side.add(said)
@@ -139,6 +153,25 @@ def _compared(asked: _Asked, progress: RunProgress) -> "Diff":
     span = Span(start=low, end=high, incidents=incidents, grace_ms=asked.grace_ms)
     metric_of = {rule.name: rule.metric for rule in (*asked.old.rules, *asked.new.rules)}
     return compare(sides[0], sides[1], changes_between(asked.old, asked.new), span, metric_of)
+
+
+def _begin(asked: _Asked, tried: "Backtest", config: Config, where: "tuple[Ahead, int]") -> None:
+    """Have the alerts be as they are before the first window."""
+    from dataclasses import replace
+
+    from flows.alerts_before import CLICKHOUSE, alerts_at
+    from flows.history_source import with_password
+
+    read, low = where
+    if asked.alerts is None or asked.times[0] is None:
+        tried.warm(read, low - WARM_UP_MS, low)
+        return
+    if asked.alerts == CLICKHOUSE and config.clickhouse is not None:
+        config = replace(config, clickhouse=with_password(asked.old, config.clickhouse))
+    recalled = alerts_at(config, asked.alerts, asked.times[0])
+    for doubt in recalled.doubts:
+        print(f"edgewatch: {config.source.name}: alerts before --from: {doubt}", file=sys.stderr)
+    tried.restore(recalled.state)
 
 
 @contextlib.contextmanager
@@ -165,7 +198,9 @@ def _histories(asked: _Asked, progress: RunProgress) -> "Iterator[Sequence[Histo
             place = asked.out if len(measuring) == 1 else asked.out / ("old", "new")[number]
             place.mkdir(parents=True, exist_ok=True)
             start, end = asked.times
-            wish = Wish(source=asked.source, start=start, end=end, warm_up_ms=WARM_UP_MS, out=place, processes=asked.processes)
+            wish = Wish(
+                source=asked.source, start=start, end=end, warm_up_ms=asked.warm_up_ms, out=place, processes=asked.processes
+            )
             stores.append(stack.enter_context(opened(_connected(config, asked.old), wish, (), replay_into, progress)).store)
         histories = []
         for config, store in zip((asked.old, asked.new), stores * (3 - len(stores)), strict=False):

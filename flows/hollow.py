@@ -33,7 +33,10 @@ class _Empty(type):
 
 
 class _Nothing(metaclass=_Empty):
-    """Stands for whatever a hollow module has."""
+    """Stands for whatever a hollow module has; a class of what it holds may be made of it."""
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        pass
 
 
 class _Module(ModuleType):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.alerts_before import CLICKHOUSE, NONE, judged_by
 from flows.config import Config, load
 from flows.failure import explained
 from flows.moment import duration, moment
@@ -37,7 +38,11 @@ def replay(
         Path | None, typer.Option(help="The state folder of a live run: what it decided by the clock is decided alike.")
     ] = None,
     alerts: Annotated[
-        str | None, typer.Option(help="Take the alerts before --from from clickhouse, or from the folder of a replay.")
+        str | None,
+        typer.Option(
+            help="The alerts before --from: clickhouse, the folder of a replay, or none"
+            " [default: clickhouse, where Kafka is replayed and decisions of before are stored]."
+        ),
     ] = None,
     lateness: Annotated[
         str | None, typer.Option("--allowed-lateness", help="In place of the configuration's: 6h takes in what came late.")
@@ -68,14 +73,15 @@ def replay(
         bad_use("--alerts needs --from: without it a replay starts at the beginning, where no alert is open")
     spec = spec.with_(
         recorded=None if recorded is None else str(recorded.absolute()),
-        alerts=alerts if alerts in (None, "clickhouse") else str(Path(alerts).absolute()),
+        alerts=alerts if alerts in (None, CLICKHOUSE, NONE) else str(Path(alerts).absolute()),
         allowed_lateness_ms=None if lateness is None else _lateness(lateness),
         rows=into,
     )
-    settings = load(config, secrets=source == "kafka" or alerts == "clickhouse" or into)
+    settings = load(config, secrets=source == "kafka" or alerts == CLICKHOUSE or into)
     set_up_logging(settings)
     if rows is not None:
         before_rows(settings, out, rows)
+    spec = spec.with_(alerts=_alerts(settings, spec))
     summary = run_replay(settings, spec, out, processes=processes)
     if rows is not None:
         summary["rows"] = write_rows(settings, out, rows)
@@ -84,6 +90,22 @@ def replay(
         raise typer.Exit(_FAILED)
     if rows is not None and publish:
         publish_rows(settings, spec, out, rows)
+
+
+def _alerts(config: Config, spec: RunSpec) -> str | None:
+    """Give where the alerts before the range are taken from: what was asked for, else what a live run has stored."""
+    if spec.alerts is not None or spec.source != "kafka" or spec.start is None:
+        return None if spec.alerts == NONE else spec.alerts
+    before = RunFolder.at(Path(spec.state)).spec
+    if before.exists():
+        return read_spec(before).alerts
+    with explained():
+        if not judged_by(config, spec.start):
+            return None
+        words = f"alerts before --from: as the decisions stored in ClickHouse left them; --alerts {NONE} begins without any"
+        print(f"edgewatch: {words}", file=sys.stderr)
+        return CLICKHOUSE
+    raise typer.Exit(_FAILED)
 
 
 def run_replay(config: Config, spec: RunSpec, out: Path, *, processes: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from flows.cli import app
+from flows.config import load
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from tests.runs import ACCEPTANCE, checked, config_for, edgewatch, make_logs, produce_archive
@@ -128,12 +129,31 @@ def test_of_rows_in_clickhouse_live_or_of_a_run(replayed, tmp_path, tmp_path_fac
             client.insert(table, (replayed / f"{table}.ndjson").read_bytes())
         client.close()
         assert differs(config, milder(config), "clickhouse") == difference
-        middle = ["--from", "2025-12-01T01:35:00Z", "--alerts", "clickhouse", "--out", tmp_path / "middle"]
-        done = checked("backtest", "-c", config, "--source", "clickhouse", *middle)
-        assert "Alerts before it: those of the decision records of clickhouse" in done.stdout
         moved, said = decided(replayed)
         late = b"".join(line for line in moved.splitlines(keepends=True) if json.loads(line)["at"] > "2025-12-01T01:35:00Z")
-        assert decided(tmp_path / "middle") == (late, [each for each in said if each["at"] > "2025-12-01T01:35:00Z"])
+        later = [each for each in said if each["at"] > "2025-12-01T01:35:00Z"]
+        middle = ["-c", config, "--source", "clickhouse", "--from", "2025-12-01T01:35:00Z"]
+
+        def begun(name, *alerts):
+            done = checked("backtest", *middle, *alerts, "--out", tmp_path / name)
+            taken = "Alerts before it: those of the decision records of clickhouse" in done.stdout
+            assert taken or "those of these rules on the windows from" in done.stdout
+            assert not taken or decided(tmp_path / name) == (late, later)
+            return taken
+
+        assert begun("asked", "--alerts", "clickhouse")
+        assert not begun("others")  # another configuration has judged
+        stamp = b'{"config_version":"%b",' % load(config, secrets=False).version.encode()
+        client = ClickHouse(ClickHouseOptions(url=server.url))
+        judged = (replayed / "evaluations.ndjson").read_bytes()
+        client.insert("evaluations", b"".join(stamp + line[1:] for line in judged.splitlines(keepends=True)))
+        client.close()
+        assert begun("mine")
+        assert not begun("none", "--alerts", "none")
+        assert not begun("warm", "--warm-up", "1h")
+        compared = differs(config, milder(config), "clickhouse", *middle[4:], "--alerts", "clickhouse")
+        figures = json.loads((tmp_path / "asked" / "backtest.json").read_bytes())
+        assert compared["old"]["pages"] == figures["pages"]["total"]
         for source in ("clickhouse", "clickhouse:may"):
             checked("backtest", "-c", config, "--source", source, "--out", tmp_path / source.replace(":", "-"))
             agrees(tmp_path / source.replace(":", "-"), replayed)

@@ -35,6 +35,7 @@ NOT_RUN = {
     "demo": "tests/test_demo.py",
     "drill": "tests/flows/test_drill.py",
     "errors": "tests/flows/test_app_errors.py",
+    "import prometheus-rules": "tests/flows/test_import.py",
     "ingest": "tests/flows/test_ingest.py",
     "probe": "tests/flows/test_probe.py",
     "receive": "tests/connectors/test_upload.py",

@@ -15,6 +15,7 @@ import pytest
 
 from flows.firing import closed_of
 from flows.output import canonical, rfc3339
+from flows.verify import TABLES, compare
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from sinks.rows import Rows
@@ -280,6 +281,12 @@ def test_verify_finds_production_rows_equal_and_says_what_differs_and_why(broker
         report = json.loads(checked(*ranged, "--json").stdout)
         assert (report["equal"], report["first"], report["reasons"]) == (True, [], [])
         assert report["tables"]["evaluations"]["rows"] > 10
+        again = ["replay", "-c", config, *ranged[3:], "--recorded", state, "--out", tmp_path / "again"]
+        assert "alerts before --from: as the decisions stored in ClickHouse left them" in checked(*again).stderr
+        table = next(each for each in TABLES if each.name == "evaluations")
+        same = compare(client, tmp_path / "again", table, first + 2000, last)
+        assert (same.differences, same.rows) == ([], report["tables"]["evaluations"]["rows"])
+        assert "alerts before --from" not in checked(*again[:-1], tmp_path / "fresh", "--alerts", "none").stderr
         told = "SELECT * FROM notifications FINAL WHERE rule = 'high_error_rate' AND reason = 'first' ORDER BY at LIMIT 1"
         (said,) = client.query(told)
         evidence = json.loads(said["evidence"])
