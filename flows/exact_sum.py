@@ -41,7 +41,9 @@ class ExactSums:
 
     def _add_piece(self, keys: NDArray[Any], values: NDArray[np.float64]) -> None:
         size = len(self._whole)
-        if np.abs(values).sum() < _SAFE and (values == np.trunc(values)).all():
+        with np.errstate(over="ignore"):  # beyond all numbers is beyond what is safe, too
+            magnitude = np.abs(values).sum()
+        if magnitude < _SAFE and (values == np.trunc(values)).all():
             self._whole += np.bincount(keys, values, size).astype(np.int64)
             return
         bits = values.view(np.int64)

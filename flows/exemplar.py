@@ -102,13 +102,21 @@ class Exemplars:
             if self._buffered > self._limit:
                 self._limit = _COMPACT + 2 * len(self.best().key)
 
-    def best(self) -> Candidates:
-        """Give the first PER_KEY records of each key, sorted by key, rank, time and ray id."""
+    def _cut(self) -> Candidates:
+        """Keep what can be among the best, and give it in no order of its own."""
         if not self._parts:
             return empty_candidates()
         names = Candidates.__slots__
         whole = Candidates(*(np.concatenate([getattr(part, name) for part in self._parts]) for name in names))
         whole = whole.take(first_of_each(whole.key, whole.rank, whole.time))
+        self._parts, self._buffered = [whole], len(whole.key)
+        return whole
+
+    def best(self) -> Candidates:
+        """Give the first PER_KEY records of each key, sorted by key, rank, time and ray id."""
+        whole = self._cut()
+        if not len(whole.key):
+            return whole
         rows = list(
             zip(
                 whole.key.tolist(),
@@ -136,9 +144,9 @@ class Exemplars:
             self.add(part.with_keys(keys) if len(kept) == len(keys) else part.take(kept).with_keys(keys[kept]))
 
     def to_state(self) -> list[Any]:
-        """Give plain values for a snapshot."""
-        best = self.best()
-        return [column.tolist() if column.dtype == object else column for column in map(best.__getattribute__, best.__slots__)]
+        """Give plain values for a snapshot, which reading waits for: sorting is left to the window's end."""
+        kept = self._cut()
+        return [column.tolist() if column.dtype == object else column for column in map(kept.__getattribute__, kept.__slots__)]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> "Exemplars":

@@ -12,6 +12,7 @@ from connectors.hold import Hold
 from connectors.plan import Plan
 from connectors.vitals import Vitals
 from flows.board import Board
+from flows.run_folder import private
 
 
 def lanes_of(plan: Plan, machine: int, machines: int) -> list[str]:
@@ -92,7 +93,7 @@ class Recordings:
         """Add whole lines."""
         if text:
             self._folder.mkdir(exist_ok=True)
-            with self._path(lane).open("ab") as file:
+            with open(self._path(lane), "ab", opener=private) as file:
                 file.write(text.encode())
 
     def _path(self, lane: str) -> Path:

@@ -1,6 +1,7 @@
 """Monitor: the programs that run the line: live, to the end offsets, over history, and over an archive for the demo."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -140,6 +141,7 @@ def _grow_if_it_can(source: Any, folder: RunFolder) -> None:
 def prepared(config: Config, spec: RunSpec, folder: RunFolder) -> None:
     """Make a held folder ready for the processes of a run; raises what stops a start."""
     if spec.mode == "live":
+        os.umask(0o077)  # all that a live run writes is its own; its processes take this on
         _ask_clickhouse(config)
     folder.refuse_other(spec)
     if spec.recorded is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from connectors.source import SourceError
-from flows.run_folder import RunFolder
+from flows.run_folder import RunFolder, private
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ def read_run(path: Path) -> Run | None:
 def write_run(path: Path, run: Run) -> None:
     """Write the file in one piece; it is on the disk when this returns."""
     draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
+    with open(draft, "wb", opener=private) as file:
         file.write(msgspec.json.encode(run))
         file.flush()
         os.fsync(file.fileno())

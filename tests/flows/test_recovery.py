@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import zstandard
 
+from connectors.source import SourceError
 from flows.engine import parts_in
 from flows.recovery_store import StoreBroken, check_store, read_store
 from flows.run_folder import RunFolder
@@ -118,7 +119,26 @@ def test_a_snapshot_that_would_run_code_is_refused_and_does_not_run(done, state,
     change(state.recovery, "UPDATE snaps SET ser_change = ?", pickle.dumps(Runs_a_command(planted)))
     with pytest.raises(StoreBroken, match="that edgewatch did not write"):
         check_store(state.recovery)
+    out = shutil.copytree(done / "out", tmp_path / "out")
+    shutil.copytree(state.recovery, out / ".state" / "recovery", dirs_exist_ok=True)
+    again = edgewatch("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
+    assert (again.returncode, "that edgewatch did not write" in again.stderr) == (1, True)
+    config = config_of(tmp_path / "monitor.toml", state.path)
+    checked("recovery", "export", "-c", config, tmp_path / "state.tar.zst")
+    target = config_of(tmp_path / "other.toml", tmp_path / "other")
+    taken = edgewatch("recovery", "import", "-c", target, tmp_path / "state.tar.zst")
+    assert (taken.returncode, "that edgewatch did not write" in taken.stderr) == (1, True)
     assert not planted.exists()
+
+
+def test_what_others_could_write_is_closed_to_them_and_what_is_theirs_is_refused(state, monkeypatch):
+    for path in (state.path, state.recovery, state.plan, next(state.recovery.iterdir())):
+        path.chmod(0o777)
+    RunFolder(state.path)
+    assert {stat.S_IMODE(each.stat().st_mode) & 0o077 for each in (state.path, *state.path.rglob("*"))} == {0}
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(SourceError, match=rf"{state.path} belongs to user {os.getuid()}, and this is user"):
+        RunFolder(state.path)
 
 
 def test_reset_asks_says_what_is_lost_and_goes_on_from_the_last_closed_window(config, state):
