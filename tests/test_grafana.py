@@ -27,6 +27,12 @@ VALUES = {
     ("cache_hit_rate", "total"): 100,
     ("db_latency", "mean"): 25,
     ("unique_users", "distinct"): 40,
+    ("health_failures", "bad"): 1,
+    ("health_failures", "total"): 10,
+    ("health_degradations", "bad"): 2,
+    ("health_degradations", "total"): 10,
+    ("business_events", "count"): 12,
+    ("business_amount", "sum"): 4500,
 }
 SHOWN: dict[str, dict[str, Any]] = {
     "Requests": {"requests": 300},
@@ -38,6 +44,9 @@ SHOWN: dict[str, dict[str, Any]] = {
     "Alerts that moved": {"fired": 1, "resolved": 0},
     "Late records and dead letters, since the first record": {"late": 7, "dead_letters": 3},
     "Watermark past the window's end": {"slowest": 130},
+    "Health checks": {"failed": 0.1, "degraded": 0.2},
+    "Business events": {"events": 12, "amount": 4500},
+    "Delay of rows after the end of their window": {"delay": 95},
     "What was said": {"status": "firing", "severity": "critical", "title": "Bad", "reason": "first", "sent_to": "slack, pager"},
 }
 
@@ -75,6 +84,8 @@ def tables(tmp_path_factory):
             client.insert("pipeline_events", json.dumps(row | AT).encode())
             if event == "late":
                 client.insert("pipeline_events", json.dumps(row | {"at": "2025-12-01T08:06:00Z"}).encode())
+        read = {"event": "records", "value": 300, "dataset": "d", "partition": "0", "inserted_at": "2025-12-01T08:06:35Z"}
+        client.insert("pipeline_events", json.dumps(read | AT).encode())
         told = {
             "id": "1",
             "rule": "r",
