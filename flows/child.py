@@ -37,20 +37,20 @@ class Child(Protocol):
         """End it at once."""
 
 
-Start = Callable[[int, list[str]], Child]  # by the number of the process and the addresses (host:port) of all
+Start = Callable[[int, Sequence[str]], Child]  # by the number of the process and the addresses (host:port) of all
 
 
 def afresh(command: Sequence[str], *, quiet: bool = False) -> Start:
     """Start processes by a command, which is given their number and the addresses; `quiet` ones leave standard output alone."""
 
-    def start(number: int, addresses: list[str]) -> Child:
+    def start(number: int, addresses: Sequence[str]) -> Child:
         # In a group of its own: a terminal's Ctrl-C is for the supervisor alone, which tells them all.
         return subprocess.Popen([*command, str(number), *addresses], process_group=0, stdout=_STDERR if quiet else None)
 
     return start
 
 
-def forked(work: Callable[[int, list[str]], int]) -> Start:
+def forked(work: Callable[[int, Sequence[str]], int]) -> Start:
     """Fork processes from this one; each ends with the exit code that `work` gives."""
     return lambda number, addresses: _Forked(partial(work, number, addresses))
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from flows.child import afresh, forked
-from flows.supervisor import ProcessDied, Restarts, _Supervisor, free_addresses, supervise, wait_for_listener
+from flows.supervisor import Alone, ProcessDied, Restarts, _Supervisor, free_addresses, supervise, wait_for_listener
 
 LIVES = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); [time.sleep(0.05) for _ in range(600)]"
 
@@ -35,7 +35,7 @@ class Run:
             settled_s=30.0,
             start_s=0.0,
         )
-        self.supervisor = _Supervisor(afresh(command), 2, lambda: None, restarts)
+        self.supervisor = _Supervisor(afresh(command), Alone(2), lambda: None, restarts)
 
     def _idle_s(self, since):
         if not self.going:
@@ -92,7 +92,7 @@ def test_forked_processes_go_on_from_this_one_and_each_ends_with_its_own_exit_co
         return number
 
     with pytest.raises(ProcessDied, match="process 1 of the run ended with exit code 1"):
-        supervise(forked(work), 2, lambda: None)
+        supervise(forked(work), Alone(2), lambda: None)
     told = [(tmp_path / str(number)).read_text() for number in range(2)]
     assert told[0] == told[1] != ""
 
@@ -109,7 +109,7 @@ def test_a_signal_to_the_supervisor_ends_forked_processes_that_have_no_handler_o
             started.set()
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert supervise(forked(sleep), 2, tick) is False
+    assert supervise(forked(sleep), Alone(2), tick) is False
 
 
 def test_waiting_for_a_listener_ends_when_one_is_there_and_does_not_keep_it_away():
