@@ -80,9 +80,15 @@ class Grown(Alone):
 def test_a_run_that_others_have_stop_for_a_moment_starts_again_and_tells_nobody_to_stop(tmp_path):
     run = Run(tmp_path, LIVES)
     run.supervisor._meeting = meeting = Grown(2)
-    run.later(4, lambda: setattr(run, "told_by_then", meeting.told_others) or os.kill(os.getpid(), signal.SIGTERM))
+    by_then: list[int] = []
+
+    def stop():
+        by_then.append(meeting.told_others)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run.later(4, stop)
     run.supervisor.run()
-    assert (len(run.started()), run.told_by_then, meeting.told_others) == (4, 0, 1)
+    assert (len(run.started()), by_then, meeting.told_others) == (4, [0], 1)
 
 
 def test_a_run_without_progress_is_killed_and_started_again(tmp_path):
