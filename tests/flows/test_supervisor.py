@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from flows.supervisor import ProcessDied, Restarts, _Supervisor
+from flows.supervisor import Alone, ProcessDied, Restarts, _Supervisor
 
 LIVES = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); [time.sleep(0.05) for _ in range(600)]"
 
@@ -33,7 +33,7 @@ class Run:
             settled_s=30.0,
             start_s=0.0,
         )
-        self.supervisor = _Supervisor(command, 2, lambda: None, restarts)
+        self.supervisor = _Supervisor(command, Alone(2), lambda: None, restarts)
 
     def _idle_s(self, since):
         if not self.going:
@@ -60,6 +60,29 @@ def test_a_live_run_whose_process_is_killed_is_started_again_and_stops_when_told
     run.later(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     run.supervisor.run()
     assert (len(run.started()), run.gave_up) == (4, [])
+
+
+class Grown(Alone):
+    """A meeting at which others have all stop for a moment, once."""
+
+    def __init__(self, processes):
+        super().__init__(processes)
+        self.asks, self.told_others = [], 0
+
+    def look(self):
+        self.asks.append(True)
+        return len(self.asks) == 5
+
+    def drain(self):
+        self.told_others += 1
+
+
+def test_a_run_that_others_have_stop_for_a_moment_starts_again_and_tells_nobody_to_stop(tmp_path):
+    run = Run(tmp_path, LIVES)
+    run.supervisor._meeting = meeting = Grown(2)
+    run.later(4, lambda: setattr(run, "told_by_then", meeting.told_others) or os.kill(os.getpid(), signal.SIGTERM))
+    run.supervisor.run()
+    assert (len(run.started()), run.told_by_then, meeting.told_others) == (4, 0, 1)
 
 
 def test_a_run_without_progress_is_killed_and_started_again(tmp_path):
