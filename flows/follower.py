@@ -94,7 +94,7 @@ class Follower:
         self._owed = {lane: self._recordings.merge(lane, text) for lane, text in start.advances.items()}
         self._gauges = Gauges(self._folder.path, start.plan)
         self._unknown_ends(self._gauges)
-        self._reported, self.waits_for = 0.0, ()
+        self._reported, self._leaves, self.waits_for = 0.0, False, ()
         self.began = self._heard = time.monotonic()
         _log.info("all %d machines are here", len(self._place.engines))
 

@@ -69,7 +69,7 @@ class Meeting(Protocol):
         """Tell whether all are to stop reading and start again; raises ProcessDied where others have ended."""
 
     def drain(self) -> None:
-        """Take note that the processes here have been told to stop reading; called in a signal's handler."""
+        """Have all others hear that the processes here were told to stop reading; called in a signal's handler."""
 
     def ended(self) -> None:
         """Take note that they have ended in good order."""
@@ -162,8 +162,11 @@ class _Supervisor:
         self._signal_all(signal.SIGTERM)
 
     def _renew(self) -> None:
-        self._again.set()
         self._meeting.drain()
+        self._stop_for_a_moment()
+
+    def _stop_for_a_moment(self) -> None:
+        self._again.set()
         self._signal_all(signal.SIGTERM)
 
     def _run(self) -> None:
@@ -224,7 +227,7 @@ class _Supervisor:
                     raise ProcessDied(_sentence(number, code, again=self._restarts is None), peer=code == PEER_LOST)
             if not ended:
                 if self._meeting.look() and not self._told.is_set() and not self._again.is_set():
-                    self._renew()
+                    self._stop_for_a_moment()
                 self._look(began)
                 self._tick()
                 time.sleep(_POLL_S)

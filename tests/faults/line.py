@@ -58,6 +58,14 @@ dataset = "http_requests"
 bad = "EdgeResponseStatus >= 500"
 group_by = ["ClientRequestHost"]
 
+[[metric]]
+name = "took"
+kind = "distribution"
+dataset = "http_requests"
+value = "EdgeTimeToFirstByteMs"
+unit = "ms"
+group_by = ["ClientRequestHost"]
+
 [[rule]]
 name = "failing"
 metric = "error_rate"

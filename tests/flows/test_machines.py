@@ -191,6 +191,7 @@ def test_machines_meet_share_the_store_and_the_plan_and_hear_of_each_other(run):
         follower.drain()
         assert (follower.look(), muster.look()) == (True, True)
         assert run.together(muster, follower)[1] == ([1], addresses)
+        assert (follower.look(), muster.look()) == (False, False)
         again = run.follower()  # it has died, and asks while the others run
         assert again._ask("/join", again._joins(), dict)["missing"] == [f"machine 0 ({addresses[0]}), which begins again"]
         with pytest.raises(ProcessDied, match=r"machine 1 .* has begun again"):

@@ -64,6 +64,35 @@ def test_a_live_run_whose_process_is_killed_is_started_again_and_stops_when_told
     assert (len(run.started()), run.gave_up) == (4, [])
 
 
+class Grown(Alone):
+    """A meeting at which others have all stop for a moment, once."""
+
+    def __init__(self, processes):
+        super().__init__(processes)
+        self.asks, self.told_others = [], 0
+
+    def look(self):
+        self.asks.append(True)
+        return len(self.asks) == 5
+
+    def drain(self):
+        self.told_others += 1
+
+
+def test_a_run_that_others_have_stop_for_a_moment_starts_again_and_tells_nobody_to_stop(tmp_path):
+    run = Run(tmp_path, LIVES)
+    run.supervisor._meeting = meeting = Grown(2)
+    by_then: list[int] = []
+
+    def stop():
+        by_then.append(meeting.told_others)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run.later(4, stop)
+    run.supervisor.run()
+    assert (len(run.started()), by_then, meeting.told_others) == (4, [0], 1)
+
+
 def test_a_run_without_progress_is_killed_and_started_again(tmp_path):
     run = Run(tmp_path, LIVES, hang_after=0.2)
     run.later(2, lambda: setattr(run, "hung", time.monotonic()))
