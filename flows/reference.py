@@ -88,6 +88,7 @@ _MORE: dict[str, dict[str, str]] = {
         "allowed_lateness": '"2m"',
         "labels": '{ zone = "eu" }',
     },
+    "engine": {"token": '"env:EDGEWATCH_TOKEN"'},
     "receive": {
         "drop": '["ClientRequestUserAgent"]',
         "tls_certificate": '"tls/fullchain.pem"',

@@ -38,6 +38,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     alerts: str | None = None  # where the alerts as they were at `start` are read: `clickhouse` or a folder
     rows: bool = False  # a replay makes the rows that only tables have, too
     allowed_lateness_ms: int | None = None  # in place of the configuration's
+    machine: int = 0  # of `machines`
+    machines: int = 1
 
     def with_(self, **changes: Any) -> "RunSpec":
         """Give the spec with other values."""
@@ -86,6 +88,7 @@ class RunFolder:
         self.plan = path / "plan.json"
         self.restart = path / "restart.json"
         self.clock = path / "clock.json"
+        self.machines = path / "machines.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

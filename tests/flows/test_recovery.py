@@ -13,9 +13,11 @@ import pytest
 import zstandard
 
 from connectors.source import SourceError
+from flows.engine import parts_in
 from flows.recovery_store import StoreBroken, check_store, read_store
 from flows.run_folder import RunFolder
 from flows.sealed import SCHEMA, SchemaUnknown, schema_of, seal, unseal
+from flows.shared_run import Run, write_run
 from tests.runs import ACCEPTANCE, checked, edgewatch, make_logs
 
 
@@ -168,6 +170,34 @@ def test_state_that_a_run_holds_is_left_alone(config, state, tmp_path, command):
         refused = edgewatch("recovery", arguments[0], "-c", config, *arguments[1:])
     assert (refused.returncode, "is in use by another run" in refused.stderr) == (1, True)
     assert (state.recovery.exists(), (tmp_path / "state.tar.zst").exists()) == (True, False)
+
+
+def test_the_store_of_several_machines_is_brought_together_part_by_part_and_not_started_without_all(
+    done, state, config, tmp_path
+):
+    file = tmp_path / "part.tar.zst"
+    other = RunFolder(shutil.copytree(state.path, tmp_path / "other"))
+    for folder, gone in ((state, (1, 3)), (other, (0, 2))):
+        write_run(folder.machines, Run(run="a", begun=True))
+        for part in gone:
+            (folder.recovery / f"part-{part}.sqlite3").unlink()
+    shown = checked("recovery", "show", "-c", config).stdout
+    assert "files 0, 2 of 4 are here; the others are on other machines of the run" in shown
+    out = tmp_path / "out"
+    shutil.copytree(done / "out", out)
+    shutil.rmtree(out / ".state")
+    shutil.copytree(state.path, out / ".state")
+    alone = edgewatch("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
+    assert (alone.returncode, "lacks parts 1, 3 of the recovery store" in alone.stderr) == (1, True)
+    checked("recovery", "export", "-c", config_of(tmp_path / "other.toml", other.path), file)
+    checked("recovery", "import", "-c", config, file)
+    assert parts_in(state.recovery) == (0, 1, 2, 3)
+    assert read_store(state.recovery) == read_store(done / "out" / ".state" / "recovery")
+    again = edgewatch("recovery", "import", "-c", config, file)
+    assert (again.returncode, "has recovery/part-1.sqlite3 already" in again.stderr) == (1, True)
+    write_run(state.machines, Run(run="b", begun=True))
+    foreign = edgewatch("recovery", "import", "-c", config, file)
+    assert (foreign.returncode, "has state of its own" in foreign.stderr) == (1, True)
 
 
 def test_state_is_moved_as_one_file_and_resumes_from_the_same_place(config, state, tmp_path):
