@@ -17,13 +17,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types fuzz bench clean java
+.PHONY: help demo test check lint types audit fuzz bench clean java
 
 help:
 	@echo "make demo    four hours of traffic through the whole line, no services needed (ARGS='--hours 24 --seed 3')"
 	@echo "make test    lint, types and all tests, with a real Kafka broker (Java 17, Maven)"
 	@echo "make check   lint, types and the tests that need no broker: some four minutes on two cores"
 	@echo "make fuzz    100 000 cases against decoders and receiver, up to twenty minutes (EDGEWATCH_FUZZ=N for others)"
+	@echo "make audit   known vulnerabilities of what constraints.txt pins, where a service that knows them can be asked"
 	@echo "make bench   the benchmarks, one JSON line each"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   the Python to use (3.11 or 3.12; found: $(or $(PYTHON),none))"
@@ -50,6 +51,11 @@ lint: $(VENV)/.test
 
 types: $(VENV)/.test
 	@$(BIN)/mypy
+
+# pip-audit is no part of the tests' environment: it would bring twenty packages of its own.
+audit: $(VENV)/.test
+	@test -x .cache/audit/bin/pip-audit || { $(BIN)/python -m venv .cache/audit && .cache/audit/bin/pip install --quiet pip-audit==2.10.1; } || true
+	@$(BIN)/python -m tests.audit .cache/audit/bin/pip-audit
 
 bench: $(VENV)/.test java $(JARS)/classes.jsa
 	@for each in backtest barrier dashboard decode keys line memory receive storm sweep; do $(BIN)/python -m "benchmarks.$$each" $(ARGS) || exit 1; done

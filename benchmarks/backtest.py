@@ -10,7 +10,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from flows.ahead import Ahead
@@ -119,10 +119,10 @@ class Timed:
         """Give what the store has."""
         return getattr(self._store, name)
 
-    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
+    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int, keys: Collection[str] | None = None) -> Rows:
         """Give rows, and note how long it took."""
         began = time.perf_counter()
-        found = self._store.rows(metric, statistics, start, end)
+        found = self._store.rows(metric, statistics, start, end, keys)
         self.seconds += time.perf_counter() - began
         self.rows_read += len(found.starts) * len(statistics)
         return found

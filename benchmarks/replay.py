@@ -31,9 +31,9 @@ STEP_MS = 1_200_000
 TIME = re.compile(rb"\b1\d{18}\b")
 
 
-def fill(folder, records, times):
+def fill(folder, records, times, hosts=12):
     """Write an archive of `times` parts, each the same records 20 minutes later."""
-    made = lines(records, span_ms=STEP_MS)
+    made = lines(records, hosts=hosts, span_ms=STEP_MS)
     for part in range(times):
         shift = part * STEP_MS * 1_000_000
 

@@ -81,7 +81,7 @@ class Columns:
     def keys(self, _):
         return self._keys
 
-    def rows(self, _, __, start, end):
+    def rows(self, _, __, start, end, ___=None):
         rows = slice((start - START) // LENGTH, -(-(end - START) // LENGTH))
         values, counts = self._values[rows], self._counts[rows]
         starts = np.repeat(self.starts(())[rows], len(self._keys))

@@ -35,6 +35,10 @@ class Hold:
         """Say how far a partition is."""
         self._slots[self._slot[partition]] = watermark
 
+    def read(self, partition: str) -> int:
+        """Give how far a partition is."""
+        return int(self._slots[self._slot[partition]])
+
     def may_read(self, watermark: int) -> bool:
         """Tell whether a partition at this watermark may go on: it is not far ahead, or the lowest has not moved for long."""
         low = int(self._slots.min())

@@ -63,6 +63,14 @@ class Vitals:
         known = [None if value == _UNKNOWN else value for value in (high, stamp)]
         return Vital(position, known[0], records, late, dead, known[1], behind)
 
+    def row(self, partition: str) -> list[int]:
+        """Give what a partition's lane has written."""
+        return [int(each) for each in self._slots[self._rows[partition], :_END].tolist()]
+
+    def take(self, partition: str, row: Sequence[int]) -> None:
+        """Write what a lane of another machine has written, as `row` gave it there."""
+        self._slots[self._rows[partition], :_END] = np.array(row, np.int64)
+
     def set_end(self, partition: str, end: int | None) -> None:
         """Say how far a partition goes at the broker, None where it does not answer; called by the watcher."""
         self._slots[self._rows[partition], _END] = _UNKNOWN if end is None else end

@@ -75,6 +75,19 @@ class Asked:
     evaluations: bool = False
 
 
+WarmUp = Annotated[str | None, typer.Option("--warm-up", help="Judged before --from, for the state alone [default: 1d].")]
+Before = Annotated[
+    str | None,
+    typer.Option(
+        help="The alerts before --from, without a warm-up: clickhouse, the folder of a replay, or none"
+        " [default: clickhouse, where this configuration judged the windows that are there]."
+    ),
+]
+Each = Annotated[
+    bool, typer.Option("--evaluations", help=f"Write {EVALUATIONS} too: every rule is judged window by window, slowly.")
+]
+
+
 def backtest(
     config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")],
     out: Annotated[Path, typer.Option(help="The folder for what came of it; records are replayed into it once.")],
@@ -82,19 +95,9 @@ def backtest(
     end: Annotated[str | None, typer.Option("--to", help="Windows start before this [default: all].")] = None,
     source: Annotated[str, typer.Option(help=f"Where windows come from: {SOURCES}.")] = "kafka",
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that replay records.")] = 1,
-    warm_up: Annotated[
-        str | None, typer.Option("--warm-up", help="Judged before --from, for the state alone [default: 1d].")
-    ] = None,
-    alerts: Annotated[
-        str | None,
-        typer.Option(
-            help="The alerts before --from, without a warm-up: clickhouse, the folder of a replay, or none"
-            " [default: clickhouse, where this configuration judged the windows that are there]."
-        ),
-    ] = None,
-    evaluations: Annotated[
-        bool, typer.Option("--evaluations", help=f"Write {EVALUATIONS} too: every rule is judged window by window, slowly.")
-    ] = False,
+    warm_up: WarmUp = None,
+    alerts: Before = None,
+    evaluations: Each = False,
     zone: Annotated[str, typer.Option(help="Whose nights and weekends, such as Europe/Berlin.")] = "UTC",
     controls: Annotated[Path | None, typer.Option(help="controls.ndjson of a run: its silences count.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Known incidents: CSV, or an export of PagerDuty or Statuspage.")] = None,

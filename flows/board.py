@@ -42,10 +42,28 @@ class Board:
         """Write that the engine has asked a lane for records, whether there were any or not."""
         self._slots[self._rows[lane], _ASKED] = time.monotonic_ns() // 1_000_000
 
-    def idle_s(self, since: float) -> float:
-        """Give how long (s) some lane has not been asked, counted from `since` (time.monotonic()) at the earliest."""
-        last = max(float(self._slots[:, _ASKED].min()) / 1000, since)
-        return max(time.monotonic() - last, 0.0)
+    def idle_s(self, since: float, lanes: Sequence[str] | None = None) -> float:
+        """Give how long (s) some lane (of `lanes`) has not been asked, counted from `since` (time.monotonic()) at the earliest.
+
+        Where there is no such lane, 0.
+        """
+        rows = list(self._rows.values()) if lanes is None else [self._rows[lane] for lane in lanes]
+        now = time.monotonic()
+        last = min((float(self._slots[row, _ASKED]) / 1000 for row in rows), default=now)
+        return max(now - max(last, since), 0.0)
+
+    def row(self, lane: str) -> list[int]:
+        """Give what a lane has written, with the time since it was asked (ms) in place of when: uptime is a machine's own."""
+        row = self._slots[self._rows[lane]].tolist()
+        row[_ASKED] = time.monotonic_ns() // 1_000_000 - row[_ASKED]
+        return [int(each) for each in row]
+
+    def take(self, lane: str, row: Sequence[int]) -> None:
+        """Write what a lane of another machine has written, as `row` gave it there."""
+        here = np.array(row, np.int64)
+        here[_ASKED] = time.monotonic_ns() // 1_000_000 - here[_ASKED]
+        here[_RECORDS] = max(here[_RECORDS], self._slots[self._rows[lane], _RECORDS])  # it may be new there, and had more here
+        self._slots[self._rows[lane]] = here
 
     def place(self, lane: str, place: tuple[int, int]) -> None:
         """Write how much of its input a lane has read, and how much there is: 0 of 0 where there is no end, or nothing."""

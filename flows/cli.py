@@ -108,6 +108,12 @@ def run(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")] = 1,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop at the end offsets of the first start.")] = False,
     out: Annotated[Path | None, typer.Option(help="With --until-end: the folder for NDJSON files.")] = None,
+    process_id: Annotated[
+        int | None, typer.Option("--process-id", help="On several machines: which line of --addresses this one is, from 0.")
+    ] = None,
+    addresses: Annotated[
+        Path | None, typer.Option(help="On several machines: a file with a host:port a line, the same on all of them.")
+    ] = None,
 ) -> None:
     """Follow the topics live; SIGTERM or Ctrl-C writes the state and exits 0, and the next start resumes.
 
@@ -115,6 +121,10 @@ def run(
     """
     if until_end != (out is not None):
         _bad_use("--until-end and --out go together")
+    if (process_id is None) != (addresses is None):
+        _bad_use("--process-id and --addresses go together")
+    if addresses is not None and (processes != 1 or until_end):
+        _bad_use("--addresses runs one process a machine, live: it goes with neither --processes nor --until-end")
     from flows.monitor import run as run_line
     from flows.own_errors import report_own_errors
 
@@ -123,6 +133,9 @@ def run(
     if not until_end:
         report_own_errors(settings.observe, settings.environment, settings)
     progress = RunProgress("run")
+    if addresses is not None and process_id is not None:
+        _run_machine(settings, addresses, process_id, progress)
+        return
     _outside(lambda: run_line(settings, processes=processes, until_end=until_end, out=out, report=progress), progress)
 
 
@@ -371,6 +384,14 @@ def _load(path: Path, *, secrets: bool = True, service: bool = False) -> "Config
     settings = load(path, secrets=secrets)
     set_up_logging(settings, service=service)
     return settings
+
+
+def _run_machine(settings: "Config", addresses: Path, number: int, progress: RunProgress) -> None:
+    from flows.machines import read_place
+    from flows.several import run_machine
+
+    place = read_place(addresses, number, settings)
+    _outside(lambda: run_machine(settings, place, progress), progress)
 
 
 def _outside(work: Callable[[], Any], progress: RunProgress | None) -> Any:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from flows.matcher import MatchError, parse_match
+from flows.run_folder import private
 from flows.silence import Silence, blindness
 
 
@@ -234,6 +235,6 @@ def append(path: Path, controls: Sequence[Control]) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
     """Open the file for appending; the command line and the run take turns."""
-    with path.open("ab") as file:
+    with open(path, "ab", opener=private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file

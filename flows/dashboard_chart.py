@@ -58,9 +58,14 @@ def as_csv(config: Config, database: Remembered, given: Given, over: Range) -> s
     """Give the same values as CSV, as they are stored."""
     soughts = list(_soughts(config, given, over))
     times, columns = aligned([_shifted(database, sought, over) for _, sought in soughts])
+    return csv_of(["time", *(name for name, _ in soughts)], times, columns)
+
+
+def csv_of(names: Sequence[str], times: Ints, columns: Sequence[Floats]) -> str:
+    """Write columns over time; what has no value is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["time", *(name for name, _ in soughts)])
+    writer.writerow(names)
     for number, at in enumerate(times.tolist()):
         writer.writerow([rfc3339(at), *("" if np.isnan(each[number]) else repr(float(each[number])) for each in columns)])
     return out.getvalue()
@@ -80,7 +85,8 @@ def _soughts(config: Config, given: Given, over: Range) -> Iterator[tuple[str, S
         yield name, sought
         if back:
             back = -(-back // length) * length
-            yield f"{name}, {given.text('compare')} before", sought.at(Range(over.start - back, over.end - back))
+            before = Range(over.start - back, over.end - back)
+            yield f"{name}, {given.text('compare')} before", sought.at(before, -back % step)
 
 
 def _wanted(config: Config, given: Given) -> Iterator[tuple[MetricOptions, str]]:

@@ -4,12 +4,13 @@ import math
 from typing import Any
 
 from flows.dashboard_queries import Remembered
-from flows.decision_log import quoted
 from flows.report_source import Range
 
 Row = dict[str, Any]
 _COUNTS = ("records", "late", "dead_letters")
+_EVENTS = (*_COUNTS, "watermark")
 _LATEST = 200
+_PRESENT_S = 86_400  # a partition that closed no window for so long is gone
 
 
 def until(database: Remembered) -> int:
@@ -26,22 +27,36 @@ def until(database: Remembered) -> int:
     return int(row["last"] or 0) * 1000
 
 
-def metrics_there(database: Remembered, run: str = "") -> frozenset[str]:
-    """Give the metrics that have rows."""
-    rows = database.query(
-        f"SELECT DISTINCT metric FROM {database.database}.window_metrics WHERE run = {quoted(run)}"  # noqa: S608 (quoted)
+def closed(database: Remembered, length: int) -> int:
+    """Give up to when (ms) no window gets a row any more, wherever records come from: a window of `length` behind the last."""
+    since = max(until(database) // 1000 - _PRESENT_S, 0)
+    (row,) = database.query(
+        "SELECT toFloat64(min(last)) AS first FROM (SELECT toUnixTimestamp(max(at)) AS last"  # noqa: S608 (no foreign text)
+        f" FROM {database.database}.pipeline_events"
+        f" WHERE run = '' AND event = 'records' AND at > toDateTime({since}, 'UTC')"
+        " GROUP BY dataset, topic, partition)"
     )
-    return frozenset(row["metric"] for row in rows)
+    return int(row["first"] or 0) * 1000 - length
+
+
+def metrics_there(database: Remembered) -> frozenset[str]:
+    """Give the metrics that have rows: all rows are looked through once an hour, those of the last day each time."""
+    sql = f"SELECT DISTINCT metric FROM {database.database}.window_metrics WHERE run = ''"  # noqa: S608 (no foreign text)
+    recent = f"{sql} AND window_start >= toDateTime({max(until(database) // 1000 - _PRESENT_S, 0)}, 'UTC')"
+    ever = database.once(sql, lambda: database.query(sql), lasting=True)
+    return frozenset(row["metric"] for row in (*ever, *database.query(recent)))
 
 
 def now(database: Remembered, last: int) -> Row:
-    """Give how each partition was when its last window closed, and how long ago rows were written (s)."""
+    """Give how each partition was when its last window closed, how long after its end rows came (s), and how long ago."""
     rows = database.query(
         "SELECT dataset, topic, partition, toFloat64(toUnixTimestamp(max(at))) AS closed,"  # noqa: S608
         " argMaxIf(value, at, event = 'records') AS records, argMaxIf(value, at, event = 'late') AS late,"
         " argMaxIf(value, at, event = 'dead_letters') AS dead_letters, argMaxIf(value, at, event = 'watermark') AS watermark,"
-        " toFloat64(toUnixTimestamp(now())) - toFloat64(toUnixTimestamp(max(inserted_at))) AS written"
-        f" FROM {database.database}.pipeline_events FINAL WHERE run = '' AND at > toDateTime({last // 1000 - 86_400}, 'UTC')"
+        " toFloat64(toUnixTimestamp(now())) - toFloat64(toUnixTimestamp(max(inserted_at))) AS written,"
+        " toFloat64(toUnixTimestamp(argMax(inserted_at, at))) - toFloat64(toUnixTimestamp(max(at))) AS delay"
+        f" FROM {database.database}.pipeline_events FINAL"
+        f" WHERE run = '' AND event IN {_EVENTS} AND at > toDateTime({max(last // 1000 - _PRESENT_S, 0)}, 'UTC')"
         " GROUP BY dataset, topic, partition ORDER BY dataset, topic, partition"
     )
     return {
@@ -58,7 +73,7 @@ def pipeline(database: Remembered, over: Range, step: int) -> Row:
         "SELECT dataset, topic, partition, event,"  # noqa: S608
         f" {first - width} + intDiv(toInt64(toUnixTimestamp(at)) - {first - width} - 1, {width}) * {width} AS second,"
         " max(value) AS value"
-        f" FROM {database.database}.pipeline_events FINAL WHERE run = ''"
+        f" FROM {database.database}.pipeline_events FINAL WHERE run = '' AND event IN {_EVENTS}"
         f" AND at > toDateTime({first - width}, 'UTC') AND at <= toDateTime({over.end // 1000}, 'UTC')"
         " GROUP BY dataset, topic, partition, event, second ORDER BY dataset, topic, partition, event, second"
     )

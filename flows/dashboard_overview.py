@@ -1,5 +1,6 @@
 """Dashboard overview: the numbers that are read first, each with its course, its limits and what it was a day before."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -7,17 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flows.config import Config
+from flows.dashboard_live import closed
+from flows.dashboard_objectives import counted_of
 from flows.dashboard_queries import Remembered
-from flows.dashboard_series import MIDDLE, Sought, limits_of, sql_of, step_of, unit_of, within
+from flows.dashboard_series import Sought, limits_of, sql_of, step_of, unit_of, within
+from flows.dashboard_steps import Grid
 from flows.decision_log import quoted
 from flows.metric import TOTAL, MetricOptions
 from flows.report_source import Floats, Range
-from flows.samples import QUANTILES
+from flows.samples import QUANTILES, midpoint_of
 from sinks.chart import short
 
+Row = dict[str, Any]
 DAY_MS = 86_400_000
-_POINTS = 60
-_BEFORE = -1  # the place of the range that is compared with
+POINTS = 60
 _WHOLE_FROM = 0.9  # a range with fewer of the windows is not compared with
 _UP, _DOWN = "up", "down"  # which way is good
 
@@ -63,6 +67,7 @@ GROUPS: Mapping[str, tuple[Shown, ...]] = {
         Shown("p99 wait", ("pool_latency",), "p99", _DOWN),
     ),
 }
+_SUMMED = ("count", "rate", "bad", "good", "total", "distinct", "mean", "last", "sum")  # what tiles are made of
 _WHOLE = {"distinct": "the most in one window", "last": "now", "rate": "mean"}
 _HEADLINE = {"count": "count", "ratio": "ratio", "distribution": "p99", "distinct": "distinct", "gauge": "mean", "sum": "sum"}
 _OTHER = "Other metrics"
@@ -77,11 +82,10 @@ _CHARTS = (
 def overview(config: Config, database: Remembered, over: Range, there: frozenset[str]) -> dict[str, Any]:
     """Give the tiles by group, what is left out and why; `there` are the metrics that have rows."""
     metrics = {metric.name: metric for metric in config.metrics}
-    step = step_of(over, config.window.length_ms, _POINTS)
+    step = step_of(over, config.window.length_ms, POINTS)
     back = -(-over.length // DAY_MS) * DAY_MS
     before = Range(over.start - back, over.end - back)
-    cells = _cells_of(database.query(sums_sql(config, database.database, (over, before), step)))
-    maker = _Maker(config, database, over, step, before, cells)
+    maker = _Maker(config, database, over, step, _part(config, database, over, step), _part(config, database, before, step))
     groups, left_out, used = [], [], set[str]()
     for group, tiles in GROUPS.items():
         made = []
@@ -109,6 +113,11 @@ def overview(config: Config, database: Remembered, over: Range, there: frozenset
     }
 
 
+def headline_of(metric: MetricOptions) -> str:
+    """Give the statistic of a metric that adds up over windows and says most; a percentile does not add up."""
+    return "mean" if metric.kind == "distribution" else _HEADLINE[metric.kind]
+
+
 def _headline(metric: MetricOptions) -> str:
     return f"{metric.name} {_HEADLINE[metric.kind]}"
 
@@ -125,16 +134,23 @@ class Cell(NamedTuple):
     final: float
 
 
+class _Part(NamedTuple):
+    """One range: the cells of its steps by metric and statistic, and the histograms of its steps by metric."""
+
+    cells: Mapping[tuple[str, str], Mapping[int, Cell]]
+    spread: Mapping[str, Mapping[int, Row]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """Makes tiles of one range, compared with an earlier one; all tiles come from three queries."""
+    """Makes tiles of one range, compared with an earlier one; all tiles come from two queries of each."""
 
     config: Config
     database: Remembered
     over: Range
     step: int
-    before: Range
-    cells: Mapping[tuple[str, str], Mapping[int, Cell]]  # by metric and statistic: the cells by place
+    now: _Part
+    before: _Part
 
     def tile(self, name: str, metric: MetricOptions, statistic: str, good: str) -> dict[str, Any]:
         """Give one tile: the value of the whole range, that of the range before, the course and its limits."""
@@ -164,91 +180,106 @@ class _Maker:
 
     def _sums(self, metric: MetricOptions, statistic: str) -> tuple[float | None, float | None, Floats]:
         """Give the value of the range, of the range before, and by step."""
-        parts = [self.cells.get((metric.name, each), {}) for each in parts_of(metric, statistic)]
-        now = [_added([cells[place] for place in sorted(cells) if place >= 0]) for cells in parts]
-        before = [cells.get(_BEFORE) for cells in parts]
-        course = np.full(-(-self.over.length // self.step), np.nan)
-        for place in {place for cells in parts for place in cells if place >= 0}:
-            found = _combined(statistic, [cells.get(place) for cells in parts])
+        names = [(metric.name, each) for each in parts_of(metric, statistic)]
+        parts = [self.now.cells.get(name, {}) for name in names]
+        now = [added(cells) for cells in parts]
+        before = [added(self.before.cells.get(name, {})) for name in names]
+        course = self._course()
+        for place in {place for cells in parts for place in cells}:
+            found = combined(statistic, [cells.get(place) for cells in parts])
             course[place] = np.nan if found is None else found
         whole = all(was and now and was.windows >= _WHOLE_FROM * now.windows for was, now in zip(before, now, strict=True))
-        return _combined(statistic, now), _combined(statistic, before) if whole else None, course
+        return combined(statistic, now), combined(statistic, before) if whole else None, course
 
     def _percentiles(self, metric: str, statistic: str) -> tuple[float | None, float | None, Floats]:
-        course = np.full(-(-self.over.length // self.step), np.nan)
-        for row in self.database.query(self._histograms(f"toInt64({place_of(self.over, self.step)})", [self.over])):
-            if row["metric"] == metric:
-                course[int(row["place"])] = row[statistic]
-        whole: dict[int, dict[str, Any]] = {}
-        here = f"toInt64(window_start >= toDateTime({self.over.start // 1000}, 'UTC'))"
-        for row in self.database.query(self._histograms(here, [self.over, self.before])):
-            if row["metric"] == metric:
-                whole[int(row["place"])] = row
-        now, before = whole.get(1), whole.get(0)
-        same = before is not None and now is not None and before["windows"] >= _WHOLE_FROM * now["windows"]
-        return now[statistic] if now else None, before[statistic] if same and before else None, course
+        """Give the percentile of the range, of the range before, and by step, from merged histograms."""
+        now, before = (list(part.spread.get(metric, {}).values()) for part in (self.now, self.before))
+        course = self._course()
+        for place, row in self.now.spread.get(metric, {}).items():
+            course[place] = _percentile([row], statistic)
+        whole = before and sum(row["windows"] for row in before) >= _WHOLE_FROM * sum(row["windows"] for row in now)
+        return _percentile(now, statistic), _percentile(before, statistic) if whole else None, course
 
-    def _histograms(self, place: str, ranges: Sequence[Range]) -> str:
-        quantiles = ", ".join(f"quantileExactWeighted({q / 100:g})({MIDDLE}, n) AS {name}" for name, q in QUANTILES.items())
-        names = [each.name for each in self.config.metrics if each.kind == "distribution"]
-        return (
-            f"SELECT metric, {place} AS place, {quantiles}, toFloat64(uniqExact(window_start)) AS windows"  # noqa: S608
-            f" FROM {self.database.database}.window_histograms FINAL"
-            f" ARRAY JOIN buckets AS bucket, counts AS n WHERE {_total(self.config, names, ranges)} GROUP BY metric, place"
-        )
+    def _course(self) -> Floats:
+        return np.full(Grid(self.step).places(self.over), np.nan)
+
+
+def _part(config: Config, database: Remembered, over: Range, step: int) -> _Part:
+    """Ask for what the tiles of a range are made of."""
+    grid, done = Grid(step), closed(database, config.window.length_ms)
+    start = grid.floor(over.start) // 1000
+
+    def place(row: Row) -> int:
+        return (int(row["second"]) - start) * 1000 // step
+
+    cells: dict[tuple[str, str], dict[int, Cell]] = {}
+    for row in database.steps.rows(lambda parts: sums_sql(config, database.database, parts, grid), over, grid, done):
+        cell = Cell(*(float(row[name]) for name in Cell._fields))
+        cells.setdefault((row["metric"], row["statistic"]), {})[place(row)] = cell
+    spread: dict[str, dict[int, Row]] = {}
+    for row in database.steps.rows(lambda parts: histograms_sql(config, database.database, parts, grid), over, grid, done):
+        spread.setdefault(row["metric"], {})[place(row)] = row
+    return _Part(cells, spread)
 
 
 def parts_of(metric: MetricOptions, statistic: str) -> tuple[str, ...]:
     """Give the stored statistics that a tile is made of."""
-    counted = "bad" if metric.bad else "good"
-    return {"ratio": (counted, "total"), "misses": ("total", "good")}.get(statistic, (statistic,))
+    return {"ratio": (counted_of(metric), "total"), "misses": ("total", "good")}.get(statistic, (statistic,))
 
 
-def sums_sql(config: Config, database: str, ranges: Sequence[Range], step: int) -> str:
-    """Give the query of all sums of totals: by step of the first range, and of the whole of the second (place -1)."""
-    first = f"toDateTime({ranges[0].start // 1000}, 'UTC')"
-    place = f"if(window_start >= {first}, toInt64({place_of(ranges[0], step)}), {_BEFORE})"
+def sums_sql(config: Config, database: str, parts: Sequence[Range], grid: Grid) -> str:
+    """Give the query of all sums of totals by step."""
     return (
-        f"SELECT metric, statistic, {place} AS place, sum(value) AS total, sum(value * count) AS weighted,"  # noqa: S608
+        f"SELECT metric, statistic, {grid.sql()} AS second, sum(value) AS total, sum(value * count) AS weighted,"  # noqa: S608
         " toFloat64(sum(count)) AS records, toFloat64(count()) AS windows, min(value) AS low, max(value) AS high,"
         f" argMax(value, window_start) AS final FROM {database}.window_metrics FINAL"
-        f" WHERE {_total(config, [each.name for each in config.metrics], ranges)}"
-        " AND statistic NOT IN ('p50', 'p90', 'p95', 'p99', 'p999') GROUP BY metric, statistic, place"
+        f" WHERE {_total(config, [each.name for each in config.metrics], parts)}"
+        f" AND statistic IN ({', '.join(map(quoted, _SUMMED))}) GROUP BY metric, statistic, second ORDER BY second"
     )
 
 
-def place_of(over: Range, step: int) -> str:
-    """Give the number of a window's step."""
-    return f"intDiv(toInt64(toUnixTimestamp(window_start)) - {over.start // 1000}, {step // 1000})"
-
-
-def _total(config: Config, metrics: Sequence[str], ranges: Sequence[Range]) -> str:
-    seconds = config.window.length_ms // 1000
-    spans = " OR ".join(f"({within(each)})" for each in ranges)
+def histograms_sql(config: Config, database: str, parts: Sequence[Range], grid: Grid) -> str:
+    """Give the query of the merged histograms of totals by step: value and count of each bucket, rising."""
+    names = [each.name for each in config.metrics if each.kind == "distribution"]
+    rows = (
+        f"SELECT metric, {grid.sql()} AS second, sumMap(buckets, counts) AS merged, toFloat64(count()) AS windows"  # noqa: S608
+        f" FROM {database}.window_histograms FINAL WHERE {_total(config, names, parts)} GROUP BY metric, second"
+    )
     return (
-        f"run = '' AND metric IN ({', '.join(map(quoted, metrics))}) AND empty(key) AND ({spans})"
+        "SELECT metric, second, windows, merged.1 AS buckets, arrayMap(n -> toFloat64(n), merged.2) AS counts"  # noqa: S608
+        f" FROM ({rows}) ORDER BY second"
+    )
+
+
+def _total(config: Config, metrics: Sequence[str], parts: Sequence[Range]) -> str:
+    seconds = config.window.length_ms // 1000
+    return (
+        f"run = '' AND metric IN ({', '.join(map(quoted, metrics))}) AND key.size0 = 0 AND {within(*parts)}"
         f" AND toUnixTimestamp(window_start) % {seconds} = 0 AND window_end - window_start = {seconds}"
     )
 
 
-def _cells_of(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int, Cell]]:
-    """Sort the rows of all sums by metric and statistic, once for all tiles."""
-    out: dict[tuple[str, str], dict[int, Cell]] = {}
-    for row in rows:
-        cell = Cell(*(float(row[name]) for name in Cell._fields))
-        out.setdefault((row["metric"], row["statistic"]), {})[int(row["place"])] = cell
-    return out
+def _percentile(rows: Sequence[Row], statistic: str) -> float:
+    """Give the percentile of histograms together: the middle of the bucket that holds its rank, as the SQL of a chart does."""
+    if not rows:
+        return np.nan
+    buckets, counts = (np.concatenate([row[name] for row in rows]) for name in ("buckets", "counts"))
+    order = np.argsort(buckets, kind="stable")
+    reached = np.cumsum(counts[order])
+    rank = math.ceil(reached[-1] * QUANTILES[statistic] / 100)
+    return float(midpoint_of(buckets[order][[np.searchsorted(reached, rank)]])[0])
 
 
-def _added(cells: Sequence[Cell]) -> Cell | None:
+def added(cells: Mapping[int, Cell]) -> Cell | None:
+    """Add up the cells of some steps."""
     if not cells:
         return None
-    total, weighted, records, windows = (float(sum(each[number] for each in cells)) for number in range(4))
-    low, high = min(each.low for each in cells), max(each.high for each in cells)
-    return Cell(total, weighted, records, windows, low, high, cells[-1].final)
+    total, weighted, records, windows, *_ = map(math.fsum, zip(*cells.values(), strict=True))
+    low, high = min(each.low for each in cells.values()), max(each.high for each in cells.values())
+    return Cell(total, weighted, records, windows, low, high, cells[max(cells)].final)
 
 
-def _combined(statistic: str, parts: Sequence[Cell | None]) -> float | None:
+def combined(statistic: str, parts: Sequence[Cell | None]) -> float | None:
     """Give one value of the sums of its parts."""
     first, second = parts[0], parts[-1]
     if first is None or second is None:

@@ -7,8 +7,10 @@ in several inserts, so shortly after it closed answers are kept for a moment onl
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
+from flows.dashboard_steps import LASTING_S, Steps
 from sinks.clickhouse import ClickHouse, Queries
 
 Rows = list[dict[str, Any]]
@@ -24,7 +26,7 @@ class _Answer:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.at = float("-inf")
-        self.rows: Rows = []
+        self.value: Any = None
 
 
 class Remembered(Queries):
@@ -37,20 +39,40 @@ class Remembered(Queries):
         self._moved = float("-inf")
         self._lock = threading.Lock()
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
+        self._lasting: OrderedDict[str, _Answer] = OrderedDict()
         self.database = database
+        self.steps = Steps(self.query)
 
     def query(self, sql: str) -> Rows:
         """Give the rows of a SELECT; nobody changes them."""
+        rows: Rows = self.once(sql, lambda: self._client.query(sql))
+        return rows
+
+    def once(self, name: str, make: Callable[[], Any], *, lasting: bool = False) -> Any:
+        """Give what was made under a name; made anew when it is old, by one for all who wait.
+
+        What is lasting does not change when a window closes.
+        """
+        kept = self._lasting if lasting else self._answers
         with self._lock:
-            answer = self._answers.setdefault(sql, _Answer())
-            self._answers.move_to_end(sql)
-            while len(self._answers) > _MOST:
-                self._answers.popitem(last=False)
+            answer = kept.setdefault(name, _Answer())
+            kept.move_to_end(name)
+            while len(kept) > _MOST:
+                kept.popitem(last=False)
         with answer.lock:
-            if time.monotonic() - answer.at > (self._kept_s if self.settled else min(self._kept_s, _MOMENT_S)):
-                answer.rows = self._client.query(sql)
-                answer.at = time.monotonic()
-            return answer.rows
+            if time.monotonic() - answer.at > LASTING_S if lasting else self._old(answer):
+                began = time.monotonic()
+                answer.value = make()
+                answer.at = began
+            return answer.value
+
+    def held(self, name: str) -> Any:
+        """Give what is there under a name without waiting; None where it is old or not there."""
+        answer = self._answers.get(name)
+        return None if answer is None or self._old(answer) else answer.value
+
+    def _old(self, answer: _Answer) -> bool:
+        return time.monotonic() - answer.at > (self._kept_s if self.settled else min(self._kept_s, _MOMENT_S))
 
     @property
     def settled(self) -> bool:

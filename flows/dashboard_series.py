@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.amount import amount
+from flows.dashboard_live import closed
 from flows.dashboard_queries import Remembered
+from flows.dashboard_steps import Grid
 from flows.decision_log import quoted
 from flows.metric import MetricOptions
 from flows.report_source import Floats, Ints, Range
@@ -50,7 +52,7 @@ STEPS = (1, 2, 3, 6, 12, 24, 36, 72, 144, 288, 576, 2016, 8640)  # in windows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sought:
-    """Which values: of windows of `length` ms that start in `over`, in steps of `step` ms; `key` is canonical JSON."""
+    """Which values: of windows of `length` ms that start in `over`, by the steps of `grid`; `key` is canonical JSON."""
 
     metric: MetricOptions
     statistic: str
@@ -59,10 +61,16 @@ class Sought:
     step: int
     length: int
     run: str = ""
+    phase: int = 0
 
-    def at(self, over: Range) -> "Sought":
+    def at(self, over: Range, phase: int | None = None) -> "Sought":
         """Give the same of another range."""
-        return dataclasses.replace(self, over=over)
+        return dataclasses.replace(self, over=over, phase=self.phase if phase is None else phase)
+
+    @property
+    def grid(self) -> Grid:
+        """Give where its steps lie."""
+        return Grid(self.step, self.phase)
 
     @property
     def how(self) -> str:
@@ -107,44 +115,54 @@ def step_of(over: Range, length: int, most: int) -> int:
     return -(-over.length // (most * length)) * length
 
 
-def sql_of(sought: Sought, database: str) -> str:
-    """Give the query of the values: columns time, value, windows."""
-    start, step = sought.over.start // 1000, sought.step // 1000
-    time = f"toDateTime({start} + intDiv(toUnixTimestamp(window_start) - {start}, {step}) * {step}, 'UTC') AS time"
+def sql_of(sought: Sought, database: str, parts: Sequence[Range] = ()) -> str:
+    """Give the query of the values: columns time, value, windows; of some parts of the range, or the whole."""
+    time = f"toDateTime({sought.grid.sql()}, 'UTC') AS time"
     if sought.how == "histogram":
         return (
             f"SELECT {time}, quantileExactWeighted({QUANTILES[sought.statistic] / 100:g})({MIDDLE}, n) AS value,"  # noqa: S608
             f" uniqExact(window_start) AS windows FROM {database}.window_histograms FINAL"
-            f" ARRAY JOIN buckets AS bucket, counts AS n WHERE {where_of(sought)} GROUP BY time ORDER BY time"
+            f" ARRAY JOIN buckets AS bucket, counts AS n WHERE {where_of(sought, parts)} GROUP BY time ORDER BY time"
         )
     names = _needed(sought)
     return (
         f"SELECT {time}, {_value(sought)} AS value, uniqExact(window_start) AS windows"  # noqa: S608
-        f" FROM {database}.window_metrics FINAL WHERE {where_of(sought)}"
+        f" FROM {database}.window_metrics FINAL WHERE {where_of(sought, parts)}"
         f" AND statistic IN ({', '.join(map(quoted, names))}) GROUP BY time ORDER BY time"
     )
 
 
-def where_of(sought: Sought) -> str:
-    """Give the condition on the rows of a metric and key over a range; windows that overlap count once."""
+def where_of(sought: Sought, parts: Sequence[Range] = ()) -> str:
+    """Give the condition on the rows of a metric and key over parts of a range; windows that overlap count once."""
     seconds = sought.length // 1000
     return (
         f"run = {quoted(sought.run)} AND metric = {quoted(sought.metric.name)} AND {of_key(sought.key)}"
-        f" AND {within(sought.over)}"
+        f" AND {within(*(parts or [sought.over]))}"
         f" AND toUnixTimestamp(window_start) % {seconds} = 0 AND window_end - window_start = {seconds}"
     )
 
 
-def within(over: Range) -> str:
-    """Give the condition that a window starts in a range."""
-    first, last = (f"toDateTime({at // 1000}, 'UTC')" for at in (over.start, over.end))
-    return f"window_start >= {first} AND window_start < {last}"
+def within(*parts: Range) -> str:
+    """Give the condition that a window starts in one of some ranges."""
+    found = [
+        f"window_start >= toDateTime({each.start // 1000}, 'UTC') AND window_start < toDateTime({each.end // 1000}, 'UTC')"
+        for each in parts
+    ]
+    return found[0] if len(found) == 1 else f"({' OR '.join(found)})"
 
 
 def read(database: Remembered, sought: Sought) -> tuple[Ints, Floats]:
-    """Give the times (n,) in ms of steps with rows, and their values (n,) as stored."""
-    rows = database.query(sql_of(sought, database.database))
-    times = np.array([row["time"] for row in rows], "datetime64[ms]").astype(np.int64)
+    """Give the starts (n,) in ms of steps with rows, and their values (n,) as stored."""
+
+    def sql(parts: Sequence[Range]) -> str:
+        rows = sql_of(sought, database.database, parts)
+        return f"SELECT toUnixTimestamp(time) AS second, value FROM ({rows}) ORDER BY second"  # noqa: S608 (quoted)
+
+    if sought.run:
+        rows = database.query(sql([sought.over]))
+    else:
+        rows = database.steps.rows(sql, sought.over, sought.grid, closed(database, sought.length))
+    times = np.array([row["second"] for row in rows], np.int64) * 1000
     values = np.array([np.nan if row["value"] is None else float(row["value"]) for row in rows], np.float64)
     return times, values
 

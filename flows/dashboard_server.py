@@ -36,7 +36,7 @@ from flows.report_source import ReportError
 from sinks.clickhouse import ClickHouse
 from sinks.notification import DeliveryError
 
-VIEWS = ("", "overview", "live", "explore", "alerts", "slos", "pipeline", "backtests")
+VIEWS = ("", "overview", "live", "explore", "alerts", "slos", "budgets", "health", "business", "pipeline", "backtests")
 _ASSETS = ("uplot.min.js", "uplot.min.css", "charts.js", "page.css")
 _LARGEST = 65_536
 _LOOK_S = 1.0
@@ -55,14 +55,18 @@ class Dashboard:
         self._writes = writes
         self._door = door
         self._assets = _assets()
-        asked = ("meta", "overview", "series", "keys", "heatmap", "alerts", "alert", "records", "slos", "pipeline", "runs")
+        shared = (
+            *("overview", "series", "keys", "heatmap", "alerts", "records", "slos", "budgets", "health", "business"),
+            *("pipeline", "flow", "runs"),
+        )
         routes = [
             Route("/livez", lambda _: PlainTextResponse("ok\n")),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/app/{name}", self._asset),
             *(Route(f"/{name}", self._page) for name in VIEWS),
-            *(Route(f"/api/{name}", self._answers(getattr(views, name))) for name in asked),
-            Route("/api/series.csv", self._csv),
+            *(Route(f"/api/{name}", self._answers(getattr(views, name))) for name in ("meta", "alert")),
+            *(Route(f"/api/{name}", self._shares(getattr(views, name))) for name in shared),
+            *(Route(f"/api/{name}.csv", self._csv(getattr(views, f"{name}_csv"))) for name in ("series", "flow", "heatmap")),
             Route("/api/silences", self._answers(self._silences)),
             Route("/api/silences", self._takes(self._add), methods=["POST"]),
             Route("/api/silences/expire", self._takes(self._expire), methods=["POST"]),
@@ -96,6 +100,18 @@ class Dashboard:
 
         return answer
 
+    def _shares(self, work: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        """Answer those who ask the same by one answer, while it is remembered."""
+
+        async def answer(request: Request) -> Response:
+            name, kept = f"{request.url.path}?{request.url.query}", self._views.remembered
+            body = kept.held(name)
+            if body is not None:
+                return _as_json(body)
+            return await self._told(lambda: kept.once(name, lambda: _dumped(work(request))))
+
+        return answer
+
     def _takes(self, work: Callable[[dict[str, Any], str], Any]) -> Callable[[Request], Any]:
         """Take a JSON object; who sent it comes from the door."""
 
@@ -118,7 +134,10 @@ class Dashboard:
     async def _told(self, work: Callable[[], Any]) -> Response:
         """Do the work in a thread; trouble is one sentence."""
         try:
-            return _json(await run_in_threadpool(work))
+            found = await run_in_threadpool(work)
+            if isinstance(found, Response):
+                return found
+            return _as_json(found) if isinstance(found, bytes) else _json(found)
         except BadQuestion as error:
             return _json({"problem": str(error)}, 400)
         except ReportError as error:
@@ -126,15 +145,13 @@ class Dashboard:
         except DeliveryError as error:
             return _json({"problem": str(error)}, 503)
 
-    async def _csv(self, request: Request) -> Response:
-        try:
-            text = await run_in_threadpool(self._views.csv, request)
-        except BadQuestion as error:
-            return _json({"problem": str(error)}, 400)
-        except DeliveryError as error:
-            return _json({"problem": str(error)}, 503)
+    def _csv(self, work: Callable[[Request], str]) -> Callable[[Request], Any]:
         headers = {"Content-Disposition": 'attachment; filename="edgewatch.csv"', "Cache-Control": "no-store"}
-        return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+        async def answer(request: Request) -> Response:
+            return await self._told(lambda: Response(work(request), 200, headers, "text/csv; charset=utf-8"))
+
+        return answer
 
     def _silences(self, _: Request) -> Any:
         return {"there": self._writes.there, "silences": self._writes.silences(_now())}
@@ -187,7 +204,14 @@ def _assets() -> dict[str, tuple[bytes, str, str]]:
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return _as_json(_dumped(value), status)
+
+
+def _dumped(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _as_json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
 

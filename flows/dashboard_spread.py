@@ -1,12 +1,15 @@
 """Dashboard spread: how the values of a distribution lie over time (a heat map), and which keys a metric has."""
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
+from flows.dashboard_live import closed
 from flows.dashboard_queries import Remembered
 from flows.dashboard_series import Sought, where_of, within
 from flows.decision_log import quoted
 from flows.metric import MetricOptions
+from flows.output import rfc3339
 from flows.report_source import Range
 
 Row = dict[str, Any]
@@ -18,24 +21,37 @@ def heatmap(database: Remembered, place: tuple[MetricOptions, str, str], over: R
     """Give counts by step and band of values: cells [step number, band, count], and each band's [low, high)."""
     metric, key, run = place
     sought = Sought(metric=metric, statistic="p50", key=key, over=over, step=step, length=length, run=run)
-    first, width = over.start // 1000, step // 1000
-    sql = (
-        f"SELECT intDiv(toInt64(toUnixTimestamp(window_start)) - {first}, {width}) AS step,"  # noqa: S608 (quoted)
-        f" if(bucket > 0, intDiv(bucket - 1, {_MERGED}), -1) AS band, toFloat64(sum(n)) AS records"
-        f" FROM {database.database}.window_histograms FINAL ARRAY JOIN buckets AS bucket, counts AS n"
-        f" WHERE {where_of(sought)} GROUP BY step, band ORDER BY step, band"
-    )
-    cells = [[int(row["step"]), int(row["band"]), row["records"]] for row in database.query(sql)]
+
+    def sql(parts: Sequence[Range]) -> str:
+        return (
+            f"SELECT {sought.grid.sql()} AS second,"  # noqa: S608 (quoted)
+            f" if(bucket > 0, intDiv(bucket - 1, {_MERGED}), -1) AS band, toFloat64(sum(n)) AS records"
+            f" FROM {database.database}.window_histograms FINAL ARRAY JOIN buckets AS bucket, counts AS n"
+            f" WHERE {where_of(sought, parts)} GROUP BY second, band ORDER BY second, band"
+        )
+
+    start = sought.grid.floor(over.start)
+    rows = database.query(sql([over])) if run else database.steps.rows(sql, over, sought.grid, closed(database, length))
+    cells = [[(int(row["second"]) * 1000 - start) // step, int(row["band"]), row["records"]] for row in rows]
     bands = sorted({band for _, band, _ in cells})
     return {
         "cells": cells,
         "bands": {str(band): edges_of(band) for band in bands},
         "step": step,
-        "from": over.start,
+        "from": start,
         "to": over.end,
         "unit": metric.unit,
-        "sql": sql,
+        "sql": sql([over]),
     }
+
+
+def heatmap_csv(found: Row) -> str:
+    """Give a heat map as CSV: a row a cell."""
+    rows = ["time,low,high,records"]
+    for step, band, records in found["cells"]:
+        low, high = found["bands"][str(band)]
+        rows.append(f"{rfc3339(found['from'] + step * found['step'])},{low!r},{high!r},{records!r}")
+    return "\n".join([*rows, ""])
 
 
 def edges_of(band: int) -> tuple[float, float]:

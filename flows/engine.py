@@ -8,7 +8,7 @@ loses what it holds. State is exactly-once; output is at-least-once and carries 
 import contextlib
 import datetime
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -67,6 +67,7 @@ class Run:
     on_batch: Callable[[str, Batch], None]
     on_place: Callable[[str, tuple[int, int]], None] = lambda _lane, _place: None
     on_asked: Callable[[str], None] = lambda _lane: None
+    machine: tuple[int, int] = (0, 1)  # its number, and how many there are: a machine reads its own lanes
     failures: list[BaseException] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -81,18 +82,34 @@ class Run:
             raise
 
 
-def prepare_recovery(folder: Path) -> None:
-    """Make the recovery store where there is none."""
+def prepare_recovery(folder: Path, machine: int = 0, machines: int = 1) -> None:
+    """Make the recovery store where there is none; of several machines each makes the files that are its own."""
     if not folder.exists():
         draft = folder.with_name(folder.name + ".draft")
         draft.mkdir(parents=True, exist_ok=True)
         for path in draft.iterdir():
             path.unlink()
         init_db_dir(draft, _RECOVERY_PARTITIONS)
+        for number in set(parts_in(draft)) - {*range(machine, _RECOVERY_PARTITIONS, machines)}:
+            _part(draft, number).unlink()
         draft.chmod(0o700)
         for path in draft.iterdir():
             path.chmod(0o600)
         draft.rename(folder)
+
+
+def parts_in(folder: Path) -> tuple[int, ...]:
+    """Give the numbers of the files of a recovery store that are in a folder."""
+    return tuple(number for number in range(_RECOVERY_PARTITIONS) if _part(folder, number).exists())
+
+
+def missing_parts(there: Collection[int]) -> tuple[int, ...]:
+    """Give the numbers of those that are not among `there`."""
+    return tuple(number for number in range(_RECOVERY_PARTITIONS) if number not in there)
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"part-{number}.sqlite3"
 
 
 def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -> None:
@@ -179,7 +196,8 @@ class _Input(FixedPartitionedSource[Read, bytes]):
         self._reader = reader
 
     def list_parts(self) -> list[str]:
-        return self._run.source.lanes()
+        machine, machines = self._run.machine
+        return self._run.source.lanes()[machine::machines]
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_LanePart":  # noqa: ARG002
         with self._run.kept():

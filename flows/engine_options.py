@@ -24,6 +24,9 @@ class EngineOptions:
         default=60_000,
         metadata={"duration": True, "help": "live: a run that makes no progress this long is started again; 0s: never"},
     )
+    token: str = field(
+        default="", repr=False, metadata={"secret": True, "help": "what the machines of a run know each other by (--addresses)"}
+    )
     directory: str = field(default="state", metadata={"help": "folder of the plan, recovery store, spool and advances"})
 
     def problems(self) -> Iterable[tuple[str, str]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 PER_KEY = 3
 _COMPACT = 1 << 14
+_MANY, _EVERY = 2_000, 16  # of so many records every so-manyth is looked at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,27 @@ def first_of_each(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np
 
 
 def _first(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Do so by sorting."""
+    """Do so by sorting; of many records only those that are not behind PER_KEY others of their key in a sample."""
+    if len(key) > _MANY:
+        places = _not_behind(key, rank, time)
+        key, rank, time = key[places], rank[places], time[places]
+        return places[_sorted_first(key, rank, time)]
+    return _sorted_first(key, rank, time)
+
+
+def _not_behind(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give places of the records that do not come after the PER_KEY-th of their key in a sample, which no chosen one does."""
+    some = np.arange(0, len(key), _EVERY)
+    order = some[np.lexsort((time[some], rank[some], key[some]))]
+    bound = order[PER_KEY - 1 :]
+    bound = bound[key[bound] == key[order[: len(bound)]]][::-1]  # of a key the first one is written last, and stays
+    ranks, times = np.full(int(key.max()) + 1, np.inf), np.zeros(int(key.max()) + 1, np.int64)
+    ranks[key[bound]], times[key[bound]] = rank[bound], time[bound]
+    limit = ranks[key]
+    return np.flatnonzero((rank < limit) | ((rank == limit) & (time <= times[key])))
+
+
+def _sorted_first(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
     order = np.lexsort((time, rank, key))
     key, rank, time = key[order], rank[order], time[order]
     new = np.concatenate(([True], key[1:] != key[:-1]))
@@ -102,13 +123,21 @@ class Exemplars:
             if self._buffered > self._limit:
                 self._limit = _COMPACT + 2 * len(self.best().key)
 
-    def best(self) -> Candidates:
-        """Give the first PER_KEY records of each key, sorted by key, rank, time and ray id."""
+    def _cut(self) -> Candidates:
+        """Keep what can be among the best, and give it in no order of its own."""
         if not self._parts:
             return empty_candidates()
         names = Candidates.__slots__
         whole = Candidates(*(np.concatenate([getattr(part, name) for part in self._parts]) for name in names))
         whole = whole.take(first_of_each(whole.key, whole.rank, whole.time))
+        self._parts, self._buffered = [whole], len(whole.key)
+        return whole
+
+    def best(self) -> Candidates:
+        """Give the first PER_KEY records of each key, sorted by key, rank, time and ray id."""
+        whole = self._cut()
+        if not len(whole.key):
+            return whole
         rows = list(
             zip(
                 whole.key.tolist(),
@@ -136,9 +165,9 @@ class Exemplars:
             self.add(part.with_keys(keys) if len(kept) == len(keys) else part.take(kept).with_keys(keys[kept]))
 
     def to_state(self) -> list[Any]:
-        """Give plain values for a snapshot."""
-        best = self.best()
-        return [column.tolist() if column.dtype == object else column for column in map(best.__getattribute__, best.__slots__)]
+        """Give plain values for a snapshot, which reading waits for: sorting is left to the window's end."""
+        kept = self._cut()
+        return [column.tolist() if column.dtype == object else column for column in map(kept.__getattribute__, kept.__slots__)]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> "Exemplars":

@@ -105,7 +105,8 @@ class Finding:
     """A cause that holds for a dataset: its worst partition, value and limit (ms or ratio), and how many messages wait.
 
     A skew is negative where records are behind the clock. `whole` says that all partitions are as bad (the broker is away).
-    `down` is found by the supervisor that gave a run up, with the number of starts as its value: whoever samples is up again.
+    `down` is found by the supervisor that gave a run up, with the number of starts as its value, or, while machines
+    are missing, with their names as its partition: whoever samples is up again.
     """
 
     cause: str

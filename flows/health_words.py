@@ -14,6 +14,7 @@ _TODO = {
     SKEW: "Compare this machine's clock with those of the producers.",
 }
 _READ_ON = "The run reads on; where this does not shrink, give it more --processes."
+_AWAY = "Start it there: all go on where they stopped, and records wait on their topics."
 _UPSTREAM = "All that is on the topic has been read: see why the records are shipped so late."
 
 
@@ -58,8 +59,7 @@ def _told(findings: Sequence[Finding]) -> list[Finding]:
 def _what(each: Finding, brokers: str) -> str:
     size = duration(int(abs(each.value)) // 1000 * 1000)
     if each.cause == DOWN:
-        given_up = f"its processes ended {number(each.value)} times in a row, and it was given up"
-        return given_up if each.value else "it has run before, and cannot be started again"
+        return _down(each)
     if each.cause == BROKER:
         return f"the broker at {brokers} has not answered for {size if each.whole else f'{each.partition} for {size}'}"
     if each.cause == STALL:
@@ -75,6 +75,13 @@ def _what(each: Finding, brokers: str) -> str:
     return f"records of {each.dataset} are {size} {side} this machine's clock"
 
 
+def _down(each: Finding) -> str:
+    if each.partition:
+        return f"the run stands still until {each.partition} is back"
+    given_up = f"its processes ended {number(each.value)} times in a row, and it was given up"
+    return given_up if each.value else "it has run before, and cannot be started again"
+
+
 def _where(each: Finding) -> str:
     if each.cause in (DOWN, BROKER):
         return ""
@@ -86,7 +93,7 @@ def _where(each: Finding) -> str:
 def _todo(each: Finding) -> str:
     if each.cause == LAG:
         return _READ_ON if each.waiting else _UPSTREAM
-    return _TODO[each.cause]
+    return _AWAY if each.cause == DOWN and each.partition else _TODO[each.cause]
 
 
 def _messages(count: int) -> str:

@@ -26,7 +26,7 @@ _OTHER = ':"(other)"'
 _STATELESS = ("threshold", "capacity", "budget")
 _ELSEWHERE = "(another metric)"
 
-Wanted = Mapping[str, Collection[str]]  # statistics by metric
+Wanted = Mapping[str, Collection[str]]  # statistics, or keys, by metric
 
 
 class HistoryError(Exception):
@@ -81,8 +81,11 @@ class Store(Protocol):
         """Give the keys of a metric, sorted."""
         ...
 
-    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
-        """Give the rows of windows that start in [start, end) ms; asked for several metrics at once, from threads."""
+    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int, keys: Collection[str] | None = None) -> Rows:
+        """Give the rows of windows that start in [start, end) ms; asked for several metrics at once, from threads.
+
+        `keys` are those that matter: others may be left out.
+        """
         ...
 
 
@@ -182,17 +185,22 @@ class History:
         """Give the keys of a metric, sorted."""
         return self.store.keys(metric) if metric in self.store.metrics else []
 
-    def chunks(self, start: int, end: int, wanted: Wanted | None = None) -> Iterator[tuple[Chunk, ...]]:
+    def chunks(
+        self, start: int, end: int, wanted: Wanted | None = None, keys: Wanted | None = None
+    ) -> Iterator[tuple[Chunk, ...]]:
         """Give the windows that start in [start, end) ms, in time order: for each span of time a chunk a dataset.
 
-        `wanted` says which statistics of which metrics are read; None all.
+        `wanted` says which statistics of which metrics are read, `keys` which keys of them matter; None all.
         """
         chosen = {name: tuple(self.store.metrics[name]) for name in self._metrics if name in self.store.metrics}
         if wanted is not None:
             chosen = {name: tuple(sorted(wanted[name])) for name in chosen if name in wanted}
         with ThreadPoolExecutor(_AT_ONCE, "rows") as pool:
             for low, high in self._spans(start, end, chosen):
-                asked = {name: pool.submit(self.store.rows, name, statistics, low, high) for name, statistics in chosen.items()}
+                asked = {
+                    name: pool.submit(self.store.rows, name, statistics, low, high, keys[name] if keys else None)
+                    for name, statistics in chosen.items()
+                }
                 yield from self._laid_out({name: each.result() for name, each in asked.items()}, low, high)
 
     def windows(self, start: int, end: int, wanted: Wanted | None = None) -> Iterator[WindowResult]:

@@ -8,6 +8,7 @@ import errno
 import logging
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.blindness import Blindness
@@ -23,14 +24,16 @@ _HOUR_MS = 3_600_000
 _log = logging.getLogger(__name__)
 
 
-def last_words(config: Config, folder: RunFolder, starts: int) -> bool:
+def last_words(config: Config, folder: RunFolder, starts: int, *, waits_for: str = "") -> bool:
     """Say that a run was given up after so many starts, 0 where it could not even be started again.
 
-    False where not everybody heard. Its processes must have ended.
+    Or that it `waits_for` machines. False where not everybody heard. Its processes must have ended.
     """
     now = time.time_ns() // 1_000_000
+    datasets = sorted(set(config.topic_datasets().values()))
+    findings = [Finding(DOWN, name, waits_for, starts, 0, whole=True) for name in datasets]
     try:
-        return _said(config, folder, starts, now)
+        return _said(config, folder, findings, now)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -38,18 +41,17 @@ def last_words(config: Config, folder: RunFolder, starts: int) -> bool:
     with tempfile.TemporaryDirectory() as name:
         place = RunFolder(Path(name) / "state")
         # Of one hour, it is one incident, however often the run is started meanwhile.
-        return _said(config, place, starts, now // _HOUR_MS * _HOUR_MS)
+        return _said(config, place, findings, now // _HOUR_MS * _HOUR_MS)
 
 
-def _said(config: Config, folder: RunFolder, starts: int, now: int) -> bool:
+def _said(config: Config, folder: RunFolder, down: Sequence[Finding], now: int) -> bool:
     spool = Spool(folder.spool)
     delivery = build_delivery(spool, config)
     delivery.start()
     put = SpoolWriter(spool, with_rows=config.clickhouse is not None, version=config.version).write_now
     blindness = Blindness(config, folder.blindness, folder.controls, put)
-    datasets = sorted(set(config.topic_datasets().values()))
     known = {(each.cause, each.dataset): each for each in blindness.held}
-    known |= {(DOWN, name): Finding(DOWN, name, "", starts, 0, whole=True) for name in datasets}
+    known |= {(DOWN, each.dataset): each for each in down}
     findings = sorted(known.values(), key=lambda each: (each.cause != DOWN, each.cause, each.dataset))
     try:
         blindness.take(findings, now)

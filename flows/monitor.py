@@ -1,9 +1,12 @@
 """Monitor: the programs that run the line: live, to the end offsets, over history, and over an archive for the demo."""
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +16,23 @@ from connectors.source import SourceError
 from flows.alerts_before import doubts_of, take_alerts
 from flows.barrier import Output
 from flows.board import Board
+from flows.child import Start, afresh, forked
 from flows.config import Config
-from flows.engine import prepare_recovery
+from flows.engine import missing_parts, parts_in, prepare_recovery
 from flows.firing import closed_of
-from flows.inputs import archive_datasets, empty_words, not_read, open_source
+from flows.inputs import ARCHIVE, archive_datasets, empty_words, not_read, open_source
 from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
 from flows.output import Block, canonical
 from flows.process import TopicsGrown, run_process, scope_of
 from flows.recorded import take_recorded
-from flows.recovery_store import check_store
+from flows.recovery_store import StoreBroken, check_store
 from flows.restart import read_restart
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
-from flows.supervisor import Restarts, supervise
+from flows.supervisor import Alone, Restarts, supervise
+from flows.worker import work
 from flows.writer import SpoolWriter
 from sinks.clickhouse import ClickHouse
 from sinks.files import read_blocks, write_outputs
@@ -105,26 +110,34 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
         prepared(config, spec, folder)
         source = open_source(config, build_line(config, archive_datasets(config, spec)), spec)
         board = Board(folder.board, source.lanes())
-        tick = _Ticker(board, report)
+        tick, start = Ticker(board, report), starting(config, spec, folder)
         if spec.mode != "live":
-            return _once(config, spec, tick) if processes == 1 else supervise(folder.spec, processes, tick.tick)
-        _grow(source, folder)
+            return _once(config, spec, tick) if processes == 1 else supervise(start, Alone(processes), tick.tick)
+        grow(source, folder)
         if processes > 1:
-            return supervise(folder.spec, processes, tick.tick, _restarts(config, folder, board, source))
+            return supervise(start, Alone(processes), tick.tick, restarts(config, folder, board, source))
         while True:
             try:
                 return _once(config, spec, tick)
             except TopicsGrown:
                 _grow_if_it_can(source, folder)
-                tick = _Ticker(board, report)
+                tick = Ticker(board, report)
 
 
-def _once(config: Config, spec: RunSpec, tick: "_Ticker") -> bool:
+def starting(config: Config, spec: RunSpec, folder: RunFolder) -> Start:
+    """Say how the processes of a run are started: of files they go on from here, which has read and planned all they need."""
+    if spec.source.startswith(ARCHIVE):
+        return forked(partial(work, config, spec))
+    # What the engine says of itself goes elsewhere in a bounded run, whose standard output is perhaps JSON.
+    return afresh([sys.executable, "-m", "flows.worker", str(folder.spec)], quiet=spec.mode != "live")
+
+
+def _once(config: Config, spec: RunSpec, tick: "Ticker") -> bool:
     with tick:
         return run_process(config, spec)
 
 
-def _grow(source: Any, folder: RunFolder) -> None:
+def grow(source: Any, folder: RunFolder) -> None:
     """Take new partitions of its topics into the plan of a live run. Raises SourceError."""
     source.grow(closed_of(folder.firing))
 
@@ -132,7 +145,7 @@ def _grow(source: Any, folder: RunFolder) -> None:
 def _grow_if_it_can(source: Any, folder: RunFolder) -> None:
     """Do it for a run that goes on anyway: what is not taken now is seen again."""
     try:
-        _grow(source, folder)
+        grow(source, folder)
     except SourceError as error:
         _log.warning("new partitions are not read yet: %s", error)
 
@@ -140,17 +153,23 @@ def _grow_if_it_can(source: Any, folder: RunFolder) -> None:
 def prepared(config: Config, spec: RunSpec, folder: RunFolder) -> None:
     """Make a held folder ready for the processes of a run; raises what stops a start."""
     if spec.mode == "live":
+        os.umask(0o077)  # all that a live run writes is its own; its processes take this on
         _ask_clickhouse(config)
     folder.refuse_other(spec)
     if spec.recorded is not None:
         take_recorded(Path(spec.recorded), folder)
     take_alerts(config, spec, folder)
-    prepare_recovery(folder.recovery)
+    prepare_recovery(folder.recovery, spec.machine, spec.machines)
+    if spec.machines == 1 and (lost := missing_parts(parts_in(folder.recovery))):
+        raise StoreBroken(
+            f"{folder.recovery} lacks parts {', '.join(map(str, lost))} of the recovery store: where the run was on several "
+            "machines start it so (--addresses), or import what the others export; else `edgewatch recovery reset`"
+        )
     check_store(folder.recovery)
     folder.write_spec(spec)
 
 
-def _restarts(config: Config, folder: RunFolder, board: Board, source: Any) -> Restarts:
+def restarts(config: Config, folder: RunFolder, board: Board, source: Any) -> Restarts:
     """Say when a live run is started again, and who hears of it where that is given up."""
     return Restarts(
         idle_s=board.idle_s,
@@ -162,7 +181,7 @@ def _restarts(config: Config, folder: RunFolder, board: Board, source: Any) -> R
     )
 
 
-class _Ticker:
+class Ticker:
     """Reports progress, at most twice a second: from a thread, or when ticked."""
 
     def __init__(self, board: Board, report: Report) -> None:
@@ -172,6 +191,7 @@ class _Ticker:
         self._end = threading.Event()
 
     def tick(self) -> None:
+        """Report, if it is time."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _REPORT_S
             self._report(self._board.records(), self._board.event_time(), self._board.share())
@@ -257,7 +277,7 @@ def run_archive(
     before = time.perf_counter()
     _ask_clickhouse(config)
     delivery.start()
-    with _Ticker(board, report):
+    with Ticker(board, report):
         run_line(line, source, scope_of(config, spec), emit, on_batch=board.note)
     summary["seconds"] = round(time.perf_counter() - before, 3)
     delivered = delivery.drain(_DRAIN_S)

@@ -30,7 +30,7 @@ from flows.run_folder import RunFolder, RunSpec
 from flows.said_again import say_again
 from flows.self_view import SelfView
 from flows.set_back import SetBack, begin_again, end_at_once
-from flows.status_server import StatusServer
+from flows.status_server import StatusServer, application
 from flows.watch import Watcher, watched
 from flows.writer import BothWriter, NotedWriter, SegmentWriter, SpoolWriter
 from sinks.clock import SystemClock
@@ -132,7 +132,8 @@ class Outbox:
             delivery=delivery,
             watcher=self._watcher,
         )
-        self._server = StatusServer(view.report, address, hang_after_s=self._config.engine.hang_after_ms / 1000)
+        hang_after_s = self._config.engine.hang_after_ms / 1000
+        self._server = StatusServer(application(view.report, hang_after_s=hang_after_s), address)
         return NotedWriter(writer, view.snapshot_written)
 
     def _beat(self) -> Callable[[], None] | None:
@@ -193,6 +194,7 @@ def opened(
         on_batch=board.note,
         on_place=board.place,
         on_asked=board.asked,
+        machine=(spec.machine, spec.machines),
     )
     return run, outbox
 

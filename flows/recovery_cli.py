@@ -30,6 +30,7 @@ def show_store(config: StateConfig, state: State = None, as_json: Json = False) 
 
     Example: edgewatch recovery show -c monitor.toml
     """
+    from flows.engine import missing_parts, parts_in
     from flows.recovery_store import read_store, show
 
     folder = _existing(_path(load(config, secrets=False), state))
@@ -38,8 +39,12 @@ def show_store(config: StateConfig, state: State = None, as_json: Json = False) 
     if as_json:
         print_json(found)
         return
-    if found["epoch"] is None:
+    if lost := missing_parts(here := parts_in(folder.recovery)):
+        count = len(here) + len(lost)
+        print(f"files {', '.join(map(str, here))} of {count} are here; the others are on other machines of the run")
+    elif found["epoch"] is None:
         print("nothing was stored yet: a start begins anew")
+    if found["epoch"] is None:
         return
     schemas = ", ".join(map(str, found["schemas"])) or "none"
     print(f"resumes at epoch {found['epoch']}; {found['starts']} starts, the last of {found['processes']} processes")
@@ -91,7 +96,7 @@ def reset(
             write_restart(folder.restart, Restart(start=start, alerts=_CLICKHOUSE if keep_alerts else None))
         # The plan last: a reset that was cut short is refused by the next start, and can be repeated.
         shutil.rmtree(folder.recovery, ignore_errors=True)
-        for path in (folder.recall, folder.doubts, folder.plan):
+        for path in (folder.recall, folder.doubts, folder.machines, folder.plan):
             path.unlink(missing_ok=True)
     if as_json:
         print_json({"folder": str(folder.path), "judged_from": None if start is None else _shown(start), "alerts": keep_alerts})

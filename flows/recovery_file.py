@@ -21,12 +21,13 @@ import zstandard
 from flows.recovery_store import check_store
 from flows.run_folder import RunFolder
 from flows.sealed import SCHEMA
+from flows.shared_run import read_run
 
 _MANIFEST = "manifest.json"
 _FOLDERS = {"recovery": ".sqlite3", "spool": ".db", "advances": ".ndjson"}
 _FILES = (
     *("plan.json", "controls.ndjson", "early.ndjson", "firing.json", "deployed.json", "blindness.json"),
-    *("restart.json", "recall", "doubts.json"),
+    *("restart.json", "recall", "doubts.json", "machines.json"),
 )
 _MOST_BYTES = 64 << 30
 
@@ -60,23 +61,38 @@ def export(folder: RunFolder, path: Path) -> Manifest:
 
 
 def take(path: Path, folder: RunFolder) -> Manifest:
-    """Put exported state into a folder that has none; all of it or nothing. Raises ArchiveRefused, StoreBroken."""
+    """Put exported state into a folder that has none; all of it or nothing. Raises ArchiveRefused, StoreBroken.
+
+    Into that of another machine of the same run go the files of the recovery store that it lacks.
+    """
     with folder.locked(), tempfile.TemporaryDirectory(dir=folder.path, prefix=".import-") as drafts:
-        found = [name for name, _ in _parts(folder.path)]
-        if found:
-            raise ArchiveRefused(f"{folder.path} has state of its own ({found[0]}); import into a new state folder")
         draft = Path(drafts)
         try:
             manifest = _read(path, draft)
         except (tarfile.TarError, zstandard.ZstdError, msgspec.DecodeError, EOFError, OSError) as error:
             raise ArchiveRefused(f"{path} is not a whole export: {error}") from error
+        names = _to_take(folder, draft, list(manifest.parts))
         check_store(draft / "recovery")
         # The plan last: without it no run takes the folder for one that it can resume.
-        for name in sorted(manifest.parts, key=lambda each: (each == "plan.json", each)):
+        for name in sorted(names, key=lambda each: (each == "plan.json", each)):
             target = folder.path / name
             target.parent.mkdir(mode=0o700, exist_ok=True)
             (draft / name).replace(target)
     return manifest
+
+
+def _to_take(folder: RunFolder, draft: Path, names: list[str]) -> list[str]:
+    """Give what of a file goes into a folder."""
+    found = [name for name, _ in _parts(folder.path)]
+    if not found:
+        return names
+    own, other = read_run(folder.machines), read_run(draft / "machines.json")
+    if own is None or other is None or own.run != other.run:
+        raise ArchiveRefused(f"{folder.path} has state of its own ({found[0]}); import into a new state folder")
+    parts = [name for name in names if name.startswith("recovery/")]
+    if twice := [name for name in parts if name in found]:
+        raise ArchiveRefused(f"{folder.path} has {twice[0]} already")
+    return parts
 
 
 def _parts(folder: Path) -> Iterator[tuple[str, Path]]:

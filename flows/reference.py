@@ -88,6 +88,7 @@ _MORE: dict[str, dict[str, str]] = {
         "allowed_lateness": '"2m"',
         "labels": '{ zone = "eu" }',
     },
+    "engine": {"token": '"env:EDGEWATCH_TOKEN"'},
     "receive": {
         "drop": '["ClientRequestUserAgent"]',
         "tls_certificate": '"tls/fullchain.pem"',
@@ -115,6 +116,7 @@ _MORE: dict[str, dict[str, str]] = {
         "flags": '{ cached = "cache.hit" }',
         "identity": '"id"',
         "paths": '["route"]',
+        "weight": '"sample_interval"',
         "csv": '["at", "route", "took_ms"]',
         "dedup": '["ray_id"]',
         "rename": '{ "ray-id" = "RayID" }',

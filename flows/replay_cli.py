@@ -26,6 +26,16 @@ From = Annotated[str | None, typer.Option("--from", help="First window start, RF
 To = Annotated[str | None, typer.Option("--to", help="Windows start before this.")]
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
+Before = Annotated[
+    str | None,
+    typer.Option(
+        help="The alerts before --from: clickhouse, the folder of a replay, or none"
+        " [default: clickhouse, where Kafka is replayed and decisions of before are stored]."
+    ),
+]
+Lateness = Annotated[
+    str | None, typer.Option("--allowed-lateness", help="In place of the configuration's: 6h takes in what came late.")
+]
 
 
 def replay(
@@ -38,16 +48,8 @@ def replay(
     recorded: Annotated[
         Path | None, typer.Option(help="The state folder of a live run: what it decided by the clock is decided alike.")
     ] = None,
-    alerts: Annotated[
-        str | None,
-        typer.Option(
-            help="The alerts before --from: clickhouse, the folder of a replay, or none"
-            " [default: clickhouse, where Kafka is replayed and decisions of before are stored]."
-        ),
-    ] = None,
-    lateness: Annotated[
-        str | None, typer.Option("--allowed-lateness", help="In place of the configuration's: 6h takes in what came late.")
-    ] = None,
+    alerts: Before = None,
+    lateness: Lateness = None,
     into: Annotated[bool, typer.Option("--into-clickhouse", help="Also write rows, under the name of a run.")] = False,
     run: Annotated[str, typer.Option(help="The name of the run in the tables' column `run`.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of a run that has this name.")] = False,

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     alerts: str | None = None  # where the alerts as they were at `start` are read: `clickhouse` or a folder
     rows: bool = False  # a replay makes the rows that only tables have, too
     allowed_lateness_ms: int | None = None  # in place of the configuration's
+    machine: int = 0  # of `machines`
+    machines: int = 1
 
     def with_(self, **changes: Any) -> "RunSpec":
         """Give the spec with other values."""
@@ -47,9 +50,15 @@ class RunFolder:
     """Paths inside the folder."""
 
     def __init__(self, path: Path) -> None:
-        """Make the folder, for its owner only."""
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o700)
+        """Make the folder, for its owner only; what is in it and others could read or write is closed to them.
+
+        Raises SourceError where it, or something in it, belongs to another user, who could have put anything there.
+        """
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = path.resolve()
+        for each in (place, *place.rglob("*")):
+            with contextlib.suppress(FileNotFoundError):  # a draft that was put in its place meanwhile
+                _close_to_others(each)
         self._name(path)
 
     @classmethod
@@ -79,11 +88,12 @@ class RunFolder:
         self.plan = path / "plan.json"
         self.restart = path / "restart.json"
         self.clock = path / "clock.json"
+        self.machines = path / "machines.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder; raises FolderInUse where another run does."""
-        with (self.path / "lock").open("a+") as file:
+        with open(self.path / "lock", "a+", opener=private) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -113,6 +123,22 @@ class RunFolder:
     def write_spec(self, spec: RunSpec) -> None:
         """Write the spec for the processes of this run."""
         self.spec.write_bytes(msgspec.json.encode(spec))
+
+
+def private(name: str, flags: int) -> int:
+    """Open a file that nobody else may read or write: an opener for `open`."""
+    return os.open(name, flags, 0o600)
+
+
+def _close_to_others(path: Path) -> None:
+    found = path.lstat()
+    if found.st_uid != os.geteuid():
+        raise SourceError(
+            f"{path} belongs to user {found.st_uid}, and this is user {os.geteuid()}: run as that user, or give it to this one "
+            "(chown -R) if nobody else can have written into it"
+        )
+    if not stat.S_ISLNK(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 
 def read_spec(path: Path) -> RunSpec:

@@ -20,7 +20,7 @@ from flows.report_alerts import stays
 from flows.report_source import Range
 from flows.report_tables import ReportTables
 from flows.status_days import NO_DATA, Calendar, Component, Day, Spell, component, coverage
-from sinks.clickhouse import ClickHouse
+from sinks.clickhouse import Queries
 from sinks.component_status import OPERATIONAL, STATUSES
 from sinks.page import Cell, Column, DayBar, DayBars, Page, Section, Table, Tile, Tiles, Words, html
 
@@ -61,7 +61,7 @@ class Status:
         return max((each.status for each in self.components), key=STATUSES.index, default=OPERATIONAL)
 
 
-def status_of(config: Config, client: ClickHouse, *, now_ms: int, days: int, zone: ZoneInfo) -> Status:
+def status_of(config: Config, client: Queries, *, now_ms: int, days: int, zone: ZoneInfo) -> Status:
     """Ask ClickHouse; raises DeliveryError."""
     length = config.window.length_ms
     source = ReportTables(client, "", length)
@@ -140,7 +140,7 @@ def write(status: Status, folder: Path) -> list[Path]:
     return made
 
 
-def _keys(client: ClickHouse, over: Range) -> dict[str, int]:
+def _keys(client: Queries, over: Range) -> dict[str, int]:
     """Give how many keys a rule judged on a day, at most."""
     first, last = (f"toDateTime({moment // 1000}, 'UTC')" for moment in (over.start, over.end))
     rows = client.query(

@@ -5,7 +5,7 @@ again the last version counts, as FINAL has it: where two rows come for one plac
 compared here, which costs less than having the server merge all of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,7 @@ class StoredWindows:
         self._names = sorted(metric.name for metric in metrics)
         self._run = run
         self._keys: dict[str, _Keys] = {}
+        self._whole: set[str] = set()  # metrics of which every key is known
         self._counts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self.name = f"ClickHouse at {url} ({f'run {run}' if run else 'live rows'})"
 
@@ -47,7 +48,7 @@ class StoredWindows:
         out: dict[str, dict[str, int]] = {}
         for row in self._client.query(
             f"SELECT metric, statistic, count() AS n FROM {_TABLE} WHERE {self._where(self._names)}"  # noqa: S608 (quoted)
-            " GROUP BY metric, statistic ORDER BY metric, statistic"
+            " GROUP BY metric, statistic ORDER BY metric, statistic SETTINGS optimize_aggregation_in_order = 1"  # an eighth
         ):
             out.setdefault(row["metric"], {})[row["statistic"]] = int(row["n"])
         return out
@@ -101,17 +102,23 @@ class StoredWindows:
 
     def keys(self, metric: str) -> list[str]:
         """Give the keys of a metric, sorted."""
-        self._learn(metric, f"{self._where([metric])} AND statistic = {quoted(next(iter(self._found[metric])))}")
+        if metric not in self._whole:
+            self._learn(metric, f"{self._where([metric])} AND statistic = {quoted(next(iter(self._found[metric])))}")
+            self._whole.add(metric)
         return list(self._keys[metric].names)
 
-    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
-        """Give the rows of windows that start in [start, end) ms."""
+    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int, keys: Collection[str] | None = None) -> Rows:
+        """Give the rows of windows that start in [start, end) ms, of some keys alone where they are given."""
         low, high = (min(max(-(-at // 1000), 0), _LATEST) for at in (start, end))
         chosen = list(statistics) or [next(iter(self._found[metric]))]
         where = (
             f"{self._where([metric])} AND statistic IN ({', '.join(map(quoted, chosen))})"
             f" AND window_start >= toDateTime({low}, 'UTC') AND window_start < toDateTime({high}, 'UTC')"
         )
+        if keys is not None:
+            self.keys(metric)
+            hashes = [str(each) for each, key in self._keys[metric].by_hash.items() if key in keys]
+            where += f" AND {_HASH} IN ({', '.join(hashes)})" if hashes else " AND 0"
         read, names = self._read(metric, chosen, where, _SELECTED)
         grid = _Grid.over(read, len(chosen), len(names))
         if grid.repeats:  # some were inserted again: the last version counts

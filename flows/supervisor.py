@@ -1,8 +1,9 @@
-"""Supervisor: several processes of one run on one machine: starts them, watches them, stops all when one dies or hangs.
+"""Supervisor: the processes of one run on this machine: starts them, watches them, stops all when one dies or hangs.
 
-Why stop all: the engine's processes exchange data, so a run without one of them cannot go on. A live run is then started
-again from its last snapshot, later each time, and given up where starts in a row come to nothing; a bounded run is resumed
-by who started it. Progress is that lanes are asked for records, not that processes live: a stopped process lives.
+Where a run has several machines, each has a supervisor, and a `Meeting` brings them together. Why stop all: the engine's
+processes exchange data, so a run without one of them cannot go on. A live run is then started again from its last snapshot,
+later each time, and given up where starts in a row come to nothing; a bounded run is resumed by who started it. Progress is
+that lanes are asked for records, not that processes live: a stopped process lives.
 """
 
 import contextlib
@@ -14,20 +15,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
+
+from flows.child import Child, Start
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 20.0
 _POLL_S = 0.1
-_LONGEST_PAUSE_S = 60.0
-_STDERR = 2
+_LISTEN_S, _LOOK_S = 10.0, 0.002
+PEER_LOST = 3  # the exit code of a process that ends because another one has
 _log = logging.getLogger(__name__)
 
 
 class ProcessDied(Exception):
-    """A process of the run ended with an error; the sentence says which, and what it said last."""
+    """A process of the run ended with an error; the sentence says which. `peer`: what is wrong is wrong elsewhere."""
+
+    def __init__(self, words: str, *, peer: bool = False) -> None:
+        """Take the sentence."""
+        super().__init__(words)
+        self.peer = peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +55,46 @@ class Restarts:
     settled_s: float = 120.0
     most: int = 5
     pause_s: float = 1.0  # before the first; it doubles
+    longest_pause_s: float = 60.0
     start_s: float = 120.0  # what a start may take
+
+
+class Meeting(Protocol):
+    """Where the processes of a run find each other, before each start."""
+
+    def meet(self, told: threading.Event) -> tuple[Sequence[int], Sequence[str]] | None:
+        """Give the numbers of the processes to start here, and the addresses of all; None once it is told to stop."""
+
+    def look(self) -> bool:
+        """Tell whether all are to stop reading and start again; raises ProcessDied where others have ended."""
+
+    def drain(self) -> None:
+        """Have all others hear that the processes here were told to stop reading; called in a signal's handler."""
+
+    def ended(self) -> None:
+        """Take note that they have ended in good order."""
+
+
+class Alone:
+    """All processes of the run are on this machine."""
+
+    def __init__(self, processes: int) -> None:
+        """Take how many."""
+        self._processes = processes
+
+    def meet(self, told: threading.Event) -> tuple[Sequence[int], Sequence[str]] | None:  # noqa: ARG002
+        """Give free ports."""
+        return range(self._processes), free_addresses(self._processes)
+
+    def look(self) -> bool:
+        """Nobody else says anything."""
+        return False
+
+    def drain(self) -> None:
+        """Nobody else needs to know."""
+
+    def ended(self) -> None:
+        """Nobody else needs to know."""
 
 
 def free_addresses(count: int) -> list[str]:
@@ -65,19 +112,37 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def supervise(spec: Path, processes: int, tick: Callable[[], None], restarts: Restarts | None = None) -> bool:
-    """Run `python -m flows.worker spec K ...` for every K until all end; False where they were told to stop.
+def wait_for_listener(address: str) -> None:
+    """Wait until a process listens at an address (host:port) of this machine, at most for some seconds (Linux; elsewhere not).
+
+    The engine's processes connect to those before them, and one that finds nobody there asks again only after a second. An
+    address that somebody listens at cannot be bound; asking so, unlike connecting, is not noticed there.
+    """
+    host, port = address.rsplit(":", 1)
+    deadline = time.monotonic() + _LISTEN_S
+    while sys.platform == "linux" and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so it never keeps the other one from binding
+            try:
+                probe.bind((host, int(port)))
+            except OSError:
+                return
+        time.sleep(_LOOK_S)
+
+
+def supervise(start: Start, meeting: Meeting, tick: Callable[[], None], restarts: Restarts | None = None) -> bool:
+    """Run the processes of this machine until all end; False where they were told to stop.
 
     Raises ProcessDied. SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is
     interrupted.
     """
-    return _Supervisor([sys.executable, "-m", "flows.worker", str(spec)], processes, tick, restarts).run()
+    return _Supervisor(start, meeting, tick, restarts).run()
 
 
 class _Supervisor:
-    def __init__(self, command: list[str], processes: int, tick: Callable[[], None], restarts: Restarts | None) -> None:
-        self._command, self._processes, self._tick, self._restarts = command, processes, tick, restarts
-        self._children: list[subprocess.Popen[bytes]] = []
+    def __init__(self, start: Start, meeting: Meeting, tick: Callable[[], None], restarts: Restarts | None) -> None:
+        self._start, self._meeting, self._tick, self._restarts = start, meeting, tick, restarts
+        self._children: list[Child] = []
         self._told = threading.Event()
         self._again = threading.Event()
 
@@ -93,23 +158,28 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._told.set()
+        self._meeting.drain()
         self._signal_all(signal.SIGTERM)
 
     def _renew(self) -> None:
+        self._meeting.drain()
+        self._stop_for_a_moment()
+
+    def _stop_for_a_moment(self) -> None:
         self._again.set()
         self._signal_all(signal.SIGTERM)
 
     def _run(self) -> None:
         failures = 0
-        while not self._told.is_set():
+        while (found := self._meeting.meet(self._told)) is not None and not self._told.is_set():
             began = time.monotonic()
             try:
-                self._once(began)
+                self._once(began, *found)
             except ProcessDied as error:
                 if self._restarts is None or self._told.is_set():
                     raise
                 lasted = time.monotonic() - began
-                if self._restarts.idle_s(began) >= lasted and not failures:
+                if self._restarts.idle_s(began) >= lasted and not failures and not error.peer:
                     self._restarts.no_start()  # what is wrong is wrong with the start
                     raise
                 failures = 1 if lasted >= self._restarts.settled_s else failures + 1
@@ -127,43 +197,44 @@ class _Supervisor:
             restarts.gave_up(failures)
             words = f"{error} That was {failures} times in a row: given up. Start the same command again to resume."
             raise ProcessDied(words) from error
-        pause = min(restarts.pause_s * 2.0 ** (failures - 1), _LONGEST_PAUSE_S)
+        pause = min(restarts.pause_s * 2.0 ** min(failures - 1, 10), restarts.longest_pause_s)
         _log.error("%s It goes on from its last snapshot in %.0f s", error, pause)
         self._told.wait(pause)
 
-    def _once(self, began: float) -> None:
-        """Run all processes once, to their end."""
-        addresses = free_addresses(self._processes)
-        # In a group of their own: a terminal's Ctrl-C is for this process alone, which tells them all.
-        commands = ([*self._command, str(number), *addresses] for number in range(self._processes))
-        # The engine prints there that a peer is not up yet; the output of a replay is the command's own, perhaps JSON.
-        out = _STDERR if self._restarts is None else None
-        self._children = [subprocess.Popen(command, process_group=0, stdout=out) for command in commands]
+    def _once(self, began: float, numbers: Sequence[int], addresses: Sequence[str]) -> None:
+        """Run the processes once, to their end."""
+        self._children = []
+        for number in numbers:
+            self._children.append(self._start(number, addresses))
         if self._told.is_set():
             self._signal_all(signal.SIGTERM)
         try:
-            self._watch(began)
+            self._watch(began, numbers)
+            self._meeting.ended()
         finally:
             self._signal_all(signal.SIGKILL)
             self._wait()
 
-    def _watch(self, began: float) -> None:
+    def _watch(self, began: float, numbers: Sequence[int]) -> None:
         children = self._children
         ended = False
         while not ended:
             ended = all(child.poll() is not None for child in children)
-            for number, child in enumerate(children):
-                if child.returncode not in self._well():
+            for number, child in zip(numbers, children, strict=True):
+                code = child.returncode
+                if code is not None and code not in self._well():
                     self._signal_all(signal.SIGTERM)
-                    raise ProcessDied(_sentence(number, child.returncode, again=self._restarts is None))
+                    raise ProcessDied(_sentence(number, code, again=self._restarts is None), peer=code == PEER_LOST)
             if not ended:
+                if self._meeting.look() and not self._told.is_set() and not self._again.is_set():
+                    self._stop_for_a_moment()
                 self._look(began)
                 self._tick()
                 time.sleep(_POLL_S)
 
-    def _well(self) -> tuple[int | None, ...]:
+    def _well(self) -> tuple[int, ...]:
         """Give the exit codes that are well; one that is told to stop as it starts does not know how yet."""
-        return (None, 0, -signal.SIGTERM) if self._told.is_set() or self._again.is_set() else (None, 0)
+        return (0, -signal.SIGTERM) if self._told.is_set() or self._again.is_set() else (0,)
 
     def _look(self, began: float) -> None:
         """Raise ProcessDied where the run makes no progress; one that was told to stop has its time to end."""

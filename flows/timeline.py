@@ -209,7 +209,8 @@ def _columns(history: History, over: Range, places: Sequence[tuple[Rule, str]]) 
             wanted.setdefault(rule.options.metric, set()).add(shows)
             keys.setdefault((rule.options.metric, shows), set()).add(key)
     parts: dict[tuple[str, str, str], list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
-    for chunks in history.chunks(over.start, over.end, wanted):
+    matter = {metric: {key for (name, _), found in keys.items() if name == metric for key in found} for metric in wanted}
+    for chunks in history.chunks(over.start, over.end, wanted, matter):
         for chunk in chunks:
             for metric, table in chunk.tables.items():
                 known = {key: place for place, key in enumerate(table.keys)}

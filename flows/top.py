@@ -13,8 +13,9 @@ from flows.self_report import PartitionReport, SelfReport, unready
 from sinks.notification import duration, one_line
 
 _BARS = "▁▂▃▄▅▆▇█"
-_POINTS = 60
-_ALERTS = 10
+_POINTS = 56  # beside 23 columns of words
+_ALERTS, _FEWEST = 10, 3
+_BESIDE = 11  # rows of words, headings and the prompt
 _LEAST = {"firing": 22, "severity": 8, "since": 12}
 
 
@@ -26,16 +27,18 @@ class Top:
         self._hang_after_s = hang_after_s
         self._last: SelfReport | None = None
         self._rates: deque[float] = deque(maxlen=_POINTS)
+        self._lags: deque[float] = deque(maxlen=_POINTS)
 
     def take(self, report: SelfReport) -> None:
         """Take a report; a run that was started again counts its records from its snapshot."""
         last = self._last
         if last is not None and report.at > last.at:
             self._rates.append(max(report.records - last.records, 0) / ((report.at - last.at) / 1000))
+        self._lags.append(float(sum(part.lag or 0 for part in report.partitions)))
         self._last = report
 
-    def draw(self) -> RenderableType:
-        """Give what is shown."""
+    def draw(self, rows: int | None = None) -> RenderableType:
+        """Give what is shown; of a terminal of so many rows, alerts take what is left."""
         report = self._last
         if report is None:
             return Text("waiting for the first report")
@@ -47,8 +50,10 @@ class Top:
             f"snapshot {_age(report.snapshot_s)}",
         )
         rate = self._rates[-1] if self._rates else 0.0
-        flow = Text(f"{rate:>9,.0f} records/s  {sparkline(self._rates)}")
-        return Group(head, state, flow, _datasets(report), _destinations(report), _alerts(report))
+        flow = Text(f"{rate:>10,.0f} records/s  {sparkline(self._rates)}")
+        lag = Text(f"{self._lags[-1]:>10,.0f} waiting    {sparkline(self._lags)}")
+        most = _ALERTS if rows is None else max(rows - _BESIDE - len(report.datasets) - len(report.destinations), _FEWEST)
+        return Group(head, state, flow, lag, _datasets(report), _destinations(report), _alerts(report, most))
 
 
 def sparkline(values: deque[float] | list[float]) -> str:
@@ -80,18 +85,18 @@ def _destinations(report: SelfReport) -> Table:
     return table
 
 
-def _alerts(report: SelfReport) -> Table:
+def _alerts(report: SelfReport, most: int) -> Table:
     table = _table("firing", "severity", "since", "key")
     total = sum(sum(each.firing.values()) for each in report.datasets)
-    for each in report.alerts[:_ALERTS]:
+    for each in report.alerts[:most]:
         severity = each.labels.get("severity", "")
         key = " ".join(f"{k}={v}" for k, v in sorted(each.labels.items()) if k not in ("rule", "severity", "environment"))
         style = "red" if severity == "critical" else "yellow"
         table.add_row(
             each.rule, Text(severity, style), _age((report.at - each.start) / 1000), Text(one_line(key), overflow="ellipsis")
         )
-    if total > _ALERTS:
-        table.add_row(f"and {total - _ALERTS:,} more", "", "", "")
+    if total > most:
+        table.add_row(f"and {total - most:,} more", "", "", "")
     elif not total:
         table.add_row("nothing", "", "", "")
     return table

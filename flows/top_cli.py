@@ -44,10 +44,11 @@ def top(
         view.take(_ask(place))
         Console().print(view.draw())
         return
-    with Live(console=Console(), screen=sys.stdout.isatty(), auto_refresh=False) as live:
+    console = Console()
+    with Live(console=console, screen=sys.stdout.isatty(), auto_refresh=False) as live:
         while True:
             view.take(_ask(place))
-            live.update(view.draw(), refresh=True)
+            live.update(view.draw(console.height), refresh=True)
             time.sleep(every)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -113,8 +113,9 @@ class WindowFolder:
         """Give the keys of a metric, sorted."""
         return sorted(self._columns[metric][1].keys)
 
-    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int) -> Rows:
-        """Give the rows of windows that start in [start, end) ms."""
+    def rows(self, metric: str, statistics: Sequence[str], start: int, end: int, keys: Collection[str] | None = None) -> Rows:
+        """Give the rows of windows that start in [start, end) ms, of all keys: they lie side by side."""
+        del keys
         starts = self._column(metric, "starts")
         here = slice(*np.searchsorted(starts, [start, end]).tolist())
         codes = np.asarray(self._column(metric, "codes")[here])

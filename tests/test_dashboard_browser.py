@@ -11,6 +11,7 @@ from flows.controls import Controls
 from flows.monitor import replay
 from flows.replay_cli import spec_of
 from flows.run_folder import RunFolder
+from tests.screenshots import keep_stricter
 from tests.watched import END, HOUR, START, served, watched
 
 expect = pytest.importorskip("playwright.sync_api", reason="missing service: browser (no playwright)").expect
@@ -22,10 +23,15 @@ VIEWS = {
     "explore": "Explore",
     "alerts": "Alerts",
     "slos": "SLOs",
+    "budgets": "Budgets",
+    "health": "Health",
+    "business": "Business",
     "pipeline": "Pipeline",
     "backtests": "Backtests",
 }
-DRAWN = {"overview": 4, "explore": 2, "backtests": 0, "pipeline": 0, "alerts": 0}  # canvases; one where it is not said
+DRAWN = {"overview": 4, "explore": 2, "alerts": 0, "budgets": 0, "health": 5, "business": 2, "pipeline": 4}
+DRAWN |= {"backtests": 2}  # canvases; one where it is not said
+LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "dark")}
 API = "%7B%22ClientRequestHost%22%3A%22api.example.com%22%7D"
 SERIOUS = {"serious", "critical"}
 COLOURS = """() => [...document.querySelectorAll('main canvas')].map((canvas) => {
@@ -51,6 +57,13 @@ def again(place):
 
 
 @pytest.fixture(scope="module")
+def stricter(place):
+    """Keep a run of a stricter configuration beside the live one; gives its name."""
+    keep_stricter(place.folder)
+    return "stricter"
+
+
+@pytest.fixture(scope="module")
 def address(place, again):
     with served(place, state=again / ".state") as found:
         yield found
@@ -73,20 +86,78 @@ def ready(visit):
     visit.page.wait_for_selector("#content:not([aria-busy])")
 
 
-@pytest.mark.parametrize("view", [*VIEWS, f"alerts?rule=high_error_rate&key={API}"])
-def test_each_view_shows_real_data_without_an_error_a_request_elsewhere_or_a_serious_finding_of_axe(show, view):
-    visit = show(view)
-    assert visit.page.inner_text("h1") == VIEWS.get(view, "high_error_rate on api.example.com")
-    assert visit.page.locator(".problem").count() == 0
-    drawn = visit.page.evaluate(COLOURS)
-    assert len(drawn) >= DRAWN.get(view, 1)
-    assert all(colours > 4 for colours in drawn), drawn
-    visit.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
-    found = visit.page.evaluate("axe.run(document)")
-    serious = [each for each in found["violations"] if each["impact"] in SERIOUS]
-    assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in serious] == []
-    assert len(found["passes"]) > 10
-    assert (visit.errors, visit.elsewhere) == ([], [])
+@pytest.mark.parametrize("look", LOOKS)
+def test_each_view_shows_real_data_without_an_error_a_request_elsewhere_or_a_serious_finding_of_axe(show, stricter, look):
+    width, scheme = LOOKS[look]
+    for view in [*VIEWS, f"alerts?rule=high_error_rate&key={API}"]:
+        visit = show(f"backtests?run={stricter}" if view == "backtests" else view, width=width, scheme=scheme)
+        assert visit.page.inner_text("h1") == VIEWS.get(view, "high_error_rate on api.example.com")
+        assert visit.page.locator(".problem").count() == 0, view
+        drawn = visit.page.evaluate(COLOURS)
+        assert len(drawn) >= DRAWN.get(view, 1), view
+        assert all(colours > 4 for colours in drawn), (view, drawn)
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, view
+        visit.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+        found = visit.page.evaluate("axe.run(document)")
+        serious = [each for each in found["violations"] if each["impact"] in SERIOUS]
+        assert [(view, each["id"], [node["html"][:120] for node in each["nodes"]]) for each in serious] == []
+        assert len(found["passes"]) > 10
+        assert (visit.errors, visit.elsewhere) == ([], []), view
+
+
+def test_a_run_is_beside_live_with_what_differs_marked(show, stricter):
+    visit = show(f"backtests?run={stricter}")
+    row = visit.page.get_by_role("row", name=re.compile("^high_error_rate"))
+    run, live = (int(row.locator("td").nth(place).inner_text()) for place in (4, 5))
+    assert run > live > 0
+    assert row.locator("td").nth(4).locator("b").count() == 1
+    same = visit.page.get_by_role("row", name=re.compile("^slow_database"))
+    assert same.first.locator("b").count() == 0
+
+
+def test_health_business_and_budgets_open_their_charts_in_explore(show):
+    visit = show("health")
+    expect(visit.page.locator(".components li", has_text="database")).to_contain_text("degraded")
+    visit = show("business")
+    row = visit.page.get_by_role("region", name="business_amount sum by key").get_by_role("row", name=re.compile("^all"))
+    assert row.locator("td").first.inner_text().replace("\u202f", "") == str(sum(1000 + each for each in range(2, 120, 3)))
+    visit.page.get_by_role("link", name="investment_made, creator").first.click()
+    visit.page.wait_for_url("**/explore?*")
+    ready(visit)
+    expect(visit.page.locator("figure h3").first).to_have_text("business_events count on investment_made, creator")
+    visit = show("budgets")
+    row = visit.page.get_by_role("row", name=re.compile("^.api.pitches "))
+    expect(row).to_contain_text("500")
+    row.get_by_role("link", name="why").click()
+    visit.page.wait_for_selector(".verdict")
+    assert visit.errors == []
+
+
+def test_a_drag_over_the_heat_map_zooms_it_with_the_chart_above_and_its_csv_is_behind_it(show):
+    visit = show("explore?metric=response_time&span=6h")
+    canvas = visit.page.locator("canvas.heat")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for step, share in enumerate((0.75, 0.85, 0.95)):
+        visit.page.mouse.move(box["x"] + box["width"] * share, box["y"] + 100)
+        if not step:
+            visit.page.mouse.down()
+    visit.page.mouse.up()
+    visit.page.wait_for_url("**zoom=*")
+    ready(visit)
+    low, high = visit.page.evaluate(SCALES)[0]
+    assert high - low == pytest.approx(0.2 * 6 * 3600, rel=0.2)
+    with visit.page.expect_download() as download:
+        visit.page.locator(".heated").get_by_role("link", name="CSV").click()
+    assert download.value.path().read_text().splitlines()[0] == "time,low,high,records"
+
+
+def test_a_course_says_the_value_under_the_pointer(show):
+    visit = show("overview?span=6h")
+    course = visit.page.locator(".tile .spark").first
+    course.hover()
+    expect(course.locator("title")).to_have_text(re.compile(r"^2025-12-01 \d\d:\d\d UTC: "))
+    assert course.locator("line.at").count() == 1
 
 
 def test_the_first_numbers_are_those_of_the_tables(show, place):
@@ -201,15 +272,12 @@ def test_a_silence_added_in_the_page_suppresses_in_the_flow(show, place, again):
     assert visit.errors == []
 
 
-def test_dark_and_a_phone_show_all_without_scrolling_sideways(show):
-    visit = show("overview", width=390, height=844, scheme="dark")
-    assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 20, 25)"
-    for view in ("Alerts", "Explore", "SLOs", "Pipeline"):
-        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390, visit.page.url
-        visit.page.get_by_role("link", name=view).first.click()
-        visit.page.wait_for_url(f"**/{view.lower()}*")
-        ready(visit)
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+def test_dark_is_dark_and_light_is_light(show):
+    colours = [
+        show("overview", scheme=each).page.evaluate("getComputedStyle(document.body).backgroundColor")
+        for each in ("dark", "light")
+    ]
+    assert colours == ["rgb(15, 20, 25)", "rgb(246, 247, 249)"]
 
 
 def test_the_keyboard_reaches_the_content_first_and_every_view(show):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from flows.config import load
+from flows.machines import read_place
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -20,7 +21,10 @@ MANIFESTS: dict[str, dict[str, Any]] = {
 }
 POD = MANIFESTS["StatefulSet"]["spec"]["template"]
 (CONTAINER,) = POD["spec"]["containers"]
-SECRETS = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in CONTAINER["env"]}
+INDEX, *FROM_SECRETS = CONTAINER["env"]
+SECRETS = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in FROM_SECRETS}
+CHANNELS = {"slack-webhook-url", "pagerduty-routing-key"}
+PORTS = {each["name"]: each["containerPort"] for each in CONTAINER["ports"]}
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.34"])
@@ -50,7 +54,7 @@ def test_the_configuration_is_one_that_the_program_takes(tmp_path, monkeypatch):
     mounts = {each["name"]: each["mountPath"] for each in CONTAINER["volumeMounts"]}
     assert Path(config.engine.directory).parent == Path(mounts["state"])  # nobody but root may change the root's mode
     assert CONTAINER["args"][:3] == ["run", "--config", f"{mounts['configuration']}/monitor.toml"]
-    assert config.observe.address == ("0.0.0.0", CONTAINER["ports"][0]["containerPort"])
+    assert config.observe.address == ("0.0.0.0", PORTS["observe"])
     assert {name for name in SECRETS if f'"env:{name}"' in text} == set(SECRETS)
     assert text.count('"env:') == len(SECRETS)
     assert tomllib.loads(text)["input"]["kafka"]["client"]["security.protocol"] == "SASL_SSL"
@@ -68,9 +72,36 @@ def test_the_probes_ask_for_progress_and_a_start_has_the_time_that_it_may_take()
     assert start["periodSeconds"] * start["failureThreshold"] > 120
 
 
+def test_each_pod_is_the_machine_of_its_number_and_finds_the_others_by_name_before_they_are_ready(tmp_path, monkeypatch):
+    for name in SECRETS:
+        monkeypatch.setenv(name, "https://hooks.slack.com/services/T/B/X" if name.startswith("SLACK") else "a" * 32)
+    for name, text in MANIFESTS["ConfigMap"]["data"].items():
+        (tmp_path / name).write_text(text)
+    stateful, service = MANIFESTS["StatefulSet"], MANIFESTS["Service"]
+    spec, subdomain = stateful["spec"], service["metadata"]["name"]
+    assert CONTAINER["args"][3:] == ["--addresses", "/etc/edgewatch/machines", "--process-id", f"$({INDEX['name']})"]
+    assert INDEX["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.labels['apps.kubernetes.io/pod-index']"
+    places = [read_place(tmp_path / "machines", index, load(tmp_path / "monitor.toml")) for index in range(spec["replicas"])]
+    hosts = [f"{stateful['metadata']['name']}-{index}.{subdomain}" for index in range(spec["replicas"])]
+    assert [(each.host, each.port) for each in places[0].engines] == [(host, PORTS["engine"]) for host in hosts]
+    assert (places[1].door.host, places[1].door.port) == (hosts[0], PORTS["door"])
+    assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert {each["port"] for each in service["spec"]["ports"]} == set(PORTS.values())
+    assert (spec["podManagementPolicy"], spec["updateStrategy"]) == ("Parallel", {"type": "OnDelete"})
+
+
+def test_the_pods_reach_each_other_and_nobody_else_reaches_them_but_prometheus():
+    policy = MANIFESTS["NetworkPolicy"]["spec"]
+    own = [{"podSelector": {"matchLabels": POD["metadata"]["labels"]}}]
+    between = {PORTS["engine"], PORTS["door"]}
+    inward = {str(each["from"]): {port["port"] for port in each["ports"]} for each in policy["ingress"]}
+    assert inward.pop(str(own)) == between
+    assert list(inward.values()) == [{PORTS["observe"]}]
+    assert [{port["port"] for port in each["ports"]} for each in policy["egress"] if each["to"] == own] == [between]
+
+
 def test_the_pod_is_closed_and_alone_on_its_volume():
     spec = MANIFESTS["StatefulSet"]["spec"]
-    assert (spec["replicas"], spec["podManagementPolicy"]) == (1, "Parallel")
     assert spec["volumeClaimTemplates"][0]["spec"]["accessModes"] == ["ReadWriteOncePod"]
     assert POD["spec"]["securityContext"]["runAsNonRoot"]
     assert f"--uid {POD['spec']['securityContext']['runAsUser']} " in (ROOT / "deploy" / "Dockerfile").read_text()
@@ -98,3 +129,4 @@ def test_all_parts_select_the_pod():
 def test_no_manifest_holds_a_secret():
     assert "Secret" not in MANIFESTS
     assert all(set(each) == {"name", "valueFrom"} for each in CONTAINER["env"])
+    assert set(SECRETS.values()) == {"machine-token", "kafka-password", "clickhouse-password", *CHANNELS}

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import gzip
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import uvicorn
 
 from connectors.traffic import Traffic, TrafficOptions, write_archive
@@ -26,7 +28,25 @@ SLO = """
 name = "availability"
 metric = "error_rate"
 objective = 0.99
+
+[[metric]]
+name = "path_time"
+kind = "distribution"
+dataset = "http_requests"
+where = "is_user_request"
+value = "EdgeTimeToFirstByteMs"
+unit = "ms"
+group_by = ["ClientRequestPath"]
+
+[[rule]]
+name = "budgets"
+kind = "budget"
+metric = "path_time"
+statistic = "p99"
+budgets = { "/api/search" = 600, "*" = 500 }
 """
+TOPICS = '"app.performance" = "performance", "app.health" = "health", "app.business" = "business"'
+EVENTS = ("pitch_created", "nda_signed", "investment_made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,10 @@ def watched(folder: Path) -> Iterator[Watched]:
     """Write traffic, watch it, and keep its tables open."""
     write_archive(Traffic(TrafficOptions(seed=5, hours=2, records_per_second=5)), folder / "logs")
     pack = (ROOT / "flows" / "builtin.toml").read_text()
+    _write(folder / "logs", "health", [_health(minute) for minute in range(120)])
+    _write(folder / "logs", "business", [_event(minute) for minute in range(120)])
     head = (ROOT / "flows" / "demo.toml").read_text().split("# What users get")[0]
+    head = head.replace('"app.performance" = "performance"', TOPICS)
     tail = '\n[[route]]\nchannels = ["console"]\n\n[channel.console]\n' + SLO
     with Embedded(folder / "clickhouse") as server:
         (folder / "monitor.toml").write_text(f'{head}{pack}{tail}\n[clickhouse]\nurl = "{server.url}"\n')
@@ -58,6 +81,35 @@ def watched(folder: Path) -> Iterator[Watched]:
         client = ClickHouse(ClickHouseOptions(url=server.url))
         yield Watched(folder, config, client)
         client.close()
+
+
+def _health(minute: int) -> dict[str, object]:
+    """Give a health check: the database is slow and degraded in the last quarter of an hour."""
+    slow = minute >= 105
+    database = {"status": "degraded" if slow else "healthy", "latencyMs": 900 if slow else 20 + minute % 7}
+    return {
+        "timestamp": START + minute * MINUTE,
+        "probe": "api",
+        "location": "FRA",
+        "ok": True,
+        "http_status": 200,
+        "overall": "degraded" if slow else "healthy",
+        "checks": {"database": database, "worker": {"status": "healthy"}},
+    }
+
+
+def _event(minute: int) -> dict[str, object]:
+    kind = EVENTS[minute % len(EVENTS)]
+    blobs = [kind, f"user-{minute}", "creator" if minute % 2 else "investor"]
+    paid = 1000.0 + minute if kind == "investment_made" else 0.0
+    return {"timestamp": START + minute * MINUTE, "blobs": blobs, "doubles": [paid, 1], "indexes": ["", "production"]}
+
+
+def _write(logs: Path, dataset: str, records: list[dict[str, object]]) -> None:
+    """Write a dataset as one file of an archive."""
+    (logs / dataset / "p0").mkdir(parents=True)
+    name = "20251201T080000Z_20251201T100000Z_0123456789abcdef.ndjson.gz"
+    (logs / dataset / "p0" / name).write_bytes(gzip.compress(b"".join(orjson.dumps(each) + b"\n" for each in records)))
 
 
 @contextlib.contextmanager

@@ -149,12 +149,12 @@
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
     }
-    /* A label stands above its line, or at the edge beyond which the limit lies; where another one is, below that. */
+    /* A label stands above its line, or at the edge beyond which the limit lies; where another one is, below that, or above it at the lower edge. */
     for (const { name, value, tone } of chart.spec.limits) {
       const beyond = value > max ? " \u2191" : value < min ? " \u2193" : "";
       let y = value > max ? bbox.top + 2 * px : value < min ? bbox.top + bbox.height - high : plot.valToPos(value, "y", true) - high;
       if (y < bbox.top) y += high + 2 * px;
-      while (taken.some((other) => Math.abs(other - y) < high)) y += high / 2;
+      while (taken.some((other) => Math.abs(other - y) < high)) y += value < min ? -high / 2 : high / 2;
       taken.push(y);
       ctx.fillStyle = colour(TONES[tone] || "--muted");
       legible(ctx, name + beyond, right, y);

@@ -25,6 +25,29 @@ POISON = (
     b"\x00" * 1000,
 )
 
+# Read as they are: keys that break lines, markup, quoting, a text's end or its length, and numbers at the ends of their range.
+HOSTILE: tuple[dict[str, object], ...] = tuple(
+    {"ClientRequestHost": host, "EdgeTimeToFirstByteMs": value}
+    for host, value in (
+        *(
+            ("", 1e308),
+            ("\0", -1e308),
+            ("a\nb", 1e-320),
+            ("*<!channel>* & \u202e", -0.0),
+            ("\ud800", 1e308),
+            ("x" * 20_000, 2**53),
+        ),
+        *(
+            ('"}}]{{ {% x %} \\', 0),
+            ("';DROP TABLE windows;--", 1e308),
+            ("(other)", 3.5),
+            ("total", 7),
+            ("{}", "12"),
+            ("h0", []),
+        ),
+    )
+)
+
 
 def kill_one(there: World, choose: Callable[[list[int]], int] = random.choice) -> None:
     """Kill -9 of one process."""
@@ -122,8 +145,9 @@ def channel_down(there: World) -> None:
 
 
 def poison(there: World) -> None:
-    """Messages that no decoder can read."""
+    """Messages that no decoder can read, and records that fold, windows, rules and sinks have to bear."""
     there.load.poison(*POISON)
+    there.load.hostile(*HOSTILE)
     time.sleep(1)
 
 

@@ -41,6 +41,7 @@ stall_after = "30s"
 directory = "{directory}"
 snapshot_interval = "500ms"
 hang_after = "5s"
+token = "{token}"
 
 [health]
 every = "500ms"
@@ -55,6 +56,14 @@ name = "error_rate"
 kind = "ratio"
 dataset = "http_requests"
 bad = "EdgeResponseStatus >= 500"
+group_by = ["ClientRequestHost"]
+
+[[metric]]
+name = "took"
+kind = "distribution"
+dataset = "http_requests"
+value = "EdgeTimeToFirstByteMs"
+unit = "ms"
 group_by = ["ClientRequestHost"]
 
 [[rule]]
@@ -127,7 +136,7 @@ class Line:
         self.folder, self.state, self.config, self.log = folder, folder / "state", folder / "monitor.toml", folder / "log"
         with socket.create_server(("127.0.0.1", 0)) as found:
             self._port = found.getsockname()[1]
-        known = {"client": "", "idle_after": "60s", "directory": self.state, "port": self._port}
+        known = {"client": "", "token": "", "idle_after": "60s", "directory": self.state, "port": self._port}
         self.config.write_text(CONFIG.format(**{**known, **words}))
         self.processes = 2
         self.process: subprocess.Popen[bytes] | None = None

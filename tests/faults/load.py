@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Self
 
 from confluent_kafka import Producer
@@ -105,6 +106,14 @@ class Load:
             for number, value in enumerate(values):
                 self._send(value, time.time_ns() // 1_000_000, number % self.partitions)
                 self.ledger.garbage()
+
+    def hostile(self, *records: Mapping[str, Any]) -> None:
+        """Send records that can be read, whose values are aimed at what comes behind the decoder; they count as any other."""
+        with self._lock:
+            for number, record in enumerate(records):
+                now, partition = time.time_ns() // 1_000_000, number % self.partitions
+                self._send(json.dumps({"EdgeEndTimestamp": now, "EdgeResponseStatus": 503, **record}).encode(), now, partition)
+                self.ledger.record(partition, now)
 
     def _run(self) -> None:
         due = time.monotonic()

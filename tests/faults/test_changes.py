@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AclOperation as Right  # type: ignore[attr-defined]
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ScramCredentialInfo,
@@ -19,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from tests.faults.account import length
 from tests.faults.world import PARTITIONS, TOPIC, world
-from tests.kafka import topics
+from tests.kafka import rules, topics
 from tests.kafka.broker import Broker, Login
 from tests.runs import ROOT, checked, wait_until
 
@@ -30,12 +31,14 @@ LOGIN = Login(user="reader", password="planted-password")
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
     folder = tmp_path_factory.mktemp("changes")
-    broker = Broker(folder / "kafka", login=LOGIN, login_ms=2000)
+    broker = Broker(folder / "kafka", login=LOGIN, login_ms=2000, rules=True)
     settings = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-512"}
     settings |= {"sasl.username": LOGIN.user, "sasl.password": LOGIN.password}
     client = "\n".join(["[input.kafka.client]", *(f'"{name}" = "{value}"' for name, value in settings.items())])
-    with broker, world(folder, broker=broker, brokers=broker.sasl_address, client=client) as found:
-        yield found
+    with broker:
+        rules.give(broker.address, LOGIN.user, TOPIC, Right.READ)
+        with world(folder, broker=broker, brokers=broker.sasl_address, client=client) as found:
+            yield found
 
 
 def test_a_topic_gets_partitions_and_they_are_read_too(there):
@@ -100,6 +103,18 @@ def test_a_login_is_revoked_for_a_while(there):
         known = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         alter(admin, UserScramCredentialUpsertion(LOGIN.user, known, LOGIN.password.encode()))
     assert LOGIN.password not in there.line.said()
+
+
+def test_the_right_to_read_is_revoked_for_a_while(there):
+    known = len(there.line.said())
+    with there.fault("consumer's right to read revoked", repeats=1):
+        rules.take(there.broker.address, LOGIN.user, TOPIC, Right.READ)
+        wait_until(lambda: "opic authorization failed" in there.line.said()[known:], what="a refusal")
+        time.sleep(length(60))
+        rules.give(there.broker.address, LOGIN.user, TOPIC, Right.READ)
+    said = there.line.said()[known:]
+    assert "refused this client" in said
+    assert "give its user the rights Describe and Read on the topic (ACLs)" in said
 
 
 def alter(admin, change):

@@ -1,5 +1,7 @@
 """Faults of what stands around a run, one after the other on one line under load: broker, ClickHouse, channel, garbage."""
 
+import json
+
 import pytest
 
 from tests.faults import faults
@@ -51,9 +53,11 @@ def test_the_channel_is_down_for_a_while(there):
         faults.channel_down(there)
 
 
-def test_poison_is_a_dead_letter_each_and_stops_nothing(there):
+def test_poison_at_every_stage_stops_nothing_and_is_a_dead_letter_where_it_cannot_be_read(there):
     with there.fault("poison"):
         faults.poison(there)
     reasons = there.account.client.query("SELECT reason, count() AS n FROM dead_letters FINAL GROUP BY reason")
     assert sum(int(each["n"]) for each in reasons) >= there.load.ledger.dead - there.load.rate
     assert len(reasons) >= 4
+    said = {json.dumps(body["x_edgewatch"]["key"]) for body in there.hook.received.values()}
+    assert sum(any(json.dumps(each["ClientRequestHost"]) in words for words in said) for each in faults.HOSTILE) >= 6

@@ -54,6 +54,7 @@ def world(
     clock: SteppedClock | None = None,
     rate: int = 200,
     copies: int = 1,
+    make: type[Line] = Line,
     **words: Any,
 ) -> Iterator[World]:
     """Start it all and wait until the line is live and has alerted.
@@ -66,7 +67,7 @@ def world(
         clickhouse = stack.enter_context(_kept(folder / "clickhouse"))
         door, hook = stack.enter_context(Door(clickhouse.url)), stack.enter_context(Hook())
         given = {"brokers": broker.address, "topic": TOPIC, "hook": hook.hook_url, "clickhouse": door.url, **words}
-        line = Line(folder, **given)
+        line = make(folder, **given)
         line.environment = clock.environment if clock is not None else {}
         line.state.mkdir()
         state(line.state)

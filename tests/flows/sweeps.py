@@ -77,7 +77,7 @@ class Kept:
     def keys(self, metric):
         return sorted({key for _, key in self._cells[metric]})
 
-    def rows(self, metric, statistics, start, end):
+    def rows(self, metric, statistics, start, end, _=None):
         keys = self.keys(metric)
         found = [(START + n * LENGTH, keys.index(key), *cell) for (n, key), cell in self._cells[metric].items()]
         found = [each for each in found if start <= each[0] < end]

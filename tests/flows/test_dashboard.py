@@ -174,6 +174,49 @@ def test_objectives_pipeline_and_runs_answer(http, users):
     assert asked(http, "runs") == {"runs": []}
 
 
+def test_business_events_add_up_by_key_and_in_all(http):
+    found = asked(http, "business", **{"from": START, "to": END})
+    events, amounts = ({json.dumps(row["key"]): row for row in metric["rows"]} for metric in found["metrics"])
+    assert (events["{}"]["value"], events["{}"]["before"]) == (120, None)
+    assert amounts["{}"]["value"] == sum(1000 + minute for minute in range(2, 120, 3))
+    assert amounts['{"event": "nda_signed", "portal": "creator"}']["value"] == 0
+    assert sum(row["value"] for key, row in events.items() if key != "{}") == 120
+    assert sum(filter(None, events["{}"]["course"])) == 120
+
+
+def test_health_shows_the_components_of_the_status_page_and_what_checks_found(http):
+    found = asked(http, "health", **{"from": START, "to": END})
+    (database,) = [each for each in found["components"] if each["name"] == "database"]
+    assert database["status"] == "degraded_performance"
+    values = {each["metric"]: each["rows"][0]["value"] for each in found["metrics"]}
+    assert values["health_degradations"] == pytest.approx(100 * 15 / 120)
+    assert values["database_check_latency"] == pytest.approx((15 * 900 + sum(20 + each % 7 for each in range(105))) / 120)
+    assert {each["rule"] for each in found["open"]} >= {"degraded", "degraded_database"}
+
+
+def test_a_budget_counts_the_windows_that_were_over_it(http, users):
+    (rule,) = asked(http, "budgets", **{"from": START, "to": END})["rules"]
+    found = {row["key"]["ClientRequestPath"]: row for row in rule["rows"]}
+    assert (found["/api/search"]["budget"], found["/api/pitches"]["budget"]) == (600, 500)
+    own = [each for each in users if each["ClientRequestPath"] == "/api/search"]
+    windows = [[each for each in own if (each["EdgeEndTimestamp"] // 300_000_000_000) % 24 == place] for place in range(24)]
+    assert found["/api/search"]["windows"] == sum(map(bool, windows))
+    assert found["/api/search"]["beyond"] == sum(np.percentile(times(each), 99) > 600 for each in windows if each)
+
+
+def test_how_reading_goes_is_a_chart_by_partition_and_its_csv(http, users):
+    words = {"event": "records", "from": START, "to": END}
+    found = asked(http, "flow", **words)
+    read = {line["name"]: sum(filter(None, line["y"])) for line in found["chart"]["lines"]}
+    assert sum(count for name, count in read.items() if name.startswith("http_requests")) >= len(users)
+    assert (read["health/p0"], read["business/p0"]) == (120, 120)
+    lines = http.get("/api/flow.csv", params=words).text.splitlines()
+    assert len(lines) == 25
+    assert lines[0].split(",")[0] == "time"
+    heat = http.get("/api/heatmap.csv", params={"metric": "response_time", "from": START, "to": END}).text.splitlines()
+    assert sum(float(line.rpartition(",")[2]) for line in heat[1:]) == len(users)
+
+
 @pytest.mark.parametrize(
     ("path", "words", "said"),
     [

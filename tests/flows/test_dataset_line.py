@@ -162,6 +162,41 @@ def test_counts_and_sums_of_a_sampled_topic_are_those_of_all_records_and_nothing
     }
 
 
+def test_points_that_stand_for_several_are_counted_added_up_and_ranked_as_so_many(tmp_path):
+    points = [("a", 10, 4), ("a", 30, 1), ("b", 20, None), ("b", 40, 100), ("a", 50, 0), ("a", 60, 2.5), ("a", 70, "x")]
+    records = [
+        {"timestamp": START + n, "blobs": [name], "doubles": [ms], **({} if weight is None else {"_sample_interval": weight})}
+        for n, (name, ms, weight) in enumerate(points)
+    ]
+    extra = """
+    [[dataset]]
+    name = "points"
+    kind = "data_points"
+    blobs = ["name"]
+    doubles = ["ms"]
+    """
+    for name, kind, asked in (
+        ("points", "count", ""),
+        ("fast", "ratio", 'good = "ms < 35"'),
+        ("sum", "sum", 'value = "ms"'),
+        ("ms", "distribution", 'value = "ms"'),
+        ("last", "gauge", 'value = "ms"'),
+    ):
+        extra += f'[[metric]]\nname = "{name}"\nkind = "{kind}"\ndataset = "points"\n{asked}\ngroup_by = ["name"]\n'
+    values, _ = replayed(tmp_path, "points", records, extra)
+    # A weight that is no whole number from 1 on counts once.
+    assert (values["points", "a", "count"], values["points", "b", "count"], values["points", "", "count"]) == (8, 101, 109)
+    assert (values["fast", "", "good"], values["fast", "", "ratio"]) == (6, 6 / 109)
+    assert values["sum", "b", "sum"] == 4020
+    assert (values["ms", "b", "mean"], values["ms", "a", "p50"], values["ms", "b", "p50"]) == (4020 / 101, 10, 40)
+    assert values["last", "b", "mean"] == 30
+    rows = [json.loads(row) for row in (tmp_path / "out" / "windows.ndjson").read_text().splitlines()]
+    assert {(row["method"], row["count"]) for row in rows if row["metric"] == "points"} == {
+        ("weighted", 5), ("weighted", 2), ("weighted", 7)
+    }  # fmt: skip
+    assert {row["method"] for row in rows if row["metric"] == "last"} == {"exact"}
+
+
 def test_a_repeated_upload_counts_once_where_repeats_are_dropped(tmp_path):
     records = [
         {"EdgeEndTimestamp": START + n, "RayID": f"{n:x}", "EdgeResponseStatus": 200, "ClientRequestSource": "eyeball"}
@@ -221,3 +256,50 @@ def test_more_reported_errors_than_before_are_said_and_usual_ones_are_not(tmp_pa
     values, told = replayed(tmp_path, "errors", records)
     assert values["reported_errors", "TypeError", "count"] == 30
     assert {each for each in told if each[3] == "firing"} == {("more_reported_errors", "", "critical", "firing")}
+
+
+def test_workers_that_throw_more_or_take_longer_than_before_are_said(tmp_path):
+    records = []
+    for window in range(30):
+        bad, slow = (110, 3) if window > 26 else (22 + window % 3, 1)
+        records += [
+            {
+                "EventTimestampMs": (START + window * 300 + n) * 1000,
+                "Outcome": "exception" if n < bad else "ok",
+                "ScriptName": "api",
+                "CPUTimeMs": 4 * slow,
+                "WallTimeMs": 50 * slow,
+                "Exceptions": [{"Name": "TypeError", "Message": "x is undefined"}] if n < bad else [],
+            }
+            for n in range(120)
+        ]
+    _, said = replayed(tmp_path, "workers_trace_events", records)
+    assert said == {
+        ("high_worker_failure_rate", "api", "critical", "firing"),
+        ("more_worker_exceptions", "", "critical", "firing"),
+        ("more_worker_cpu_time", "api", "warning", "firing"),
+        ("slower_workers", "api", "warning", "firing"),
+    }
+
+
+def test_a_pool_that_measures_a_slow_database_warns(tmp_path):
+    records = [{"timestamp": START + 60 * n, "poolStats": {"active": 3, "waiting": 0}, "latencyMs": 150} for n in range(15)]
+    assert replayed(tmp_path, "runtime_stats", records)[1] == {("slow_pool", "", "warning", "firing")}
+
+
+def test_business_events_that_become_fewer_go_silent_or_grow_beyond_measure_are_said_of_their_portal(tmp_path):
+    records = []
+    for window in range(320):
+        few = window in (30, 31)
+        events = [("nda_signed", "investor", 1)] * (8 if few else 40 + window % 5)
+        events += [("pitch_created", "creator", 1)] * (window < 20)
+        events += [("investment_made", "investor", 1_000_000 if window == 50 else 500 + window % 7)] * 2
+        for n, (event, portal, amount) in enumerate(events):
+            point = {"timestamp": START + window * 300 + n, "blobs": [event, "u", portal], "doubles": [amount, 1]}
+            records.append(point)
+    _, said = replayed(tmp_path, "business", records)
+    assert {each for each in said if each[3] == "firing"} == {
+        ("fewer_business_events", "nda_signed/investor", "warning", "firing"),
+        ("silent_portal", "pitch_created/creator", "warning", "firing"),
+        ("more_business_amount", "investment_made/investor", "warning", "firing"),
+    }

@@ -184,8 +184,8 @@ class _Watched(WindowFolder):
 
     asked: list[tuple[int, int]]
 
-    def rows(self, metric, statistics, start, end):
-        found = super().rows(metric, statistics, start, end)
+    def rows(self, metric, statistics, start, end, keys=None):
+        found = super().rows(metric, statistics, start, end, keys)
         self.asked.append((len(found.starts) * (len(statistics) + 1), len(np.unique(found.starts))))
         return found
 

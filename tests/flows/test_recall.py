@@ -87,7 +87,7 @@ class Windows:
     def keys(self, metric):
         return sorted({key for each in self._results if metric in each.metrics for key in each.metrics[metric].keys})
 
-    def rows(self, metric, statistics, start, end):
+    def rows(self, metric, statistics, start, end, _=None):
         keys = self.keys(metric)
         found = [each for each in self._results if start <= each.start < end and metric in each.metrics]
         rows = [

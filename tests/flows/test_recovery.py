@@ -12,9 +12,12 @@ import msgspec
 import pytest
 import zstandard
 
+from connectors.source import SourceError
+from flows.engine import parts_in
 from flows.recovery_store import StoreBroken, check_store, read_store
 from flows.run_folder import RunFolder
 from flows.sealed import SCHEMA, SchemaUnknown, schema_of, seal, unseal
+from flows.shared_run import Run, write_run
 from tests.runs import ACCEPTANCE, checked, edgewatch, make_logs
 
 
@@ -116,7 +119,26 @@ def test_a_snapshot_that_would_run_code_is_refused_and_does_not_run(done, state,
     change(state.recovery, "UPDATE snaps SET ser_change = ?", pickle.dumps(Runs_a_command(planted)))
     with pytest.raises(StoreBroken, match="that edgewatch did not write"):
         check_store(state.recovery)
+    out = shutil.copytree(done / "out", tmp_path / "out")
+    shutil.copytree(state.recovery, out / ".state" / "recovery", dirs_exist_ok=True)
+    again = edgewatch("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
+    assert (again.returncode, "that edgewatch did not write" in again.stderr) == (1, True)
+    config = config_of(tmp_path / "monitor.toml", state.path)
+    checked("recovery", "export", "-c", config, tmp_path / "state.tar.zst")
+    target = config_of(tmp_path / "other.toml", tmp_path / "other")
+    taken = edgewatch("recovery", "import", "-c", target, tmp_path / "state.tar.zst")
+    assert (taken.returncode, "that edgewatch did not write" in taken.stderr) == (1, True)
     assert not planted.exists()
+
+
+def test_what_others_could_write_is_closed_to_them_and_what_is_theirs_is_refused(state, monkeypatch):
+    for path in (state.path, state.recovery, state.plan, next(state.recovery.iterdir())):
+        path.chmod(0o777)
+    RunFolder(state.path)
+    assert {stat.S_IMODE(each.stat().st_mode) & 0o077 for each in (state.path, *state.path.rglob("*"))} == {0}
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(SourceError, match=rf"{state.path} belongs to user {os.getuid()}, and this is user"):
+        RunFolder(state.path)
 
 
 def test_reset_asks_says_what_is_lost_and_goes_on_from_the_last_closed_window(config, state):
@@ -148,6 +170,34 @@ def test_state_that_a_run_holds_is_left_alone(config, state, tmp_path, command):
         refused = edgewatch("recovery", arguments[0], "-c", config, *arguments[1:])
     assert (refused.returncode, "is in use by another run" in refused.stderr) == (1, True)
     assert (state.recovery.exists(), (tmp_path / "state.tar.zst").exists()) == (True, False)
+
+
+def test_the_store_of_several_machines_is_brought_together_part_by_part_and_not_started_without_all(
+    done, state, config, tmp_path
+):
+    file = tmp_path / "part.tar.zst"
+    other = RunFolder(shutil.copytree(state.path, tmp_path / "other"))
+    for folder, gone in ((state, (1, 3)), (other, (0, 2))):
+        write_run(folder.machines, Run(run="a", begun=True))
+        for part in gone:
+            (folder.recovery / f"part-{part}.sqlite3").unlink()
+    shown = checked("recovery", "show", "-c", config).stdout
+    assert "files 0, 2 of 4 are here; the others are on other machines of the run" in shown
+    out = tmp_path / "out"
+    shutil.copytree(done / "out", out)
+    shutil.rmtree(out / ".state")
+    shutil.copytree(state.path, out / ".state")
+    alone = edgewatch("replay", "-c", ACCEPTANCE / "monitor.toml", "--source", f"archive:{done / 'logs'}", "--out", out)
+    assert (alone.returncode, "lacks parts 1, 3 of the recovery store" in alone.stderr) == (1, True)
+    checked("recovery", "export", "-c", config_of(tmp_path / "other.toml", other.path), file)
+    checked("recovery", "import", "-c", config, file)
+    assert parts_in(state.recovery) == (0, 1, 2, 3)
+    assert read_store(state.recovery) == read_store(done / "out" / ".state" / "recovery")
+    again = edgewatch("recovery", "import", "-c", config, file)
+    assert (again.returncode, "has recovery/part-1.sqlite3 already" in again.stderr) == (1, True)
+    write_run(state.machines, Run(run="b", begun=True))
+    foreign = edgewatch("recovery", "import", "-c", config, file)
+    assert (foreign.returncode, "has state of its own" in foreign.stderr) == (1, True)
 
 
 def test_state_is_moved_as_one_file_and_resumes_from_the_same_place(config, state, tmp_path):

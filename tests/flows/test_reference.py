@@ -79,5 +79,6 @@ def required(column: "dataclasses.Field[Any]") -> bool:
 def test_keys_of_a_choice_name_all_that_may_be_chosen() -> None:
     said = {name: {toml_key(c): c.metadata["help"] for c in dataclasses.fields(kind)} for name, kind in SECTIONS.items()}
     kinds = said["[dataset]"]["kind"], said["[metric]"]["kind"], said["[rule]"]["kind"]
-    for text, allowed in zip(kinds, (DATASETS, METRICS, RULES), strict=True):
+    choices: list[list[str]] = [list(DATASETS), list(METRICS), list(RULES)]
+    for text, allowed in zip(kinds, choices, strict=True):
         assert [each for each in allowed if not re.search(rf"\b{each}\b", text)] == []

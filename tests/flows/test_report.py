@@ -18,6 +18,7 @@ from flows.cli import main
 from flows.config import load
 from flows.moment import moment
 from flows.monitor import replay, run_archive
+from flows.output import rfc3339
 from flows.replay_cli import spec_of
 from flows.report import Asked, edges_of, report
 from flows.report_alerts import stays
@@ -306,6 +307,29 @@ def test_a_run_is_read_apart_from_the_live_rows(place, users):
     assert content["requests"]["total"] == sum(at(row) < half for row in users)
     (found,) = [each for each in content["quality"]["datasets"] if each["dataset"] == "http_requests"]
     assert (found["windows"], found["expected"], found["gaps"]) == (12, 24, [{"from": half, "to": WHOLE.end}])
+
+
+@pytest.mark.parametrize(
+    ("run", "values", "low", "high"),
+    [
+        ("mixed", [2.0, -3.5, 7.25, -1e300, 7.25, -1e300, 1e-300], 3, 4),
+        ("below", [-2.0, -0.5, -7.0, -7.0, -0.5, -1.0], 2, 4),
+        ("zeros", [0.0, -0.0, 0.0, -0.0], 0, 3),
+    ],
+)
+def test_the_least_value_is_in_its_first_window_and_the_greatest_in_its_last(place, run, values, low, high):
+    client = ClickHouse(ClickHouseOptions(url=place[2]))
+    row = {"run": run, "metric": "m", "key": {}, "statistic": "sum", "count": 1, "method": "exact"}
+    times = [START + n * WINDOW for n in range(len(values))]
+    rows = [
+        row | {"window_start": rfc3339(at), "window_end": rfc3339(at + WINDOW), "value": value}
+        for at, value in zip(times, values, strict=True)
+    ]
+    client.insert("window_metrics", b"".join(json.dumps(each).encode() + b"\n" for each in rows))
+    found = ReportTables(client, run, WINDOW).tally("m", ["sum"], Range(START, START + HOUR))["sum"]
+    client.close()
+    assert (found.low.tolist(), found.high.tolist()) == ([min(values)], [max(values)])
+    assert (found.low_at.tolist(), found.high_at.tolist()) == ([times[low]], [times[high]])
 
 
 def test_days_are_those_of_a_zone_over_the_change_of_its_clock():

@@ -88,6 +88,27 @@ def test_the_terminal_shows_rates_and_no_line_is_longer_than_80():
     assert max(map(len, got.splitlines())) <= 80
 
 
+def test_a_terminal_of_24_rows_holds_all_of_it_however_long_it_was_watched_and_however_much_fires():
+    busy = replace(
+        REPORT,
+        alerts=(ALERT,) * 30,
+        datasets=tuple(DatasetReport(dataset=f"d{number}", closed=NOW, firing={"critical": 10}) for number in range(3)),
+        destinations=(DESTINATION,) * 3,
+    )
+    top = Top(hang_after_s=60.0)
+    for number in range(200):
+        parts = (replace(PARTITION, records=3_000_000 * number, end=90 + number),)
+        top.take(replace(busy, at=NOW + 1000 * number, partitions=parts))
+    out = io.StringIO()
+    Console(file=out, width=80, height=24).print(top.draw(24))
+    lines = out.getvalue().splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    flow, lag = lines[2:4]
+    assert ("3,000,000 records/s" in flow, flow.count("█")) == (True, 56)
+    assert ("199 waiting" in lag, lag[-1]) == (True, "█")
+
+
 def test_what_logs_say_neither_colours_nor_moves_the_terminal():
     got = shown(REPORT)
     assert "[red]" in got

@@ -125,6 +125,19 @@ def test_only_what_is_wanted_is_read(client):
     assert {name for rows in found for name in rows.statistics} == {"p99"}
 
 
+def test_only_the_keys_that_matter_are_read(client):
+    store(client, windows(9))
+    history = History(StoredWindows(client, METRICS), METRICS)
+    wanted, keys = {"latency": {"p50", "p99"}}, {"latency": {KEYS[0], KEYS[2], "unknown"}}
+    ((chunk, _),) = history.chunks(0, FOREVER, wanted, keys)
+    ((whole, _),) = history.chunks(0, FOREVER, wanted)
+    some, every = chunk.tables["latency"], whole.tables["latency"]
+    assert some.keys == [KEYS[0], KEYS[2]]
+    assert np.array_equal(some.values["p99"], every.values["p99"][:, [0, 2]], equal_nan=True)
+    ((none, _),) = history.chunks(0, FOREVER, wanted, {"latency": {"unknown"}})
+    assert none.tables["latency"].keys == []
+
+
 def test_rows_of_which_a_statistic_is_missing_are_left_out(client):
     lines = b"".join(block.data for result in windows(3) for block in window_lines(result))
     torn = [line for n, line in enumerate(lines.splitlines(keepends=True)) if n != 4]

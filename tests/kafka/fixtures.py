@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from tests import services
+from tests.fakes.authority import Authority
 from tests.kafka import topics
 from tests.kafka.broker import Broker, Login, missing
 
@@ -19,7 +20,7 @@ from tests.kafka.broker import Broker, Login, missing
 class OwnBroker(Protocol):
     """Starts a broker of the test's own; it is stopped at the test's end."""
 
-    def __call__(self, *, login: Login | None = None) -> Broker: ...
+    def __call__(self, *, login: Login | None = None, authority: Authority | None = None) -> Broker: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
     with contextlib.ExitStack() as stack:
         count = iter(range(100))
 
-        def make(*, login: Login | None = None) -> Broker:
-            return stack.enter_context(Broker(tmp_path / f"kafka-{next(count)}", login=login))
+        def make(*, login: Login | None = None, authority: Authority | None = None) -> Broker:
+            return stack.enter_context(Broker(tmp_path / f"kafka-{next(count)}", login=login, authority=authority))
 
         yield make
 

@@ -3,8 +3,10 @@ import { alerts } from "./alerts.js";
 import { ask, secret } from "./ask.js";
 import { backtests } from "./backtests.js";
 import { loadAll, release } from "./chart.js";
+import { budgets } from "./budgets.js";
 import { button, make, problem } from "./dom.js";
 import { explore } from "./explore.js";
+import { business, health } from "./groups.js";
 import { heard, live } from "./live.js";
 import { overview } from "./overview.js";
 import { pipeline } from "./pipeline.js";
@@ -12,16 +14,23 @@ import { DEFAULT, change, follow, link, onMove, range, relative, spans, view, wo
 import { slos } from "./slos.js";
 import { duration, when } from "./words.js";
 
-const VIEWS = { overview: ["Overview", overview], live: ["Live", live], explore: ["Explore", explore], alerts: ["Alerts", alerts], slos: ["SLOs", slos], pipeline: ["Pipeline", pipeline], backtests: ["Backtests", backtests] };
+const VIEWS = { overview: ["Overview", overview], live: ["Live", live], explore: ["Explore", explore], alerts: ["Alerts", alerts], slos: ["SLOs", slos], budgets: ["Budgets", budgets], health: ["Health", health], business: ["Business", business], pipeline: ["Pipeline", pipeline], backtests: ["Backtests", backtests] };
 const WITHOUT_RANGE = new Set(["live", "slos", "backtests"]);
 const main = document.getElementById("content");
 let meta = null, state = null, asking = null, shown = "";
 
-const menu = () => document.getElementById("views").replaceChildren(...Object.entries(VIEWS).map(([name, [title]]) => {
-  const loud = name === "alerts" && state && state.alerts ? state.alerts.filter((each) => each.state !== "pending").length : 0;
-  return make("li", {}, make("a", { href: link(name, {}), "data-view": true, "aria-current": name === view() ? "page" : null }, title,
-    loud ? make("span", { class: "count" }, String(loud), make("span", { class: "aside" }, " firing")) : null));
-}));
+/* Made anew only where it changed, and the focus stays where it was: news must not throw a keyboard's reader out of the menu. */
+let menued = "";
+const menu = () => {
+  const loud = state && state.alerts ? state.alerts.filter((each) => each.state !== "pending").length : 0;
+  const links = Object.keys(VIEWS).map((name) => [name, link(name, {}), name === view() ? "page" : null, name === "alerts" ? loud : 0]);
+  if (menued === JSON.stringify(links)) return;
+  menued = JSON.stringify(links);
+  const list = document.getElementById("views"), focused = [...list.querySelectorAll("a")].indexOf(document.activeElement);
+  list.replaceChildren(...links.map(([name, href, current, count]) => make("li", {}, make("a", { href, "data-view": true, "aria-current": current }, VIEWS[name][0],
+    count ? make("span", { class: "count" }, String(count), make("span", { class: "aside" }, " firing")) : null))));
+  list.querySelectorAll("a")[focused]?.focus();
+};
 
 const local = (ms) => new Date(ms).toISOString().slice(0, 16);
 const ranges = () => {

@@ -29,7 +29,7 @@ const behind = (title, spec) => {
   return details;
 };
 
-const copied = async (event) => {
+export const copied = async (event) => {
   const said = event.currentTarget, before = said.textContent;
   try { await navigator.clipboard.writeText(location.href); said.textContent = "Copied"; } catch { prompt("The link of this view", location.href); }
   setTimeout(() => { said.textContent = before; }, 1500);
@@ -54,14 +54,14 @@ export const drawn = (host, spec, title) => {
 };
 
 /* `given` are the words of the question (metric, statistic, key, rule, compare ...), beside those of the range. */
-export const chartCard = (title, given, { note = "", height = 200, also = [] } = {}) => {
+export const chartCard = (title, given, { note = "", height = 200, also = [], path = "series" } = {}) => {
   const asked = { ...range(), ...given };
   const host = make("div", { class: "chart" });
   const said = make("span", {}, note);
   const tools = make("div", { class: "tools" });
   const figure = make("figure", { class: "card" }, make("figcaption", {}, make("h3", {}, title), " ", said), host, tools);
   const load = async () => {
-    const found = await ask("series", asked);
+    const found = await ask(path, asked);
     if (!figure.isConnected) return;
     if (!found.rows) { host.replaceChildren(make("p", { class: "none" }, "no data in this range")); return; }
     charts().stop(host);
@@ -69,7 +69,7 @@ export const chartCard = (title, given, { note = "", height = 200, also = [] } =
     drawn(host, { ...found.chart, height }, title);
     said.textContent = [note, found.how].filter(Boolean).join("; ");
     tools.replaceChildren(...[legend(found.chart), make("div", { class: "links" },
-      ...also, button("Link", copied, { class: "quiet" }), make("a", { href: address("series.csv", asked), download: "edgewatch.csv" }, "CSV"),
+      ...also, button("Link", copied, { class: "quiet" }), make("a", { href: address(`${path}.csv`, asked), download: "edgewatch.csv" }, "CSV"),
       behind(title, found.chart), sqlOf(found.sql))].filter(Boolean));
   };
   figure.load = () => load().catch((error) => host.replaceChildren(problem(error)));

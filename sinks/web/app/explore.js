@@ -37,6 +37,7 @@ export const explore = async (meta, signal) => {
     const own = statistics.filter((each) => metric.units[each] === unit);
     return chartCard(`${metric.name} ${own.join(", ")}${given.key ? ` on ${keyWords(JSON.parse(given.key))}` : ""}`, { ...asked, statistic: own.join(",") }, { height: 300 });
   });
-  const heat = metric.kind === "distribution" ? heatCard(`How ${metric.name} is spread`, await ask("heatmap", { ...range(), metric: metric.name, key: given.key }, signal)) : null;
+  const spread = { ...range(), metric: metric.name, key: given.key };
+  const heat = metric.kind === "distribution" ? heatCard(`How ${metric.name} is spread`, await ask("heatmap", spread, signal), spread) : null;
   return [make("h1", {}, "Explore"), form, charts, heat, make("p", { class: "muted" }, `${metric.name} is a ${metric.kind} of ${metric.dataset}.`)];
 };

@@ -18,7 +18,7 @@ const tileOf = (tile, found) => {
   return make("li", {}, make("a", { class: "tile " + tone, "data-view": true, href: link("explore", { metric: tile.metric, statistic: tile.statistic }) },
     make("span", { class: "name" }, tile.name, tile.how ? `, ${tile.how}` : null),
     make("span", { class: "value " + tone }, brief(tile.value, tile.unit), tone ? make("span", { class: "aside" }, ` (${tone})`) : null),
-    note, spark(tile.course, tile.limits, tile.unit, name),
+    note, spark(tile.course, tile.limits, tile.unit, name, found),
     make("span", { class: "limits muted" }, tile.limits.map((each) => each.name).join(", "))));
 };
 

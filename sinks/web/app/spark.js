@@ -1,10 +1,24 @@
 /* Small drawings: a course with its limits, and the states of an alert over a range. */
 import { draw, make } from "./dom.js";
-import { number } from "./words.js";
+import { number, when } from "./words.js";
 
 const WIDE = 100, HIGH = 30;
 
-export const spark = (values, limits, unit, name) => {
+/* Say the value under the pointer in the line below the drawing's numbers; `time` has from and step (ms) where they are known. */
+const follow = (svg, values, unit, time) => {
+  const said = draw("title", {});
+  svg.append(said);
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect(), i = Math.max(0, Math.min(values.length - 1, Math.round(((event.clientX - box.left) / box.width) * (values.length - 1))));
+    said.textContent = `${time && time.from ? when(Math.floor(time.from / time.step) * time.step + i * time.step) + " UTC: " : ""}${number(values[i], unit)}`;
+    svg.querySelector(".at")?.remove();
+    svg.append(draw("line", { class: "at", x1: (i / Math.max(values.length - 1, 1)) * WIDE, x2: (i / Math.max(values.length - 1, 1)) * WIDE, y1: 0, y2: HIGH }));
+  });
+  svg.addEventListener("pointerleave", () => svg.querySelector(".at")?.remove());
+  return svg;
+};
+
+export const spark = (values, limits, unit, name, time) => {
   const known = values.filter((each) => each !== null);
   if (!known.length) return make("p", { class: "none" }, "no data");
   let low = Math.min(...known), high = Math.max(...known);
@@ -17,11 +31,11 @@ export const spark = (values, limits, unit, name) => {
   const lines = [[]];
   values.forEach((value, i) => { if (value === null) lines.push([]); else lines[lines.length - 1].push(`${x(i).toFixed(2)},${y(value).toFixed(2)}`); });
   const label = `${name}: from ${number(Math.min(...known), unit)} to ${number(Math.max(...known), unit)}`;
-  return draw("svg", { class: "spark", viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
+  return follow(draw("svg", { class: "spark", viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
     near.map(({ value, tone }) => draw("line", { class: "limit " + tone, x1: 0, x2: WIDE, y1: y(value), y2: y(value) })),
     lines.filter((line) => line.length).map((line) => line.length > 1
       ? draw("polyline", { class: "course", points: line.join(" ") })
-      : draw("circle", { class: "dot", cx: line[0].split(",")[0], cy: line[0].split(",")[1], r: 1 })));
+      : draw("circle", { class: "dot", cx: line[0].split(",")[0], cy: line[0].split(",")[1], r: 1 }))), values, unit, time);
 };
 
 /* States [start, end, name, severity] over [from, to). */
