@@ -116,7 +116,10 @@ def _restarted(asked: RunSpec, spec: RunSpec) -> RunSpec:
     if spec.start <= asked.start:
         return asked
     went_on = rfc3339(spec.start)
-    print(f"edgewatch: the live run's state was given up, it went on from {went_on}: what is before is not compared", file=sys.stderr)
+    print(
+        f"edgewatch: the live run's state was given up, it went on from {went_on}: what is before is not compared",
+        file=sys.stderr,
+    )
     return asked.with_(start=spec.start)
 
 
