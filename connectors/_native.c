@@ -396,7 +396,30 @@ static PyObject *read_columns(PyObject *module, PyObject *arguments) {
     return out;
 }
 
-static PyMethodDef methods[] = {{"read", read_columns, METH_VARARGS, "Read payloads into columns; see _native.pyi."}, {0}};
+/* Where lines end: the search of the C library is several times as fast as comparing every byte. */
+static PyObject *line_ends(PyObject *module, PyObject *lines) {
+    char *begin;
+    Py_ssize_t size, count = 0, room = 0;
+    int64_t *ends = NULL;
+    (void)module;
+    if (PyBytes_AsStringAndSize(lines, &begin, &size) < 0) return NULL;
+    for (const char *p = begin; (p = memchr(p, '\n', (size_t)(begin + size - p))) != NULL; p++) {
+        if (count == room) {
+            int64_t *more = realloc(ends, (size_t)(room = room * 2 + 4096) * sizeof(int64_t));
+            if (more == NULL) return free(ends), PyErr_NoMemory();
+            ends = more;
+        }
+        ends[count++] = p - begin;
+    }
+    PyObject *out = array(ends, count, sizeof(int64_t));
+    free(ends);
+    return out;
+}
+
+static PyMethodDef methods[] = {
+    {"read", read_columns, METH_VARARGS, "Read payloads into columns; see _native.pyi."},
+    {"line_ends", line_ends, METH_O, "Find the new lines of a block; see _native.pyi."},
+    {0}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = -1, .m_methods = methods};
 
 PyMODINIT_FUNC PyInit__native(void) {

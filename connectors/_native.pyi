@@ -20,3 +20,6 @@ def read(
     int8 (-1), int64 ms, and (int64 start in the payload, int32 size or -1, uint64 hash or 0). `seed` is of the vocabularies'
     hash, results do not depend on it.
     """
+
+def line_ends(lines: bytes, /) -> bytearray:
+    """Give where the new lines are, as int64."""

@@ -40,6 +40,7 @@ class DatasetOptions:
     flags: dict[str, str] = field(default_factory=dict, metadata={"help": "json: column = path of true or false"})
     identity: str = field(default="", metadata={"help": "json: the column that names a record to a person"})
     paths: tuple[str, ...] = field(default=(), metadata={"help": "json: columns that hold URL paths; their ids are one"})
+    weight: str = field(default="", metadata={"help": "json: the number that says how many records each stands for"})
     csv: tuple[str, ...] = field(default=(), metadata={"help": "json: records are lines of CSV with these columns instead"})
     dedup: tuple[str, ...] = field(default=(), metadata={"help": "records alike in these fields and in time count once"})
     rename: dict[str, str] = field(default_factory=dict, metadata={"help": "key or path in the record = the field it is"})
@@ -75,7 +76,7 @@ class DatasetOptions:
 
     def _wrong_columns(self) -> Iterable[tuple[str, str]]:
         if self.kind != "json":
-            for key in ("numbers", "strings", "flags", "identity", "paths", "csv"):
+            for key in ("numbers", "strings", "flags", "identity", "paths", "weight", "csv"):
                 if getattr(self, key):
                     yield key, "only json datasets name their columns"
             return
@@ -92,6 +93,8 @@ class DatasetOptions:
         for name in sorted(columns):
             if not _COLUMN.fullmatch(name):
                 yield "numbers", f"{name!r} is no name of a column: letters, digits and _"
+        if self.weight and self.weight not in self.numbers:
+            yield "weight", f"{self.weight!r} is none of the numbers"
         for key, names in (("identity", (self.identity,) if self.identity else ()), ("paths", self.paths)):
             for name in names:
                 if name not in self.strings:
@@ -147,6 +150,7 @@ class Dataset:
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)  # key -> where it stands, if not at the key
     csv: tuple[str, ...] = ()  # the columns, where records are lines of CSV
     dedup: tuple[str, ...] = ()  # what tells records apart, where repeats are dropped
+    weight: str = ""  # the number that says how many records each one stands for, where there is one
     topic_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # topic or ^pattern -> column -> value
 
     @property
@@ -202,6 +206,7 @@ def _data_points(options: DatasetOptions) -> Dataset:
     for array, kind in data_points.ARRAYS.items():
         for position, name in enumerate(getattr(options, array)):
             fields[name] = Field(kind, (array,), position)
+    fields[data_points.WEIGHT] = Field("number", (data_points.WEIGHT,))
     identity = next((name for name in data_points.IDENTITIES if name in fields), None)
     return Dataset(
         name=options.name,
@@ -211,6 +216,7 @@ def _data_points(options: DatasetOptions) -> Dataset:
         predicates={},
         identity=identity,
         paths=frozenset(fields) & data_points.PATHS,
+        weight=data_points.WEIGHT,
         dimensions={n: column for n, column in fields.items() if n in data_points.DIMENSIONS and column.kind == "string"},
     )
 
@@ -258,6 +264,7 @@ def _json(options: DatasetOptions) -> Dataset:
         dimensions={name: column for name, column in fields.items() if column.kind == "string" and name != options.identity},
         places={} if flat else {text: (Place((path,)),) for text, path in all_paths.items()},
         csv=options.csv,
+        weight=options.weight,
     )
 
 

@@ -271,7 +271,7 @@ def _rows_of(group: Group, number: int, layout: Layout) -> MetricRows:
     keys = list(group.keys)
     rows = group.measures[number].rows(layout.length_ms / 1000)
     statistics = rows.statistics if layout.scale == 1 else scaled(rows.statistics, layout.scale)
-    return MetricRows("", [keys[i] for i in rows.keys.tolist()], rows.counts, statistics, rows.sketch)
+    return MetricRows("", [keys[i] for i in rows.keys.tolist()], rows.counts, statistics, rows.sketch, rows.weighted)
 
 
 def scaled(statistics: Mapping[str, NDArray[np.float64]], scale: float) -> dict[str, NDArray[np.float64]]:
@@ -295,6 +295,9 @@ def _join(name: str, parts: list[MetricRows]) -> MetricRows | None:
         np.concatenate([part.counts for part in parts])[order],
         {s: np.concatenate([part.statistics[s] for part in parts])[order] for s in parts[0].statistics},
         np.concatenate([part.sketch for part in parts])[order],
+        np.concatenate([np.zeros(len(part.keys), np.bool_) if part.weighted is None else part.weighted for part in parts])[
+            order
+        ],
     )
 
 

@@ -13,6 +13,8 @@ from flows.pick import Bad
 if TYPE_CHECKING:
     from flows.metric import Metric
 
+_HEAVIEST = 1 << 31
+
 
 class Split:
     """How the keys of a pane and grouping fall to shards: each key gets a number local to its shard."""
@@ -45,6 +47,11 @@ class Split:
         """Count rows by key, of those in `mask`."""
         codes = self.codes if mask is None else self.codes[mask]
         return np.bincount(codes + 1, minlength=self.size + 1)[1:]
+
+    def extra_per_key(self, mask: NDArray[np.bool_] | None, extra: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Add up by key how many more records the rows in `mask` stand for; exact up to 2^53 a batch."""
+        codes, extra = (self.codes, extra) if mask is None else (self.codes[mask], extra[mask])
+        return np.bincount(codes + 1, extra, self.size + 1)[1:].astype(np.int64)
 
     def places(self, mask: NDArray[np.bool_]) -> list[tuple[int, NDArray[np.int64]]]:
         """Give, for each shard with rows in `mask`, the places of those rows."""
@@ -79,13 +86,17 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One metric over the rows of one pane: the batch, the rows in question and the metric's masks over them."""
+    """One metric over the rows of one pane: the batch, the rows in question and the metric's masks over them.
+
+    `extra` is how many more records each row stands for; None where every row stands for itself.
+    """
 
     batch: Batch
     rows: NDArray[np.int64] | None
     metric: "Metric"
     where: NDArray[np.bool_] | None
     chosen: NDArray[np.bool_] | None
+    extra: NDArray[np.int64] | None = None
 
     def of_rows(self, column: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take the rows in question of a column of the batch."""
@@ -110,6 +121,17 @@ class Cell:
         """Give the strings counted, as codes and vocabulary."""
         column = self.batch.strings[self.metric.options.value]
         return (column.codes if self.rows is None else column.codes[self.rows]), column.vocabulary
+
+
+def extra_of(batch: Batch, weight: str) -> NDArray[np.int64] | None:
+    """Give how many more records each row stands for; None where each stands for itself.
+
+    A weight that is no whole number from 1 to 2^31 is as absent: its record counts once.
+    """
+    weights = batch.numbers[weight]
+    with np.errstate(invalid="ignore"):
+        extra = np.where((weights >= 1) & (weights <= _HEAVIEST) & (weights == np.floor(weights)), weights - 1, 0)
+    return extra.astype(np.int64) if extra.any() else None
 
 
 def bad_of(cell: Cell, split: Split, named: tuple[int, int, list[str]], groups: list[GroupPart]) -> list[Found]:

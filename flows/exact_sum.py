@@ -6,15 +6,15 @@ limb, and adding is integer addition. Where all values are integral and small, o
 Why not float addition: (a + b) + c depends on the order, and the order on chunks, partitions and processes.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LIMB = 32
-_MASK = (1 << _LIMB) - 1
-_MANTISSA = 52
 _SCALE = 1074  # the lowest bit of a float stands for 2 ** -1074
+_FACTOR = 1022  # powers of two up to this, and down to its negative, are normal floats
 _SAFE = 2.0**52  # sums of integers below this are exact in a float
 _PIECE = 1 << 16  # values a pass: weighted bincounts stay exact, and what a pass needs stays in the cache
 
@@ -46,20 +46,13 @@ class ExactSums:
         if magnitude < _SAFE and (values == np.trunc(values)).all():
             self._whole += np.bincount(keys, values, size).astype(np.int64)
             return
-        bits = values.view(np.int64)
-        exponent = (bits >> _MANTISSA) & 0x7FF
-        mantissa = (bits & ((1 << _MANTISSA) - 1)) | np.where(exponent > 0, 1 << _MANTISSA, 0)
-        position = np.maximum(exponent, 1) - 1
-        limb, shift = position // _LIMB, position % _LIMB
-        sign = np.where(bits < 0, -1.0, 1.0)
-        low = (mantissa & _MASK) << shift
-        high = (mantissa >> _LIMB) << shift
-        parts = (low & _MASK, ((low >> _LIMB) & _MASK) + (high & _MASK), high >> _LIMB)
-        for first in np.unique(limb).tolist():
-            chosen = limb == first
-            for offset, part in enumerate(parts):
-                sums = np.bincount(keys[chosen], (part * sign)[chosen], size).astype(np.int64)
-                self._limbs[first + offset] = self._limbs.get(first + offset, 0) + sums
+        most = float(np.abs(values).max())
+        while most:  # From the highest limb down; what is cut off and what is left are floats without an error.
+            limb = (math.frexp(most)[1] - 1 + _SCALE) // _LIMB
+            digits = np.trunc(_shifted(values, _SCALE - limb * _LIMB))
+            self._limbs[limb] = self._limbs.get(limb, 0) + np.bincount(keys, digits, size).astype(np.int64)
+            values = values - _shifted(digits, limb * _LIMB - _SCALE)
+            most = float(np.abs(values).max())
 
     def totals(self) -> NDArray[np.float64]:
         """Give the sums (size,), each rounded once; a sum beyond the largest float is infinite."""
@@ -93,6 +86,11 @@ class ExactSums:
         out._whole = state["whole"]
         out._limbs = {int(limb): sums for limb, sums in state["limbs"].items()}
         return out
+
+
+def _shifted(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """Multiply by a power of two."""
+    return values * 2.0**bits if abs(bits) <= _FACTOR else np.ldexp(values, bits)
 
 
 def _divide(value: int, divisor: int) -> float:

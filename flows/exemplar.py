@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 PER_KEY = 3
 _COMPACT = 1 << 14
+_MANY, _EVERY = 2_000, 16  # of so many records every so-manyth is looked at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,27 @@ def first_of_each(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np
 
 
 def _first(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Do so by sorting."""
+    """Do so by sorting; of many records only those that are not behind PER_KEY others of their key in a sample."""
+    if len(key) > _MANY:
+        places = _not_behind(key, rank, time)
+        key, rank, time = key[places], rank[places], time[places]
+        return places[_sorted_first(key, rank, time)]
+    return _sorted_first(key, rank, time)
+
+
+def _not_behind(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give places of the records that do not come after the PER_KEY-th of their key in a sample, which no chosen one does."""
+    some = np.arange(0, len(key), _EVERY)
+    order = some[np.lexsort((time[some], rank[some], key[some]))]
+    bound = order[PER_KEY - 1 :]
+    bound = bound[key[bound] == key[order[: len(bound)]]][::-1]  # of a key the first one is written last, and stays
+    ranks, times = np.full(int(key.max()) + 1, np.inf), np.zeros(int(key.max()) + 1, np.int64)
+    ranks[key[bound]], times[key[bound]] = rank[bound], time[bound]
+    limit = ranks[key]
+    return np.flatnonzero((rank < limit) | ((rank == limit) & (time <= times[key])))
+
+
+def _sorted_first(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
     order = np.lexsort((time, rank, key))
     key, rank, time = key[order], rank[order], time[order]
     new = np.concatenate(([True], key[1:] != key[:-1]))

@@ -13,18 +13,18 @@ from flows.config import Config
 from flows.line import Line, build_line
 from flows.run_folder import RunFolder, RunSpec
 
-_ARCHIVE = "archive:"
+ARCHIVE = "archive:"
 _CHUNK_RECORDS = 10_000
 _LOOK_S = 5.0
 
 
 def archive_datasets(config: Config, spec: RunSpec) -> list[str] | None:
     """Give the datasets of an archive run (what the folder holds of what is configured); None for Kafka: its topics'."""
-    if not spec.source.startswith(_ARCHIVE):
+    if not spec.source.startswith(ARCHIVE):
         return None
     topics = list(dict.fromkeys(config.topic_datasets().values()))
     measured = topics or list(dict.fromkeys(metric.dataset for metric in config.metrics))
-    return datasets_in(Path(spec.source.removeprefix(_ARCHIVE)), measured)
+    return datasets_in(Path(spec.source.removeprefix(ARCHIVE)), measured)
 
 
 def open_source(config: Config, line: Line, spec: RunSpec, clock: SteadyClock | None = None) -> Source:
@@ -42,8 +42,8 @@ def open_source(config: Config, line: Line, spec: RunSpec, clock: SteadyClock | 
         end=spec.end,
     )
     folder = Path(spec.state)
-    if spec.source.startswith(_ARCHIVE):
-        return ArchiveSource(Path(spec.source.removeprefix(_ARCHIVE)), reading, folder)
+    if spec.source.startswith(ARCHIVE):
+        return ArchiveSource(Path(spec.source.removeprefix(ARCHIVE)), reading, folder)
     if config.kafka is None:
         raise SourceError(f"{config.source} has no [input.kafka]; add it, or give --source archive:DIR")
     from connectors.kafka import KafkaSource  # noqa: PLC0415  (an archive needs no Kafka client)
@@ -65,7 +65,7 @@ def open_source(config: Config, line: Line, spec: RunSpec, clock: SteadyClock | 
 
 def not_read(config: Config, spec: RunSpec) -> list[str]:
     """Give the partitions that topics have got since a bounded run was planned; nothing where that cannot be known now."""
-    if spec.source.startswith(_ARCHIVE) or config.kafka is None:
+    if spec.source.startswith(ARCHIVE) or config.kafka is None:
         return []
     from connectors.kafka import look_at_partitions  # noqa: PLC0415  (an archive needs no Kafka client)
 
@@ -83,10 +83,8 @@ def empty_words(config: Config, spec: RunSpec, summary: Mapping[str, Any]) -> st
     read = f"records that were read are from {first} to {last}" if first else "no record was read"
     words = f"no window in the range has a record; {read}"
     there: list[str] = []
-    if spec.source.startswith(_ARCHIVE):
-        there = in_archive(
-            Path(spec.source.removeprefix(_ARCHIVE)), build_line(config, archive_datasets(config, spec)).datasets
-        )
+    if spec.source.startswith(ARCHIVE):
+        there = in_archive(Path(spec.source.removeprefix(ARCHIVE)), build_line(config, archive_datasets(config, spec)).datasets)
     elif config.kafka is not None:
         from connectors.kafka_extent import what_is_there  # noqa: PLC0415  (an archive needs no Kafka client)
 

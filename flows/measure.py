@@ -15,18 +15,22 @@ from flows.distinct import Distinct
 from flows.exact_sum import ExactSums
 from flows.exemplar import Candidates, Exemplars
 from flows.metric import Metric
-from flows.partial import DistinctPart, RatioPart, SamplePart
+from flows.partial import CountPart, DistinctPart, RatioPart, SamplePart
 from flows.samples import Samples
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one metric: key numbers (k,), records behind (k,), statistics by name (k,), and which are sketched (k,)."""
+    """Rows of one metric: key numbers (k,), records behind (k,), statistics by name (k,), and which are sketched (k,).
+
+    `weighted` (k,): which have records that stand for several.
+    """
 
     keys: NDArray[np.int64]
     counts: NDArray[np.int64]
     statistics: dict[str, NDArray[np.float64]]
     sketch: NDArray[np.bool_]
+    weighted: NDArray[np.bool_] | None = None
 
 
 class Measure(Protocol):
@@ -113,28 +117,33 @@ class _Count(_NeverBad):
     def __init__(self) -> None:
         self.exemplars: Exemplars | None = None
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._extra: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def resize(self, size: int) -> None:
-        self._counts = grown(self._counts, size)
+        self._counts, self._extra = grown(self._counts, size), grown(self._extra, size)
 
-    def add(self, part: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
-        self._counts[ids] += part
+    def add(self, part: CountPart, ids: NDArray[np.int64]) -> None:
+        self._counts[ids] += part.records
+        if part.extra is not None:
+            self._extra[ids] += part.extra
 
     def absorb(self, other: "_Count", place: NDArray[Any]) -> None:
         np.add.at(self._counts, place, other._counts)
+        np.add.at(self._extra, place, other._extra)
 
     def rows(self, seconds: float) -> Rows:
         """Give a row for every key that has records, also those with a count of 0, so that a rule on it can resolve."""
-        counts = self._counts.astype(np.float64)
+        counts = (self._counts + self._extra).astype(np.float64)
         keys = np.arange(len(counts))
         exact = np.zeros(len(counts), np.bool_)
-        return Rows(keys, self._counts, {"count": counts, "rate": counts / seconds}, exact)
+        return Rows(keys, self._counts, {"count": counts, "rate": counts / seconds}, exact, self._extra > 0)
 
     def to_state(self) -> dict[str, Any]:
-        return {"counts": self._counts}
+        return {"counts": self._counts, "extra": self._extra}
 
     def load(self, state: dict[str, Any]) -> None:
         self._counts = state["counts"]
+        self._extra = state.get("extra", np.zeros_like(self._counts))
 
 
 class _Ratio:
@@ -144,9 +153,11 @@ class _Ratio:
         self._name = name
         self._total: NDArray[np.int64] = np.zeros(0, np.int64)
         self._chosen: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._extra: NDArray[np.int64] = np.zeros((2, 0), np.int64)  # of the total, of the chosen
 
     def resize(self, size: int) -> None:
         self._total, self._chosen = grown(self._total, size), grown(self._chosen, size)
+        self._extra = np.pad(self._extra, ((0, 0), (0, max(size - self._extra.shape[1], 0))))
 
     def bad_counts(self) -> NDArray[np.int64]:
         return self._chosen if self._name == "bad" else self._total - self._chosen
@@ -154,6 +165,8 @@ class _Ratio:
     def add(self, part: RatioPart, ids: NDArray[np.int64]) -> None:
         self._total[ids] += part.total
         self._chosen[ids] += part.chosen
+        if part.extra is not None:
+            self._extra[:, ids] += part.extra
         if part.candidates is not None and self.exemplars is not None:
             self.exemplars.add(_rename(part.candidates, ids))
         if part.bad is not None and self.bad is not None:
@@ -162,22 +175,27 @@ class _Ratio:
     def absorb(self, other: "_Ratio", place: NDArray[Any]) -> None:
         np.add.at(self._total, place, other._total)
         np.add.at(self._chosen, place, other._chosen)
+        for mine, theirs in zip(self._extra, other._extra, strict=True):
+            np.add.at(mine, place, theirs)
         if self.exemplars is not None and other.exemplars is not None:
             self.exemplars.absorb(other.exemplars, place)
         self.bad = _together(self.bad, other.bad, place)
 
     def rows(self, seconds: float) -> Rows:  # noqa: ARG002 (one signature for all)
         keys = np.flatnonzero(self._total)
-        total, chosen = self._total[keys].astype(np.float64), self._chosen[keys].astype(np.float64)
+        more, more_chosen = self._extra[:, keys]
+        total, chosen = (self._total[keys] + more).astype(np.float64), (self._chosen[keys] + more_chosen).astype(np.float64)
         statistics = {"total": total, self._name: chosen, "ratio": chosen / total}
-        return Rows(keys, self._total[keys], statistics, np.zeros(len(keys), np.bool_))
+        return Rows(keys, self._total[keys], statistics, np.zeros(len(keys), np.bool_), more > 0)
 
     def to_state(self) -> dict[str, Any]:
         shown = self.exemplars.to_state() if self.exemplars else None
-        return {"total": self._total, "chosen": self._chosen, "exemplars": shown, "bad": self.bad and self.bad.to_state()}
+        bad = self.bad and self.bad.to_state()
+        return {"total": self._total, "chosen": self._chosen, "extra": list(self._extra), "exemplars": shown, "bad": bad}
 
     def load(self, state: dict[str, Any]) -> None:
         self._total, self._chosen = state["total"], state["chosen"]
+        self._extra = np.stack(state.get("extra", [np.zeros_like(self._total)] * 2))
         self.exemplars = Exemplars.from_state(state["exemplars"])
         self.bad = _restored(self.bad, state)
 
@@ -198,7 +216,7 @@ class _Distribution:
         return self._beyond
 
     def add(self, part: SamplePart, ids: NDArray[np.int64]) -> None:
-        self.samples.add(ids[part.keys].astype(np.int32), part.values)
+        self.samples.add(ids[part.keys].astype(np.int32), part.values, part.extra)
         if part.beyond is not None:
             self._beyond[ids] += part.beyond
         if part.candidates is not None and self.exemplars is not None:
@@ -216,7 +234,7 @@ class _Distribution:
     def rows(self, seconds: float) -> Rows:  # noqa: ARG002
         statistics, sketched = self.samples.statistics()
         keys = np.flatnonzero(self.samples.counts)
-        return Rows(keys, self.samples.counts[keys], statistics, sketched)
+        return Rows(keys, self.samples.counts[keys], statistics, sketched, self.samples.extra[keys] > 0)
 
     def to_state(self) -> dict[str, Any]:
         shown = self.exemplars.to_state() if self.exemplars else None
@@ -261,30 +279,36 @@ class _Sum(_NeverBad):
     def __init__(self) -> None:
         self.exemplars: Exemplars | None = None
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._extra: NDArray[np.int64] = np.zeros(0, np.int64)
         self._sums = ExactSums()
 
     def resize(self, size: int) -> None:
-        self._counts = grown(self._counts, size)
+        self._counts, self._extra = grown(self._counts, size), grown(self._extra, size)
         self._sums.resize(size)
 
     def add(self, part: SamplePart, ids: NDArray[np.int64]) -> None:
         keys = ids[part.keys]
         self._counts += np.bincount(keys, minlength=len(self._counts))
-        self._sums.add(keys, part.values)
+        if part.extra is not None:
+            self._extra += np.bincount(keys, part.extra, len(self._extra)).astype(np.int64)
+        self._sums.add(keys, part.values if part.extra is None else part.values * (part.extra + 1))
 
     def absorb(self, other: "_Sum", place: NDArray[Any]) -> None:
         np.add.at(self._counts, place, other._counts)
+        np.add.at(self._extra, place, other._extra)
         self._sums.absorb(other._sums, place)
 
     def rows(self, seconds: float) -> Rows:  # noqa: ARG002
         keys = np.flatnonzero(self._counts)
-        return Rows(keys, self._counts[keys], {"sum": self._sums.totals()[keys]}, np.zeros(len(keys), np.bool_))
+        exact = np.zeros(len(keys), np.bool_)
+        return Rows(keys, self._counts[keys], {"sum": self._sums.totals()[keys]}, exact, self._extra[keys] > 0)
 
     def to_state(self) -> dict[str, Any]:
-        return {"counts": self._counts, "sums": self._sums.to_state()}
+        return {"counts": self._counts, "extra": self._extra, "sums": self._sums.to_state()}
 
     def load(self, state: dict[str, Any]) -> None:
         self._counts, self._sums = state["counts"], ExactSums.from_state(state["sums"])
+        self._extra = state.get("extra", np.zeros_like(self._counts))
 
 
 class _Gauge(_Sum):

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from connectors.batch import Batch
 from connectors.dataset import Dataset
-from flows.cell import Cell, Found, Split, bad_of
+from flows.cell import Cell, Found, Split, bad_of, extra_of
 from flows.event import Event, first_of_each_key, in_time, record_at
 from flows.exemplar import Candidates, first_of_each
 from flows.expression import Expression
 from flows.output import canonical
-from flows.partial import DistinctPart, GroupPart, Partial, Picked, RatioPart, SamplePart
+from flows.partial import CountPart, DistinctPart, GroupPart, Partial, Picked, RatioPart, SamplePart
 from flows.path import template
 from flows.pick import Picker
 
@@ -158,8 +158,9 @@ class Fold:
 
     @property
     def fields(self) -> frozenset[str]:
-        """Give the columns that the metrics read."""
-        return frozenset().union(*(metric.fields for metric in self.metrics))
+        """Give the columns that the metrics read, and the records' weight."""
+        weight = filter(None, [self.dataset.weight]) if self.metrics else ()
+        return frozenset(weight).union(*(metric.fields for metric in self.metrics))
 
     def __call__(self, batch: Batch) -> list[tuple[int, Partial]]:
         """Fold one batch; gives (shard, partial) for every shard."""
@@ -169,12 +170,14 @@ class Fold:
         if len(times):
             panes = times // self._pane_ms
             masks = self._masks(batch)
+            extra = extra_of(batch, self.dataset.weight) if self.dataset.weight and self.metrics else None
             for pane in np.unique(panes).tolist() if panes.min() != panes.max() else [int(panes[0])]:
                 rows = _rows(in_time, panes == pane)
                 partials[0].spans.append((pane * self._pane_ms, _spans(batch, rows)))
                 bad: list[Found] = []
                 for number, grouping in enumerate(self.groupings):
-                    bad += self._fold_group(batch, masks, rows, (pane * self._pane_ms, number), grouping, partials)
+                    place = pane * self._pane_ms, number
+                    bad += self._fold_group(batch, (masks, extra), rows, place, grouping, partials)
                 if bad and batch.details is not None:
                     self._pick(batch, pane, bad)
             if self._events:
@@ -205,7 +208,7 @@ class Fold:
     def _fold_group(  # noqa: PLR0913 (one cell of the fold)
         self,
         batch: Batch,
-        masks: list[_Masks],
+        weighed: tuple[list[_Masks], NDArray[np.int64] | None],
         rows: NDArray[np.int64] | None,
         place: tuple[int, int],
         grouping: tuple[str, ...],
@@ -213,6 +216,8 @@ class Fold:
     ) -> list[Found]:
         """Fold the rows of one pane by one grouping into every shard's partial; gives what is bad among them."""
         bad = []
+        masks, extra = weighed
+        extra = extra if extra is None or rows is None else extra[rows]
         codes, texts = self._codes(batch, rows, grouping)
         keys, shard_of_key = self._keys_of(grouping, texts)
         split = Split(codes, shard_of_key, self._shards)
@@ -223,7 +228,7 @@ class Fold:
         for number, metric in enumerate(self.metrics):
             if grouping in ((), metric.options.group_by):
                 where, chosen = (mask if mask is None or rows is None else mask[rows] for mask in masks[number])
-                cell = Cell(batch, rows, metric, where, chosen)
+                cell = Cell(batch, rows, metric, where, chosen, extra)
                 _fold_metric(cell, split, number, groups)
                 if metric.dimensions:
                     bad += bad_of(cell, split, (number, place[1], keys), groups)
@@ -330,8 +335,10 @@ def _fold_metric(cell: Cell, split: Split, number: int, groups: list[GroupPart])
     kind = cell.metric.options.kind
     if kind == "count":
         counts = split.per_key(cell.where)
+        extra = None if cell.extra is None else split.extra_per_key(cell.where, cell.extra)
         for shard in split.occupied:
-            groups[shard].metrics[number] = split.of_shard(counts, shard)
+            of_shard = None if extra is None else split.of_shard(extra, shard)
+            groups[shard].metrics[number] = CountPart(split.of_shard(counts, shard), of_shard)
     elif kind == "ratio":
         _fold_ratio(cell, split, number, groups)
     elif kind == "distinct":
@@ -344,16 +351,20 @@ def _fold_ratio(cell: Cell, split: Split, number: int, groups: list[GroupPart]) 
     chosen = cell.chosen if cell.where is None else cell.chosen & cell.where  # type: ignore[operator]
     total, picked = split.per_key(cell.where), split.per_key(chosen)
     for shard in split.occupied:
-        groups[shard].metrics[number] = RatioPart(split.of_shard(total, shard), split.of_shard(picked, shard), None)
+        part = RatioPart(split.of_shard(total, shard), split.of_shard(picked, shard), None)
+        if cell.extra is not None:
+            extra = (split.extra_per_key(mask, cell.extra) for mask in (cell.where, chosen))
+            part.extra = np.stack([split.of_shard(each, shard) for each in extra])
+        groups[shard].metrics[number] = part
     if cell.metric.exemplars and chosen is not None:
         shown = next((cell.batch.numbers[f] for f in sorted(cell.metric.chosen.fields) if f in cell.batch.numbers), None)  # type: ignore[union-attr]
         values = np.full(len(split.codes), np.nan) if shown is None else cell.of_rows(shown)
         for shard, places in split.places(cell.bad()):
             if len(places):
                 candidates = _candidates(cell, split, places, np.zeros(len(places)), values[places])
-                part = groups[shard].metrics[number]
-                if isinstance(part, RatioPart):
-                    part.candidates = candidates
+                found = groups[shard].metrics[number]
+                if isinstance(found, RatioPart):
+                    found.candidates = candidates
 
 
 def _fold_samples(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
@@ -366,6 +377,8 @@ def _fold_samples(cell: Cell, split: Split, number: int, groups: list[GroupPart]
         taken, local = values[places], split.local(places)
         times = cell.batch.times if cell.rows is None else cell.batch.times[cell.rows]
         part = SamplePart(local, taken, times[places] if kind == "gauge" else None, None)
+        if cell.extra is not None and kind != "gauge":
+            part.extra = cell.extra[places]
         if cell.metric.exemplars and kind == "distribution":
             best = first_of_each(local, -taken, times[places])
             part.candidates = _candidates(cell, split, places[best], -taken[best], taken[best])

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from connectors.source import SourceError
 from flows.alerts_before import doubts_of, take_alerts
 from flows.barrier import Output
 from flows.board import Board
+from flows.child import Start, afresh, forked
 from flows.config import Config
 from flows.engine import missing_parts, parts_in, prepare_recovery
 from flows.firing import closed_of
-from flows.inputs import archive_datasets, empty_words, not_read, open_source
+from flows.inputs import ARCHIVE, archive_datasets, empty_words, not_read, open_source
 from flows.last_words import last_words
 from flows.line import build_line
 from flows.outgoing import build_delivery
@@ -29,6 +32,7 @@ from flows.restart import read_restart
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
 from flows.supervisor import Alone, Restarts, supervise
+from flows.worker import work
 from flows.writer import SpoolWriter
 from sinks.clickhouse import ClickHouse
 from sinks.files import read_blocks, write_outputs
@@ -106,18 +110,26 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
         prepared(config, spec, folder)
         source = open_source(config, build_line(config, archive_datasets(config, spec)), spec)
         board = Board(folder.board, source.lanes())
-        tick = Ticker(board, report)
+        tick, start = Ticker(board, report), starting(config, spec, folder)
         if spec.mode != "live":
-            return _once(config, spec, tick) if processes == 1 else supervise(folder.spec, Alone(processes), tick.tick)
+            return _once(config, spec, tick) if processes == 1 else supervise(start, Alone(processes), tick.tick)
         grow(source, folder)
         if processes > 1:
-            return supervise(folder.spec, Alone(processes), tick.tick, restarts(config, folder, board, source))
+            return supervise(start, Alone(processes), tick.tick, restarts(config, folder, board, source))
         while True:
             try:
                 return _once(config, spec, tick)
             except TopicsGrown:
                 _grow_if_it_can(source, folder)
                 tick = Ticker(board, report)
+
+
+def starting(config: Config, spec: RunSpec, folder: RunFolder) -> Start:
+    """Say how the processes of a run are started: of files they go on from here, which has read and planned all they need."""
+    if spec.source.startswith(ARCHIVE):
+        return forked(partial(work, config, spec))
+    # What the engine says of itself goes elsewhere in a bounded run, whose standard output is perhaps JSON.
+    return afresh([sys.executable, "-m", "flows.worker", str(folder.spec)], quiet=spec.mode != "live")
 
 
 def _once(config: Config, spec: RunSpec, tick: "Ticker") -> bool:

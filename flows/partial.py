@@ -26,19 +26,31 @@ class Picked:
     details: list[Detail]
 
 
+@dataclass(frozen=True, slots=True)
+class CountPart:
+    """Records per key (k,), and how many more they stand for where they have weights."""
+
+    records: NDArray[np.int64]
+    extra: NDArray[np.int64] | None
+
+
 @dataclass(slots=True)
 class RatioPart:
-    """Per key (k,): records in question, and those that are bad (or good)."""
+    """Per key (k,): records in question, and those that are bad (or good); `extra` (2, k): how many more they stand for."""
 
     total: NDArray[np.int64]
     chosen: NDArray[np.int64]
     candidates: Candidates | None
     bad: Picked | None = None
+    extra: NDArray[np.int64] | None = None
 
 
 @dataclass(slots=True)
 class SamplePart:
-    """Values (n,) with their keys; times (n,) ms where the last one matters; `beyond` (k,) counts bad values per key."""
+    """Values (n,) with their keys; times (n,) ms where the last one matters; `beyond` (k,) counts bad values per key.
+
+    `extra` (n,) is how many more records each value stands for, where they have weights.
+    """
 
     keys: NDArray[np.int32]
     values: NDArray[np.float64]
@@ -46,6 +58,7 @@ class SamplePart:
     candidates: Candidates | None
     beyond: NDArray[np.int64] | None = None
     bad: Picked | None = None
+    extra: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +78,7 @@ class GroupPart:
     grouping: int
     keys: list[str]
     seen: NDArray[np.int64]
-    metrics: dict[int, "NDArray[np.int64] | RatioPart | SamplePart | DistinctPart"]
+    metrics: dict[int, "CountPart | RatioPart | SamplePart | DistinctPart"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ _MORE: dict[str, dict[str, str]] = {
         "flags": '{ cached = "cache.hit" }',
         "identity": '"id"',
         "paths": '["route"]',
+        "weight": '"sample_interval"',
         "csv": '["at", "route", "took_ms"]',
         "dedup": '["ray_id"]',
         "rename": '{ "ray-id" = "RayID" }',

@@ -14,6 +14,7 @@ from flows.rule import WHOLE
 from flows.window import Layout, WindowResult
 
 _SKETCHED = frozenset({"p50", "p90", "p95", "p99", "p999", "distinct"})
+_METHODS = ("exact", "weighted")
 
 
 def window_lines(result: WindowResult) -> list[Block]:
@@ -23,17 +24,19 @@ def window_lines(result: WindowResult) -> list[Block]:
     for name in sorted(result.metrics):
         rows = result.metrics[name]
         counts = number_texts(rows.counts)
-        sketched = rows.sketch.tolist()
+        rough = rows.sketch.tolist()
+        plain = ["exact"] * len(rough) if rows.weighted is None else [_METHODS[each] for each in rows.weighted.tolist()]
+        methods = ["sketch" if each else method for each, method in zip(rough, plain, strict=True)]
         parts = []
         for statistic in sorted(rows.statistics):
             values = rows.statistics[statistic]
             texts = number_texts(values.astype(np.int64) if statistic in WHOLE else values)
             middle = f',"metric":{_text(name)},"statistic":"{statistic}","value":'
-            may = statistic in _SKETCHED
+            named = methods if statistic in _SKETCHED else plain
             parts.append(
                 [
-                    f'{{"count":{count},"key":{key},"method":"{"sketch" if may and rough else "exact"}"{middle}{text},{times}'
-                    for count, key, text, rough in zip(counts, rows.keys, texts, sketched, strict=True)
+                    f'{{"count":{count},"key":{key},"method":"{method}"{middle}{text},{times}'
+                    for count, key, text, method in zip(counts, rows.keys, texts, named, strict=True)
                 ]
             )
         lines = [line for per_key in zip(*parts, strict=True) for line in per_key]

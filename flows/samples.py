@@ -2,8 +2,8 @@
 
 Values are kept as they come, in flat columns, until a key has more than `exact_samples`; then that key's values become
 counts of buckets of relative width 2^-7 (the top bits of the float), which merge by addition. Which applies depends on
-the key's total count only, so no order or split of the input shows. Percentiles of exact keys are numpy's linear ones,
-computed over all keys at once.
+the key's number of values only, so no order or split of the input shows. Percentiles of exact keys are numpy's linear ones,
+computed over all keys at once; where a key's values have weights, numpy's weighted ones (`inverted_cdf`).
 """
 
 from itertools import pairwise
@@ -48,8 +48,10 @@ class Samples:
         """Start without keys."""
         self._exact = exact_samples
         self.counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.extra: NDArray[np.int64] = np.zeros(0, np.int64)  # how many more records a key's values stand for
         self._keys: list[NDArray[np.int32]] = []
         self._values: list[NDArray[np.float64]] = []
+        self._more: list[NDArray[np.int64] | None] = []  # of each value; None where each stands for itself
         self._buffered = 0
         self._limit = _COMPACT
         self._folded = _Folded()
@@ -59,14 +61,18 @@ class Samples:
         more = size - len(self.counts)
         if more > 0:
             self.counts = np.concatenate((self.counts, np.zeros(more, np.int64)))
+            self.extra = np.concatenate((self.extra, np.zeros(more, np.int64)))
 
-    def add(self, keys: NDArray[np.int32], values: NDArray[np.float64]) -> None:
-        """Add finite values (n,) to their keys (n,)."""
+    def add(self, keys: NDArray[np.int32], values: NDArray[np.float64], extra: NDArray[np.int64] | None = None) -> None:
+        """Add finite values (n,) to their keys (n,); `extra` (n,) is how many more records each stands for."""
         if not len(values):
             return
         self.counts += np.bincount(keys, minlength=len(self.counts))
+        if extra is not None:
+            self.extra += np.bincount(keys, extra, len(self.extra)).astype(np.int64)
         self._keys.append(keys)
         self._values.append(values)
+        self._more.append(extra)
         self._buffered += len(values)
         self._make_room()
 
@@ -77,27 +83,33 @@ class Samples:
 
     def _compact(self) -> None:
         """Move the values of keys that have too many into buckets, and the rest into one pair of columns."""
-        keys, values = self._columns()
+        keys, values, more = self._columns()
         over = self.counts > self._exact
         if over.any():
             chosen = over[keys]
-            self._folded.add(keys[chosen], values[chosen], len(self.counts))
-            keys, values = keys[~chosen], values[~chosen]
-        self._keys, self._values, self._buffered = [keys], [values], len(values)
+            self._folded.add(keys[chosen], values[chosen], None if more is None else more[chosen], len(self.counts))
+            keys, values, more = keys[~chosen], values[~chosen], None if more is None else more[~chosen]
+        self._keys, self._values, self._more, self._buffered = [keys], [values], [more], len(values)
 
-    def _columns(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def _columns(self) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64] | None]:
         if not self._keys:
-            return np.zeros(0, np.int32), np.zeros(0)
+            return np.zeros(0, np.int32), np.zeros(0), None
         if len(self._keys) == 1:
-            return self._keys[0], self._values[0]
-        return np.concatenate(self._keys), np.concatenate(self._values)
+            return self._keys[0], self._values[0], self._more[0]
+        more = None
+        if any(each is not None for each in self._more):
+            plain = zip(self._more, self._values, strict=True)
+            more = np.concatenate([np.zeros(len(values), np.int64) if each is None else each for each, values in plain])
+        return np.concatenate(self._keys), np.concatenate(self._values), more
 
     def absorb(self, other: "Samples", place: NDArray[Any]) -> None:
         """Add another object's samples: its key i to key `place[i]`."""
         np.add.at(self.counts, place, other.counts)
-        for keys, values in zip(other._keys, other._values, strict=True):
+        np.add.at(self.extra, place, other.extra)
+        for keys, values, more in zip(other._keys, other._values, other._more, strict=True):
             self._keys.append(place[keys].astype(np.int32))
             self._values.append(values)
+            self._more.append(more)
             self._buffered += len(values)
         self._folded.absorb(other._folded, place, len(self.counts))
         self._make_room()
@@ -114,26 +126,34 @@ class Samples:
         exact = np.where(sketched, 0, counts)
         starts = np.cumsum(exact) - exact
         sums = ExactSums(len(self.counts))
-        padded = np.append(self._sorted(present, starts, sums), np.nan)
-        values = padded[:-1]
+        values, more = self._sorted(present, starts, sums)
+        padded = np.append(values, np.nan)
+        stood_for = counts + self.extra[present]
         self._folded.resize(len(self.counts))
         sums.absorb(self._folded.sums, np.arange(len(self.counts)))
         first, last = padded[np.minimum(starts, len(values))], padded[np.maximum(starts + exact - 1, 0)]
         out = {
-            "count": counts.astype(np.float64),
-            "mean": sums.totals()[present] / counts,
+            "count": stood_for.astype(np.float64),
+            "mean": sums.totals()[present] / stood_for,
             "min": np.where(sketched, self._folded.extremes(present, low=True), first),
             "max": np.where(sketched, self._folded.extremes(present, low=False), last),
         }
         for name, q in QUANTILES.items():
             out[name] = _exact_percentile(padded, starts, exact, q)
-        self._folded.percentiles(present, sketched, counts, out)
+        if more is not None:
+            _weigh(values, more, np.flatnonzero(~sketched & (self.extra[present] > 0)), (starts, stood_for), out)
+        self._folded.percentiles(present, sketched, stood_for, out)
         return out, sketched
 
-    def _sorted(self, present: NDArray[Any], starts: NDArray[np.int64], sums: ExactSums) -> NDArray[np.float64]:
-        """Give the values sorted by key and value, and add them to `sums`; some keys at a time, which needs less memory."""
-        keys, values = self._columns()
-        out = np.empty(len(values))
+    def _sorted(
+        self, present: NDArray[Any], starts: NDArray[np.int64], sums: ExactSums
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+        """Give the values sorted by key and value, and how many more they stand for; adds them to `sums`.
+
+        Some keys at a time, which needs less memory.
+        """
+        keys, values, more = self._columns()
+        out, of_each = np.empty(len(values)), None if more is None else np.empty(len(values), np.int64)
         cuts = np.searchsorted(starts, np.arange(_SORTED, len(values), _SORTED)).tolist()
         edges = sorted({0, *cuts, len(present)})
         for low, high in pairwise(edges):
@@ -141,29 +161,36 @@ class Samples:
             key, value = keys[chosen], values[chosen]
             order = np.lexsort((value, key))
             value = value[order]
+            place = slice(starts[low], starts[low] + len(value))
+            out[place] = value
+            if more is not None and of_each is not None:
+                of_each[place] = more[chosen][order]
+                value = value * (of_each[place] + 1)
             sums.add(key[order], value)
-            out[starts[low] : starts[low] + len(value)] = value
-        return out
+        return out, of_each
 
     def histograms(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
         """Give (key, bucket, count) columns of all values, sorted by key and bucket."""
-        keys, values = self._columns()
+        keys, values, more = self._columns()
         whole = _Folded()
-        whole.add(keys, values, len(self.counts))
+        whole.add(keys, values, more, len(self.counts))
         whole.absorb(self._folded, np.arange(len(self.counts)), len(self.counts))
         return whole.key, whole.bucket, whole.count
 
     def to_state(self) -> dict[str, Any]:
         """Give plain arrays for a snapshot."""
-        keys, values = self._columns()
-        return {"counts": self.counts, "keys": keys, "values": values, "folded": self._folded.to_state()}
+        keys, values, more = self._columns()
+        columns = {"counts": self.counts, "extra": self.extra, "keys": keys, "values": values, "more": more}
+        return columns | {"folded": self._folded.to_state()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], exact_samples: int) -> "Samples":
         """Undo `to_state`."""
         out = cls(exact_samples)
         out.counts = state["counts"]
+        out.extra = state.get("extra", np.zeros_like(out.counts))
         out._keys, out._values, out._buffered = [state["keys"]], [state["values"]], len(state["values"])
+        out._more = [state.get("more")]
         out._limit = _COMPACT + 2 * out._buffered
         out._folded = _Folded.from_state(state["folded"])
         return out
@@ -187,12 +214,13 @@ class _Folded:
             self._low = np.concatenate((self._low, np.full(more, np.inf)))
             self._high = np.concatenate((self._high, np.full(more, -np.inf)))
 
-    def add(self, keys: NDArray[np.int32], values: NDArray[np.float64], size: int) -> None:
+    def add(self, keys: NDArray[np.int32], values: NDArray[np.float64], extra: NDArray[np.int64] | None, size: int) -> None:
         self.resize(size)
-        self.sums.add(keys, values)
+        weights = np.ones(len(values), np.int64) if extra is None else extra + 1
+        self.sums.add(keys, values if extra is None else values * weights)
         np.minimum.at(self._low, keys, values)
         np.maximum.at(self._high, keys, values)
-        self._add_buckets(keys, bucket_of(values), np.ones(len(values), np.int64))
+        self._add_buckets(keys, bucket_of(values), weights)
 
     def _add_buckets(self, keys: NDArray[Any], buckets: NDArray[Any], counts: NDArray[np.int64]) -> None:
         key = np.concatenate((self.key, keys)).astype(np.int64)
@@ -267,6 +295,25 @@ def _between_ranks(values: NDArray[np.float64], ends: NDArray[np.int64], n: int,
     below = int(np.floor(rank))
     pair = values[np.searchsorted(ends, [below, min(below + 1, n - 1)], side="right")]
     return float(pair[0] + (pair[1] - pair[0]) * (rank - below))
+
+
+def _weigh(
+    values: NDArray[np.float64],
+    more: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    segments: tuple[NDArray[np.int64], NDArray[np.int64]],
+    out: dict[str, NDArray[np.float64]],
+) -> None:
+    """Fill in numpy.percentile(..., method="inverted_cdf", weights=...) of the chosen segments (starts, weights in all)."""
+    starts, totals = segments[0][chosen], segments[1][chosen]
+    ends = np.cumsum(more + 1)
+    before = np.where(starts > 0, ends[starts - 1], 0)
+    for name, q in QUANTILES.items():
+        # The least whole weight w with w / total >= q, divided as numpy does, so that ties fall as they do there.
+        share = np.true_divide(q, 100)
+        least = np.ceil(totals * share).astype(np.int64)
+        least = np.where((least - 1) / totals >= share, least - 1, np.where(least / totals < share, least + 1, least))
+        out[name][chosen] = values[np.searchsorted(ends, before + least)]
 
 
 def _exact_percentile(values: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64], q: float) -> Any:

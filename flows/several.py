@@ -21,7 +21,7 @@ from flows.inputs import open_source
 from flows.last_words import last_words
 from flows.line import build_line
 from flows.machines import Address, Place
-from flows.monitor import Report, Ticker, grow, live_spec, prepared, restarts
+from flows.monitor import Report, Ticker, grow, live_spec, prepared, restarts, starting
 from flows.muster import Muster
 from flows.run_folder import RunFolder, RunSpec
 from flows.served import Served
@@ -61,7 +61,7 @@ def _lead(config: Config, place: Place, spec: RunSpec, folder: RunFolder, report
     except OSError as error:
         raise _cannot_listen(place.door, error) from error
     try:
-        supervise(folder.spec, _Shown(config, muster), Ticker(board, report).tick, chosen)
+        supervise(starting(config, spec, folder), _Shown(config, muster), Ticker(board, report).tick, chosen)
     except SourceError:  # the machines do not fit together
         chosen.no_start()
         raise
@@ -88,7 +88,7 @@ def _follow(config: Config, place: Place, spec: RunSpec, folder: RunFolder, _: R
     )
     server = _probe_server(config, Starlette(routes=probes(idle_s, waits, hang_after_s=chosen.hang_after_s)))
     try:
-        supervise(folder.spec, follower, lambda: None, chosen)
+        supervise(starting(config, spec, folder), follower, lambda: None, chosen)
     finally:
         follower.close()
         if server is not None:

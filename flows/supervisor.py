@@ -17,13 +17,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
+
+from flows.child import Child, Start
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 20.0
 _POLL_S = 0.1
-_STDERR = 2
+_LISTEN_S, _LOOK_S = 10.0, 0.002
 PEER_LOST = 3  # the exit code of a process that ends because another one has
 _log = logging.getLogger(__name__)
 
@@ -111,19 +112,37 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def supervise(spec: Path, meeting: Meeting, tick: Callable[[], None], restarts: Restarts | None = None) -> bool:
-    """Run `python -m flows.worker spec K ...` for every K of this machine until all end; False where they were told to stop.
+def wait_for_listener(address: str) -> None:
+    """Wait until a process listens at an address (host:port) of this machine, at most for some seconds (Linux; elsewhere not).
+
+    The engine's processes connect to those before them, and one that finds nobody there asks again only after a second. An
+    address that somebody listens at cannot be bound; asking so, unlike connecting, is not noticed there.
+    """
+    host, port = address.rsplit(":", 1)
+    deadline = time.monotonic() + _LISTEN_S
+    while sys.platform == "linux" and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so it never keeps the other one from binding
+            try:
+                probe.bind((host, int(port)))
+            except OSError:
+                return
+        time.sleep(_LOOK_S)
+
+
+def supervise(start: Start, meeting: Meeting, tick: Callable[[], None], restarts: Restarts | None = None) -> bool:
+    """Run the processes of this machine until all end; False where they were told to stop.
 
     Raises ProcessDied. SIGTERM and Ctrl-C are passed on as SIGTERM to all: the engine hangs when only one of several is
     interrupted.
     """
-    return _Supervisor([sys.executable, "-m", "flows.worker", str(spec)], meeting, tick, restarts).run()
+    return _Supervisor(start, meeting, tick, restarts).run()
 
 
 class _Supervisor:
-    def __init__(self, command: list[str], meeting: Meeting, tick: Callable[[], None], restarts: Restarts | None) -> None:
-        self._command, self._meeting, self._tick, self._restarts = command, meeting, tick, restarts
-        self._children: list[subprocess.Popen[bytes]] = []
+    def __init__(self, start: Start, meeting: Meeting, tick: Callable[[], None], restarts: Restarts | None) -> None:
+        self._start, self._meeting, self._tick, self._restarts = start, meeting, tick, restarts
+        self._children: list[Child] = []
         self._told = threading.Event()
         self._again = threading.Event()
 
@@ -184,11 +203,9 @@ class _Supervisor:
 
     def _once(self, began: float, numbers: Sequence[int], addresses: Sequence[str]) -> None:
         """Run the processes once, to their end."""
-        # In a group of their own: a terminal's Ctrl-C is for this process alone, which tells them all.
-        commands = ([*self._command, str(number), *addresses] for number in numbers)
-        # The engine prints there that a peer is not up yet; the output of a replay is the command's own, perhaps JSON.
-        out = _STDERR if self._restarts is None else None
-        self._children = [subprocess.Popen(command, process_group=0, stdout=out) for command in commands]
+        self._children = []
+        for number in numbers:
+            self._children.append(self._start(number, addresses))
         if self._told.is_set():
             self._signal_all(signal.SIGTERM)
         try:
@@ -204,11 +221,10 @@ class _Supervisor:
         while not ended:
             ended = all(child.poll() is not None for child in children)
             for number, child in zip(numbers, children, strict=True):
-                if child.returncode not in self._well():
+                code = child.returncode
+                if code is not None and code not in self._well():
                     self._signal_all(signal.SIGTERM)
-                    raise ProcessDied(
-                        _sentence(number, child.returncode, again=self._restarts is None), peer=child.returncode == PEER_LOST
-                    )
+                    raise ProcessDied(_sentence(number, code, again=self._restarts is None), peer=code == PEER_LOST)
             if not ended:
                 if self._meeting.look() and not self._told.is_set() and not self._again.is_set():
                     self._stop_for_a_moment()
@@ -216,9 +232,9 @@ class _Supervisor:
                 self._tick()
                 time.sleep(_POLL_S)
 
-    def _well(self) -> tuple[int | None, ...]:
+    def _well(self) -> tuple[int, ...]:
         """Give the exit codes that are well; one that is told to stop as it starts does not know how yet."""
-        return (None, 0, -signal.SIGTERM) if self._told.is_set() or self._again.is_set() else (None, 0)
+        return (0, -signal.SIGTERM) if self._told.is_set() or self._again.is_set() else (0,)
 
     def _look(self, began: float) -> None:
         """Raise ProcessDied where the run makes no progress; one that was told to stop has its time to end."""

@@ -77,6 +77,7 @@ class MetricRows:
     counts: NDArray[np.int64]
     statistics: dict[str, NDArray[np.float64]]
     sketch: NDArray[np.bool_]
+    weighted: NDArray[np.bool_] | None = None  # which have records that stand for several; None: no row has
 
 
 @dataclass(frozen=True, slots=True)

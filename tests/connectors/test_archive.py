@@ -196,3 +196,10 @@ def test_a_range_behind_every_file_says_from_when_to_when_there_are_records(tmp_
         words = "http_requests: records from 2025-12-01 00:00:05 UTC to 2025-12-01 00:00:30 UTC"
     with pytest.raises(SourceError, match=f"there is no record from 2025-12-02 02:00:00 UTC on. What is there: {words}"):
         source(root, tmp_path / "state", start=START + 26 * 3_600_000)
+
+
+@pytest.mark.parametrize("lines", [b"", b"\n", b"a", b"a\n\nb\n", b"x" * 9_000 + b"\n" * 9_000])
+def test_new_lines_are_found_alike_with_and_without_a_compiler(lines, monkeypatch):
+    found = log_blocks.line_ends(lines).tolist()
+    monkeypatch.setattr(log_blocks, "_native_ends", None)
+    assert found == log_blocks.line_ends(lines).tolist() == [place for place, byte in enumerate(lines) if byte == 10]

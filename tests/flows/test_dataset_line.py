@@ -162,6 +162,41 @@ def test_counts_and_sums_of_a_sampled_topic_are_those_of_all_records_and_nothing
     }
 
 
+def test_points_that_stand_for_several_are_counted_added_up_and_ranked_as_so_many(tmp_path):
+    points = [("a", 10, 4), ("a", 30, 1), ("b", 20, None), ("b", 40, 100), ("a", 50, 0), ("a", 60, 2.5), ("a", 70, "x")]
+    records = [
+        {"timestamp": START + n, "blobs": [name], "doubles": [ms], **({} if weight is None else {"_sample_interval": weight})}
+        for n, (name, ms, weight) in enumerate(points)
+    ]
+    extra = """
+    [[dataset]]
+    name = "points"
+    kind = "data_points"
+    blobs = ["name"]
+    doubles = ["ms"]
+    """
+    for name, kind, asked in (
+        ("points", "count", ""),
+        ("fast", "ratio", 'good = "ms < 35"'),
+        ("sum", "sum", 'value = "ms"'),
+        ("ms", "distribution", 'value = "ms"'),
+        ("last", "gauge", 'value = "ms"'),
+    ):
+        extra += f'[[metric]]\nname = "{name}"\nkind = "{kind}"\ndataset = "points"\n{asked}\ngroup_by = ["name"]\n'
+    values, _ = replayed(tmp_path, "points", records, extra)
+    # A weight that is no whole number from 1 on counts once.
+    assert (values["points", "a", "count"], values["points", "b", "count"], values["points", "", "count"]) == (8, 101, 109)
+    assert (values["fast", "", "good"], values["fast", "", "ratio"]) == (6, 6 / 109)
+    assert values["sum", "b", "sum"] == 4020
+    assert (values["ms", "b", "mean"], values["ms", "a", "p50"], values["ms", "b", "p50"]) == (4020 / 101, 10, 40)
+    assert values["last", "b", "mean"] == 30
+    rows = [json.loads(row) for row in (tmp_path / "out" / "windows.ndjson").read_text().splitlines()]
+    assert {(row["method"], row["count"]) for row in rows if row["metric"] == "points"} == {
+        ("weighted", 5), ("weighted", 2), ("weighted", 7)
+    }  # fmt: skip
+    assert {row["method"] for row in rows if row["metric"] == "last"} == {"exact"}
+
+
 def test_a_repeated_upload_counts_once_where_repeats_are_dropped(tmp_path):
     records = [
         {"EdgeEndTimestamp": START + n, "RayID": f"{n:x}", "EdgeResponseStatus": 200, "ClientRequestSource": "eyeball"}

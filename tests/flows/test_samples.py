@@ -14,10 +14,15 @@ VALUES = st.one_of(st.floats(-1e9, 1e9), st.floats(0, 1e4), st.integers(0, 50).m
 PAIRS = st.lists(st.tuples(st.integers(0, 3), VALUES), min_size=1, max_size=120)
 
 
+WEIGHED = st.lists(st.tuples(st.integers(0, 3), VALUES, st.integers(1, 40)), min_size=1, max_size=60)
+
+
 def samples_of(pairs, exact, size=4):
     samples = Samples(exact)
     samples.resize(size)
-    samples.add(np.array([k for k, _ in pairs], np.int32), np.array([v for _, v in pairs]) + 0.0)
+    extra = [weight - 1 for _, _, *weights in pairs for weight in weights]
+    keys, values = np.array([pair[0] for pair in pairs], np.int32), np.array([pair[1] for pair in pairs]) + 0.0
+    samples.add(keys, values, np.array(extra, np.int64) if any(extra) else None)
     return samples
 
 
@@ -34,6 +39,19 @@ def test_exact_statistics_are_numpys_and_fsums(pairs):
         assert (statistics["min"][row], statistics["max"][row]) == (values.min(), values.max())
         for name, q in QUANTILES.items():
             assert statistics[name][row] == np.percentile(values, q)
+
+
+@given(WEIGHED)
+def test_weighted_percentiles_are_numpys_and_records_of_weight_one_change_nothing(weighed):
+    statistics, _ = samples_of(weighed, 1000).statistics()
+    for row, key in enumerate(sorted({key for key, _, _ in weighed})):
+        values, weights = np.array([[v, w] for k, v, w in weighed if k == key]).T
+        assert statistics["count"][row] == weights.sum()
+        assert statistics["mean"][row] == math.fsum(values * weights) / weights.sum()
+        for name, q in QUANTILES.items():
+            plain = np.percentile(values, q)
+            want = np.percentile(values, q, method="inverted_cdf", weights=weights) if weights.max() > 1 else plain
+            assert statistics[name][row] == want
 
 
 @given(PAIRS)
@@ -57,7 +75,7 @@ def test_sorting_some_keys_at_a_time_changes_nothing(pairs, exact, at_a_time):
     assert {name: column.tobytes() for name, column in parts.items()} == {n: c.tobytes() for n, c in whole.items()}
 
 
-@given(PAIRS, st.sampled_from([1, 5, 30, 1000]), st.integers(0, 120), st.randoms())
+@given(PAIRS | WEIGHED, st.sampled_from([1, 5, 30, 1000]), st.integers(0, 120), st.randoms())
 def test_any_order_split_and_snapshot_gives_the_same_bytes(pairs, exact, cut, rng):
     want, want_sketched = samples_of(pairs, exact).statistics()
     shuffled = pairs[:]

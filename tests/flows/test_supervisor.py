@@ -2,13 +2,15 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 
 import pytest
 
-from flows.supervisor import Alone, ProcessDied, Restarts, _Supervisor
+from flows.child import afresh, forked
+from flows.supervisor import Alone, ProcessDied, Restarts, _Supervisor, free_addresses, supervise, wait_for_listener
 
 LIVES = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); [time.sleep(0.05) for _ in range(600)]"
 
@@ -33,7 +35,7 @@ class Run:
             settled_s=30.0,
             start_s=0.0,
         )
-        self.supervisor = _Supervisor(command, Alone(2), lambda: None, restarts)
+        self.supervisor = _Supervisor(afresh(command), Alone(2), lambda: None, restarts)
 
     def _idle_s(self, since):
         if not self.going:
@@ -111,3 +113,40 @@ def test_a_run_that_never_got_going_is_not_started_again(tmp_path):
     with pytest.raises(ProcessDied, match="exit code 1"):
         run.supervisor.run()
     assert (len(run.started()) <= 2, run.gave_up) == (True, [])
+
+
+def test_forked_processes_go_on_from_this_one_and_each_ends_with_its_own_exit_code(tmp_path):
+    def work(number, addresses):
+        (tmp_path / str(number)).write_text(" ".join(addresses))
+        return number
+
+    with pytest.raises(ProcessDied, match="process 1 of the run ended with exit code 1"):
+        supervise(forked(work), Alone(2), lambda: None)
+    told = [(tmp_path / str(number)).read_text() for number in range(2)]
+    assert told[0] == told[1] != ""
+
+
+def test_a_signal_to_the_supervisor_ends_forked_processes_that_have_no_handler_of_their_own():
+    started = threading.Event()
+
+    def sleep(_number, _addresses):
+        time.sleep(60)
+        return 0
+
+    def tick():
+        if not started.is_set():
+            started.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert supervise(forked(sleep), Alone(2), tick) is False
+
+
+def test_waiting_for_a_listener_ends_when_one_is_there_and_does_not_keep_it_away():
+    (address,) = free_addresses(1)
+    waits = threading.Thread(target=wait_for_listener, args=(address,))
+    waits.start()
+    time.sleep(0.05)
+    assert waits.is_alive()
+    with socket.create_server(("127.0.0.1", int(address.rsplit(":")[-1]))):
+        waits.join(5)
+        assert not waits.is_alive()
