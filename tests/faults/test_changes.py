@@ -46,7 +46,7 @@ def test_a_topic_gets_partitions_and_they_are_read_too(there):
     with there.fault("topic grown by partitions"):
         topics.widen(there.broker.address, TOPIC, PARTITIONS + 2)
         wait_until(lambda: not {*there.line.children()} & {*before}, what="a new start")
-        there.load.partitions = PARTITIONS + 2  # before it is live: windows wait for a partition that has no records
+        there.load.widen(there.line.begins())  # before it is live: windows wait for a partition that has no records
         there.line.until_live()
         time.sleep(1)
     assert {f"{each.topic}/{each.partition}" for each in there.line.report().partitions} == {
