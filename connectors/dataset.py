@@ -15,6 +15,7 @@ from connectors.record_path import Place, RecordPath, RecordShape
 FieldKind = Literal["number", "string", "flag"]
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBERED = re.compile(r"-[0-9]+\Z")
 
 
 class DecodeError(Exception):
@@ -172,11 +173,18 @@ class Dataset:
 
     def label(self, name: str, topic: str) -> str | None:
         """Give what a topic says in a column."""
+        return (self._said_of(topic) or {}).get(name)
+
+    def topic_of(self, folder: str) -> str:
+        """Give the topic that the folder of an archive's partition is named after: as it is, or with the partition behind."""
+        return folder if self._said_of(folder) is not None else _NUMBERED.sub("", folder)
+
+    def _said_of(self, topic: str) -> Mapping[str, str] | None:
         given = self.topic_labels.get(topic)
         if given is None:
             patterns = ((each, found) for each, found in self.topic_labels.items() if each.startswith("^"))
-            given = next((found for each, found in patterns if re.match(each, topic)), {})
-        return given.get(name)
+            given = next((found for each, found in patterns if re.match(each, topic)), None)
+        return given
 
 
 def build_dataset(options: DatasetOptions, topic_labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> Dataset:

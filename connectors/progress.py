@@ -115,6 +115,12 @@ class Chunk:
     payloads: Sequence[bytes | None]
     offsets: NDArray[np.int64]
     limits: NDArray[np.int64]
+    topic: str = ""  # whose labels the records have; default: the progress's
+
+    @property
+    def labelled(self) -> str:
+        """Give the topic whose labels the records have."""
+        return self.topic or self.progress.topic
 
 
 def read_batch(decoder: Decoder, chunks: Sequence[Chunk], *, lines: bool = False) -> Batch:
@@ -219,7 +225,7 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
         times=take(decoded.times),
         late=late,
         numbers={name: take(column) for name, column in decoded.numbers.items()},
-        strings={**strings, **decoder.labels([chunk.progress.topic for chunk in chunks], partition)},
+        strings={**strings, **decoder.labels([chunk.labelled for chunk in chunks], partition)},
         flags={name: take(column) for name, column in decoded.flags.items()},
         identity=decoded.identity if whole else Identities.joined([decoded.identity]).take(valid),
         place=Place([chunk.progress.name for chunk in chunks], partition, offset, index * (not lines)),
