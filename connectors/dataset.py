@@ -43,6 +43,12 @@ class DatasetOptions:
     weight: str = field(default="", metadata={"help": "json: the number that says how many records each stands for"})
     csv: tuple[str, ...] = field(default=(), metadata={"help": "json: records are lines of CSV with these columns instead"})
     dedup: tuple[str, ...] = field(default=(), metadata={"help": "records alike in these fields and in time count once"})
+    traces: bool = field(
+        default=False,
+        metadata={
+            "help": "look for traceparent and sentry-trace in records that alerts show; app_logs and Workers events: always"
+        },
+    )
     rename: dict[str, str] = field(default_factory=dict, metadata={"help": "key or path in the record = the field it is"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -150,6 +156,7 @@ class Dataset:
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)  # key -> where it stands, if not at the key
     csv: tuple[str, ...] = ()  # the columns, where records are lines of CSV
     dedup: tuple[str, ...] = ()  # what tells records apart, where repeats are dropped
+    traced: bool = False  # whether a record may say which trace it belongs to
     weight: str = ""  # the number that says how many records each one stands for, where there is one
     topic_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # topic or ^pattern -> column -> value
 
@@ -175,6 +182,7 @@ class Dataset:
 def build_dataset(options: DatasetOptions, topic_labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> Dataset:
     """Make the dataset that `options` describe, with columns that topics fill; the kind must be in DATASETS."""
     made = replace(DATASETS[options.kind](options), dedup=options.dedup, topic_labels=topic_labels)
+    made = replace(made, traced=options.traces or options.kind in _TRACED)
     return replace(made, fields={**{name: Field("string", ()) for name in sorted(made.labels)}, **made.fields})
 
 
@@ -274,6 +282,8 @@ _NESTED: dict[str, RecordShape] = {
     "health": health.SHAPE,
     "runtime_stats": runtime_stats.SHAPE,
 }
+
+_TRACED = ("app_logs", "workers_trace_events")
 
 DATASETS: dict[str, Callable[[DatasetOptions], Dataset]] = {
     "http_requests": _http_requests,

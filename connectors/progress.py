@@ -17,6 +17,7 @@ from connectors.decoded import EXCERPT, Decoded
 from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST, INVALID
 from connectors.repeats import Memory, record_hashes
+from connectors.trace_context import trace_in
 
 NO_LIMIT = 2**63 - 1
 
@@ -210,6 +211,9 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
     def details(places: NDArray[np.int64]) -> list[Detail]:
         return decoder.details(decoded.records(places if whole else valid[places]))
 
+    def traces(places: NDArray[np.int64]) -> list[str | None]:
+        return [trace_in(record) for record in decoded.records(places if whole else valid[places])]
+
     return Batch(
         dataset=decoder.dataset.name,
         times=take(decoded.times),
@@ -222,4 +226,5 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
         marks=tuple(chunk.progress.mark(chunk.timing) for chunk in chunks),
         dead=dead,
         details=details,
+        traces=traces if decoder.dataset.traced else None,
     )
