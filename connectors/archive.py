@@ -1,8 +1,8 @@
 """Archive: Logpush files in folders as a bounded source: `DIR/<dataset>/<partition>/*.ndjson[.gz|.zst]`.
 
 A sub-folder is a partition, with the labels of a topic that it is named after; its files in name order and their lines in order
-are its log. A record's offset is its line's number in the partition (blank lines not counted). Guarantee: a resume reads on from
-the line of the snapshot.
+are its log. A record's offset is its line's number in the partition (blank lines not counted). Guarantee: a resume reads on
+from the line of the snapshot.
 """
 
 import calendar
