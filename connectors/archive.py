@@ -1,7 +1,8 @@
 """Archive: Logpush files in folders as a bounded source: `DIR/<dataset>/<partition>/*.ndjson[.gz|.zst]`.
 
-A sub-folder is a partition; its files in name order and their lines in order are its log. A record's offset is its line's
-number in the partition (blank lines not counted). Guarantee: a resume reads on from the line of the snapshot.
+A sub-folder is a partition, with the labels of a topic that it is named after; its files in name order and their lines in order
+are its log. A record's offset is its line's number in the partition (blank lines not counted). Guarantee: a resume reads on
+from the line of the snapshot.
 """
 
 import calendar
@@ -257,6 +258,7 @@ class _Part:
             [block.lines for block in found],
             self.progress.next_offset + np.cumsum([0, *(block.size for block in found[:-1])]),
             np.array([NO_LIMIT if block.until is None else block.until + ahead for block in found]),
+            decoder.dataset.topic_of(str(self.planned.partition)),
         )
         before = self.progress.records
         batch = read_batch(decoder, [chunk], lines=True)

@@ -186,6 +186,8 @@ class Batch:
     dead: tuple[DeadLetter, ...] = field(default=())
     # Gives what the dataset's dimensions are of the records at some places: read anew, so only for the few that are shown.
     details: Callable[[NDArray[np.int64]], list[Detail]] | None = None
+    # Gives which traces the records at some places belong to, likewise; None where the dataset's records do not say so.
+    traces: Callable[[NDArray[np.int64]], list[str | None]] | None = None
 
     def __len__(self) -> int:
         """Give the number of records, late ones included."""

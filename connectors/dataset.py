@@ -15,6 +15,7 @@ from connectors.record_path import Place, RecordPath, RecordShape
 FieldKind = Literal["number", "string", "flag"]
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBERED = re.compile(r"-[0-9]+\Z")
 
 
 class DecodeError(Exception):
@@ -43,6 +44,12 @@ class DatasetOptions:
     weight: str = field(default="", metadata={"help": "json: the number that says how many records each stands for"})
     csv: tuple[str, ...] = field(default=(), metadata={"help": "json: records are lines of CSV with these columns instead"})
     dedup: tuple[str, ...] = field(default=(), metadata={"help": "records alike in these fields and in time count once"})
+    traces: bool = field(
+        default=False,
+        metadata={
+            "help": "look for traceparent and sentry-trace in records that alerts show; app_logs and Workers events: always"
+        },
+    )
     rename: dict[str, str] = field(default_factory=dict, metadata={"help": "key or path in the record = the field it is"})
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -150,6 +157,7 @@ class Dataset:
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)  # key -> where it stands, if not at the key
     csv: tuple[str, ...] = ()  # the columns, where records are lines of CSV
     dedup: tuple[str, ...] = ()  # what tells records apart, where repeats are dropped
+    traced: bool = False  # whether a record may say which trace it belongs to
     weight: str = ""  # the number that says how many records each one stands for, where there is one
     topic_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # topic or ^pattern -> column -> value
 
@@ -165,16 +173,24 @@ class Dataset:
 
     def label(self, name: str, topic: str) -> str | None:
         """Give what a topic says in a column."""
+        return (self._said_of(topic) or {}).get(name)
+
+    def topic_of(self, folder: str) -> str:
+        """Give the topic that the folder of an archive's partition is named after: as it is, or with the partition behind."""
+        return folder if self._said_of(folder) is not None else _NUMBERED.sub("", folder)
+
+    def _said_of(self, topic: str) -> Mapping[str, str] | None:
         given = self.topic_labels.get(topic)
         if given is None:
             patterns = ((each, found) for each, found in self.topic_labels.items() if each.startswith("^"))
-            given = next((found for each, found in patterns if re.match(each, topic)), {})
-        return given.get(name)
+            given = next((found for each, found in patterns if re.match(each, topic)), None)
+        return given
 
 
 def build_dataset(options: DatasetOptions, topic_labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> Dataset:
     """Make the dataset that `options` describe, with columns that topics fill; the kind must be in DATASETS."""
     made = replace(DATASETS[options.kind](options), dedup=options.dedup, topic_labels=topic_labels)
+    made = replace(made, traced=options.traces or options.kind in _TRACED)
     return replace(made, fields={**{name: Field("string", ()) for name in sorted(made.labels)}, **made.fields})
 
 
@@ -274,6 +290,8 @@ _NESTED: dict[str, RecordShape] = {
     "health": health.SHAPE,
     "runtime_stats": runtime_stats.SHAPE,
 }
+
+_TRACED = ("app_logs", "workers_trace_events")
 
 DATASETS: dict[str, Callable[[DatasetOptions], Dataset]] = {
     "http_requests": _http_requests,

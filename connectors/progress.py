@@ -17,6 +17,7 @@ from connectors.decoded import EXCERPT, Decoded
 from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST, INVALID
 from connectors.repeats import Memory, record_hashes
+from connectors.trace_context import trace_in
 
 NO_LIMIT = 2**63 - 1
 
@@ -114,6 +115,12 @@ class Chunk:
     payloads: Sequence[bytes | None]
     offsets: NDArray[np.int64]
     limits: NDArray[np.int64]
+    topic: str = ""  # whose labels the records have; default: the progress's
+
+    @property
+    def labelled(self) -> str:
+        """Give the topic whose labels the records have."""
+        return self.topic or self.progress.topic
 
 
 def read_batch(decoder: Decoder, chunks: Sequence[Chunk], *, lines: bool = False) -> Batch:
@@ -210,16 +217,20 @@ def _assemble(  # noqa: PLR0913 (the parts of one batch)
     def details(places: NDArray[np.int64]) -> list[Detail]:
         return decoder.details(decoded.records(places if whole else valid[places]))
 
+    def traces(places: NDArray[np.int64]) -> list[str | None]:
+        return [trace_in(record) for record in decoded.records(places if whole else valid[places])]
+
     return Batch(
         dataset=decoder.dataset.name,
         times=take(decoded.times),
         late=late,
         numbers={name: take(column) for name, column in decoded.numbers.items()},
-        strings={**strings, **decoder.labels([chunk.progress.topic for chunk in chunks], partition)},
+        strings={**strings, **decoder.labels([chunk.labelled for chunk in chunks], partition)},
         flags={name: take(column) for name, column in decoded.flags.items()},
         identity=decoded.identity if whole else Identities.joined([decoded.identity]).take(valid),
         place=Place([chunk.progress.name for chunk in chunks], partition, offset, index * (not lines)),
         marks=tuple(chunk.progress.mark(chunk.timing) for chunk in chunks),
         dead=dead,
         details=details,
+        traces=traces if decoder.dataset.traced else None,
     )

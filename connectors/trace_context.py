@@ -7,6 +7,10 @@ import re
 from typing import Any
 
 _TRACE = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})-([0-9a-f]{16})(?:-[0-9a-f]{1,2})?(?:-.*)?")
+_HEADER = re.compile(
+    rb'"(?:trace\.)?(?:[Tt]raceparent|[Ss]entry[-_][Tt]race)"\s*:\s*"([0-9A-Fa-f]{2}-[0-9A-Fa-f]{32}-[0-9A-Fa-f]{16}-[0-9A-Fa-f]{2}'
+    rb'|[0-9A-Fa-f]{32}-[0-9A-Fa-f]{16}(?:-[01])?)"'
+)
 _ID = re.compile(r"[0-9a-f]{32}")
 _NONE = "0" * 16
 
@@ -17,6 +21,14 @@ def trace_of(value: Any) -> tuple[str, str] | None:
     if found is None or found[1] == _NONE * 2 or found[2] == _NONE:
         return None
     return found[1], found[2]
+
+
+def trace_in(record: bytes) -> str | None:
+    """Give the trace id of the first header that stands anywhere in a record (JSON); None where there is none.
+
+    The bytes are looked through, because a record is read anew for this alone.
+    """
+    return next((found[0] for each in _HEADER.findall(record) if (found := trace_of(each.decode()))), None)
 
 
 def trace_id_of(value: Any) -> str | None:

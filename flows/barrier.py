@@ -314,5 +314,6 @@ def _exemplars_of(name: str, group: Group, number: int) -> dict[tuple[str, str],
         value = float(best.value[i])
         shown = None if value != value else value  # noqa: PLR0124 (NaN is absent)
         place = (str(best.partition[i]), int(best.offset[i]), int(best.index[i]))
-        out.setdefault((name, keys[key]), []).append(Exemplar(reason, shown, int(best.time[i]), best.ray[i], *place))
+        found = Exemplar(reason, shown, int(best.time[i]), best.ray[i], *place, best.trace[i])
+        out.setdefault((name, keys[key]), []).append(found)
     return {place: tuple(found) for place, found in out.items()}

@@ -215,7 +215,7 @@ class _Builder:
         sound = self._check_rules(rules, metrics, slos, window)
         metrics |= {made.name: made for made in metrics_of(slos, metrics)}
         rules = expanded(rules, slos, metrics) if sound else rules
-        policy = self._policy(rules, channels, dashboard.url if dashboard else "")
+        policy = self._policy(rules, channels, (dashboard.url if dashboard else "", observe.trace_url if observe else ""))
         if self._flag("zone_quiets_paths") and not self._read.problems:
             policy = replace(policy, inhibits=(*policy.inhibits, *zone_path(rules, metrics)))
         self._check_matches(routes, policy, rules)
@@ -398,10 +398,11 @@ class _Builder:
         for number, inner in enumerate(route.route, 1):
             self._check_route(inner, f"{path}.route #{number}", channels)
 
-    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any], dashboard: str) -> PolicyOptions:
+    def _policy(self, rules: list[RuleOptions], channels: dict[str, Any], links: tuple[str, str]) -> PolicyOptions:
         kinds = {name: kind_of(options) for name, options in channels.items() if options is not None}
         return PolicyOptions(
-            dashboard=dashboard,
+            dashboard=links[0],
+            trace_url=links[1],
             runbooks={rule.name: first_steps(self._path.parent, rule.runbook) for rule in rules},
             modes={name: kind.many for name, kind in kinds.items()},
             pagers=frozenset(name for name, kind in kinds.items() if kind.acknowledges),

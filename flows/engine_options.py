@@ -37,5 +37,7 @@ class EngineOptions:
             yield "snapshot_interval", "must be at least 100ms"
         if 0 < self.hang_after_ms < 5000:  # noqa: PLR2004 (a start alone takes seconds)
             yield "hang_after", "must be at least 5s, or 0s for never"
+        if not all("!" <= each <= "~" for each in self.token.strip()):
+            yield "token", "must be of printable ASCII characters, without blanks"
         if self.stale_wait_ms < 1000:  # noqa: PLR2004
             yield "stale_wait", "must be at least 1s"

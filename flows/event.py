@@ -31,7 +31,8 @@ class Event:
         """Give what the evidence of an early message says of the record that made it."""
         where = {"partition": self.record.partition, "offset": self.record.offset, "index": self.record.index}
         at = {"event_time": rfc3339(self.record.event_time), "window_end": rfc3339(self.end)}
-        return {**at, **where, "ray_id": self.record.ray_id}
+        trace = {"trace_id": self.record.trace_id} if self.record.trace_id else {}
+        return {**at, **where, "ray_id": self.record.ray_id, **trace}
 
 
 def in_time(batch: Batch, mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
@@ -54,5 +55,6 @@ def first_of_each_key(codes: NDArray[np.int32], ends: NDArray[np.int64]) -> list
 def record_at(batch: Batch, place: int) -> Exemplar:
     """Give the record at a place of a batch."""
     at = batch.place
+    trace = batch.traces(np.array([place]))[0] if batch.traces else None
     where = at.partitions[int(at.partition[place])], int(at.offset[place]), int(at.index[place])
-    return Exemplar("event", None, int(batch.times[place]), batch.identity[place], *where)
+    return Exemplar("event", None, int(batch.times[place]), batch.identity[place], *where, trace)

@@ -26,6 +26,7 @@ class Exemplar:
     partition: str
     offset: int
     index: int
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Candidates:
     partition: NDArray[Any]  # objects: str
     offset: NDArray[np.int64]
     index: NDArray[np.int64]
+    trace: NDArray[Any]  # objects: trace id or None
 
     def take(self, places: NDArray[Any]) -> "Candidates":
         """Give the records at `places`."""
@@ -55,7 +57,7 @@ def empty_candidates() -> Candidates:
     none: NDArray[Any] = np.zeros(0, object)
     number = np.zeros(0)
     whole = np.zeros(0, np.int64)
-    return Candidates(np.zeros(0, np.int32), number, number, whole, none, none, whole, whole)
+    return Candidates(np.zeros(0, np.int32), number, number, whole, none, none, whole, whole, none)
 
 
 def first_of_each(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -174,5 +176,7 @@ class Exemplars:
         """Undo `to_state`."""
         out = cls()
         columns = [np.array(column, object) if isinstance(column, list) else column for column in state]
+        if len(columns) < len(Candidates.__slots__):  # of a version without traces
+            columns.append(np.full(len(columns[0]), None, object))
         out.add(Candidates(*columns))
         return out

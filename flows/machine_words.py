@@ -12,8 +12,11 @@ JOIN, REPORT = "/join", "/report"
 
 
 def authorization(token: str) -> str:
-    """Give the header that shows a machine to be of the run; nothing where machines have no token."""
-    return f"Bearer {token}" if token else ""
+    """Give the header that shows a machine to be of the run; nothing where machines have no token.
+
+    A secret that was made from a file ends in a line break, which is no part of it.
+    """
+    return f"Bearer {token.strip()}" if token.strip() else ""
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,7 +69,7 @@ def read_place(path: Path, machine: int, config: Config) -> Place:
     if not 0 <= machine < len(engines):
         there = f"0 to {len(engines) - 1}" if len(engines) > 1 else "0 alone"
         raise ConfigErrors(str(path), [ConfigError("", f"--process-id {machine}: the file has machine {there}")])
-    if not config.engine.token and not all(each.local for each in (*engines, door)):
+    if not config.engine.token.strip() and not all(each.local for each in (*engines, door)):
         words = (
             f'needs a secret that all machines share, such as "env:EDGEWATCH_TOKEN": {path} has addresses beyond this machine'
         )

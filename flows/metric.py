@@ -413,9 +413,12 @@ def _candidates(
     names = np.array(at.partitions, object)
     rays = np.empty(len(rows), object)
     rays[:] = batch.identities(rows)
+    traces = np.full(len(rows), None, object)
+    if batch.traces:
+        traces[:] = batch.traces(rows)
     return Candidates(
         split.local(places), rank[keep], values[keep], batch.times[rows], rays, names[at.partition[rows]], at.offset[rows],
-        at.index[rows].astype(np.int64),
+        at.index[rows].astype(np.int64), traces,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import orjson
 from flows.dashboard import alert_link
 from flows.exemplar import Exemplar
 from flows.labels import SEVERITY_NAMES, Labels
+from flows.observe_options import TRACE_ID
 from flows.output import canonical, rfc3339
 from flows.route import Routes
 from flows.rule import Rule
@@ -123,7 +124,7 @@ class Notifier:
     def _evidence(self, saying: Saying, contribution: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
         name, shown = saying.rule.options.name, self._shown
         evidence: dict[str, Any] = {
-            "exemplars": [_evidence(each) for each in saying.exemplars],
+            "exemplars": [_evidence(each, shown.trace_url) for each in saying.exemplars],
             # Null says that contribution was not worked out; an empty list says that nothing stands out.
             "contribution": contribution,
             "window": _window(saying.window_start, saying.at),
@@ -164,10 +165,14 @@ def _in_order(names: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _evidence(chosen: Exemplar) -> dict[str, Any]:
+def _evidence(chosen: Exemplar, trace_url: str) -> dict[str, Any]:
+    trace = {"trace_id": chosen.trace_id} if chosen.trace_id else {}
+    if chosen.trace_id and trace_url:
+        trace["trace"] = trace_url.replace(TRACE_ID, chosen.trace_id)
     return {
         "reason": chosen.reason,
         "value": chosen.value,
         "event_time": rfc3339(chosen.event_time),
         "ray_id": chosen.ray_id,
+        **trace,
     }

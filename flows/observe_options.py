@@ -10,6 +10,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 OFF = "off"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
+TRACE_ID = "{trace_id}"
+_LINK = re.compile(r"https?://[^\s<>|\"]+")
 _LAST_PORT = 65_535
 
 
@@ -35,6 +37,10 @@ class ObserveOptions:
         default=None, metadata={"unit": "share", "help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
     )
 
+    trace_url: str = field(
+        default="", metadata={"help": "where a trace is looked at, for links in alerts: an address with {trace_id} in it"}
+    )
+
     @property
     def address(self) -> tuple[str, int] | None:
         """Give host and port; None where nothing listens."""
@@ -51,5 +57,10 @@ class ObserveOptions:
             yield "log_format", f"{self.log_format!r} is not one of {', '.join(LOG_FORMATS)}"
         if self.sentry_dsn and (problem := dsn_problem(self.sentry_dsn)):
             yield "sentry_dsn", problem
+        if self.trace_url and not (_LINK.fullmatch(self.trace_url) and TRACE_ID in self.trace_url):
+            yield (
+                "trace_url",
+                f"{self.trace_url!r} is no address with {TRACE_ID} in it, such as https://traces.example.com/{TRACE_ID}",
+            )
         if self.traces_sample_rate is not None and not 0 <= self.traces_sample_rate <= 1:
             yield "traces_sample_rate", f"must be from 0 to 1, not {self.traces_sample_rate:g}"

@@ -35,6 +35,7 @@ class PolicyOptions:
     inhibits: tuple[InhibitOptions, ...] = ()
     mutes: tuple[MuteOptions, ...] = ()
     dashboard: str = ""  # its address, for links
+    trace_url: str = ""  # the address of a trace, with `{trace_id}` in it
 
 
 NO_POLICY = PolicyOptions()

@@ -15,12 +15,16 @@ from sinks.clickhouse import ClickHouseOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """`database` has the rows; `runbooks` (first steps) and `versions` are by rule; `dashboard` is an address, or empty."""
+    """`database` has the rows; `runbooks` (first steps) and `versions` are by rule; `dashboard` is an address, or empty.
+
+    `trace_url` is an address with `{trace_id}` in it, or empty.
+    """
 
     database: str
     runbooks: Mapping[str, tuple[str, ...]]
     versions: Mapping[str, str]
     dashboard: str = ""
+    trace_url: str = ""
 
 
 class _Config(Protocol):
@@ -40,6 +44,7 @@ def shown_of(config: _Config, policy: PolicyOptions) -> Shown:
         runbooks=policy.runbooks,
         versions={rule.name: rule_version(rule, metrics[rule.metric]) for rule in config.rules},
         dashboard=policy.dashboard,
+        trace_url=policy.trace_url,
     )
 
 

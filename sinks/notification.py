@@ -209,5 +209,6 @@ def _exemplar(each: dict[str, Any]) -> str:
         number(each["value"]) if isinstance(each.get("value"), int | float) else "",
         f"at {rfc3339(time) if isinstance(time, int) else time}" if time is not None else "",
         f"ray {each['ray_id']}" if each.get("ray_id") else "",
+        f"trace {each.get('trace') or each['trace_id']}" if each.get("trace_id") else "",
     ]
     return " ".join(word for word in words if word)

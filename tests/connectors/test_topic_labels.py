@@ -87,3 +87,20 @@ def test_windows_are_grouped_by_what_topics_say(brokers, topic, tmp_path):
         ("elsewhere", None): 2,
     }
     assert counts["requests", None] == 6
+    # The same records as files, in folders named after the topics (one with its partition), give the same windows.
+    for count, name in enumerate(names, start=1):
+        folder = tmp_path / "logs" / "http_requests" / (names[name] + "-0" * (name == "us"))
+        folder.mkdir(parents=True)
+        (folder / "a.ndjson").write_bytes(b"\n".join(line(n) for n in range(count)))
+    archive = ("--source", f"archive:{tmp_path / 'logs'}", "--out", tmp_path / "replayed")
+    runs.checked("replay", "-c", config, *archive)
+    assert (tmp_path / "replayed" / "windows.ndjson").read_bytes() == (tmp_path / "out" / "windows.ndjson").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("folder", "zone"),
+    [("a", "eu"), ("a-17", "eu"), ("logs.x-0", "us"), ("a-1-2", None), ("0", None), (".", None), ("b", None)],
+)
+def test_a_folder_of_an_archive_has_the_labels_of_the_topic_that_it_is_named_after(folder, zone):
+    dataset = build_dataset(DatasetOptions(name="http_requests", kind="http_requests"), LABELS)
+    assert dataset.label("zone", dataset.topic_of(folder)) == zone

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from connectors.advances import read_advances
 from flows.firing import closed_of
 from flows.self_report import SelfReport
 from tests.fakes.scripted import Answer, ScriptedServer, Seen
@@ -186,6 +187,11 @@ class Line:
     def closed(self) -> int:
         """Give up to where windows are closed (ms), 0 where none is."""
         return closed_of(self.state / "firing.json").get(DATASET, 0)
+
+    def begins(self) -> dict[int, int]:
+        """Give how far (ms) partitions were taken to be before their first record: those that came after others were judged."""
+        found = read_advances(sorted((self.state / "advances").glob("*.ndjson")))
+        return {int(each.partition.rpartition("/")[2]): each.high for each in found if each.offset == 0 and each.high}
 
     def is_live(self) -> bool:
         """Tell whether it answers, nothing much waits to be read, and its windows close as time goes on."""

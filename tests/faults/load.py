@@ -100,6 +100,13 @@ class Load:
                 self.ledger.silent(partition, time.time_ns() // 1_000_000)
             self.silent = set()
 
+    def widen(self, begins: Mapping[int, int]) -> None:
+        """Send to new partitions, too, which are taken to be as far as `begins` says (ms) from their first record on."""
+        with self._lock:
+            for partition, time_ms in begins.items():
+                self.ledger.silent(partition, time_ms)
+            self.partitions += len(begins)
+
     def poison(self, *values: bytes | None) -> None:
         """Send what no decoder can read, one dead letter each, to the partitions in turn."""
         with self._lock:

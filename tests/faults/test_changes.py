@@ -45,8 +45,9 @@ def test_a_topic_gets_partitions_and_they_are_read_too(there):
     before = there.line.children()
     with there.fault("topic grown by partitions"):
         topics.widen(there.broker.address, TOPIC, PARTITIONS + 2)
-        wait_until(lambda: not {*there.line.children()} & {*before}, what="a new start")
-        there.load.partitions = PARTITIONS + 2  # before it is live: windows wait for a partition that has no records
+        wait_until(there.line.begins, what="new partitions in the plan")
+        wait_until(lambda: there.line.children() and not {*there.line.children()} & {*before}, what="a new start")
+        there.load.widen(there.line.begins())  # before it is live: windows wait for a partition that has no records
         there.line.until_live()
         time.sleep(1)
     assert {f"{each.topic}/{each.partition}" for each in there.line.report().partitions} == {

@@ -48,7 +48,7 @@ def test_machines_take_new_partitions_wait_for_one_that_is_told_to_stop_and_go_o
     with there.fault("topic grown; SIGTERM of machine 1, then of all; three machines"):
         topics.widen(there.broker.address, there.load.topic, PARTITIONS + 2)
         line.until_said(0, "new partitions are read from their first record on", after=known)
-        there.load.partitions = PARTITIONS + 2
+        there.load.widen(line.begins())
         line.until_live()
         line.running[1].send_signal(signal.SIGTERM)
         line.ended(1, code=0)
@@ -59,5 +59,6 @@ def test_machines_take_new_partitions_wait_for_one_that_is_told_to_stop_and_go_o
         line.stop()
         line.count = 3
         line.start()
+    assert there.load.partitions == len(line.report().partitions) == PARTITIONS + 2
     assert parts_in(line.state_of(2) / "recovery") == ()
     assert (line.state_of(2) / "advances").is_dir()

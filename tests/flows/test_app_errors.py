@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from connectors.app_error import error_of, records_of
-from connectors.trace_context import trace_id_of, trace_of
+from connectors.trace_context import trace_id_of, trace_in, trace_of
 from flows.app_error_event import Found, event_of_error, frames_of
 from flows.app_errors import Alike, Reporter
 from flows.config import loads
@@ -218,6 +218,15 @@ def test_a_reporter_that_is_told_to_stop_does_not_claim_to_have_sent(sentry, tmp
 )
 def test_trace_headers_are_read_in_both_spellings(text, trace):
     assert trace_of(text) == trace
+
+
+def test_the_first_valid_header_anywhere_in_a_record_names_its_trace_and_text_that_quotes_one_does_not():
+    def nested(value):
+        return json.dumps({"message": json.dumps({"traceparent": f"00-{'a' * 32}-{SPAN}-01"}), "request": value}).encode()
+
+    assert trace_in(nested({"headers": [{"Traceparent": f"00-{TRACE}-{SPAN}-01"}]})) == TRACE
+    assert trace_in(nested({"traceparent": f"00-{'0' * 32}-{SPAN}-01", "sentry_trace": f"{TRACE}-{SPAN}"})) == TRACE
+    assert trace_in(nested({"traceparent": [f"00-{TRACE}-{SPAN}-01"]})) is None
 
 
 def test_a_trace_id_may_stand_alone():

@@ -3,6 +3,9 @@
 import gzip
 import json
 
+import pytest
+
+from sinks.notification import evidence_lines
 from tests import runs
 
 CONFIG = """
@@ -63,6 +66,51 @@ def test_one_critical_log_line_pages(tmp_path):
     assert values["logged_errors", "no key :n/api", "count"] == 1
     assert values["log_error_rate", "api", "ratio"] == 0.01
     assert said == {("critical_log", "api", "critical", "firing")}
+
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+OBSERVE = '[observe]\ntrace_url = "https://traces.example.com/t/{trace_id}?from=alert"\n'
+
+
+@pytest.mark.parametrize(
+    ("dataset", "extra", "bad", "where"),
+    [
+        (
+            "app_logs",
+            "",
+            {"level": "critical", "error": {"name": "E", "message": "no key"}},
+            {"traceparent": f"00-{TRACE}-{SPAN}-01"},
+        ),
+        (
+            "workers_trace_events",
+            "",
+            {"Outcome": "exception"},
+            {"Event": {"Request": {"Headers": {"Sentry-Trace": f"{TRACE}-{SPAN}-1"}}}},
+        ),
+        (
+            "http_requests",
+            '[[dataset]]\nname = "http_requests"\nkind = "http_requests"\ntraces = true\n',
+            {"EdgeResponseStatus": 503},
+            {"RequestHeaders": {"traceparent": f"00-{TRACE.upper()}-{SPAN}-00"}},
+        ),
+        ("http_requests", "", {"EdgeResponseStatus": 503}, None),
+    ],
+    ids=["log", "worker", "request", "not asked for"],
+)
+def test_an_alert_names_and_links_the_trace_that_its_records_are_of(tmp_path, dataset, extra, bad, where):
+    time = {"app_logs": "timestamp", "http_requests": "EdgeEndTimestamp"}.get(dataset, "EventTimestampMs")
+    usual = {"service": "api", "ScriptName": "api", "ClientRequestHost": "a", "Outcome": "ok", "EdgeResponseStatus": 200}
+    records = [{time: (START + n // 4) * 1000, **usual} for n in range(2400)]
+    for n in (200, 1400):
+        for each in records[n : n + 300]:
+            each.update(bad | (where or {"RequestHeaders": {"traceparent": f"00-{TRACE}-{SPAN}-00"}}))
+    replayed(tmp_path, dataset, records, extra + OBSERVE)
+    said = [json.loads(row) for row in (tmp_path / "out" / "notifications.ndjson").read_text().splitlines()]
+    shown = [each for row in said if row["status"] == "firing" for each in row["evidence"]["exemplars"]]
+    link = f"https://traces.example.com/t/{TRACE}?from=alert"
+    assert shown
+    assert {(each.get("trace_id"), each.get("trace")) for each in shown} == {(TRACE, link) if where else (None, None)}
+    assert any(line.endswith(f"trace {link}") for row in said for line in evidence_lines(row["evidence"])) == bool(where)
 
 
 def test_failing_health_checks_warn_and_then_page(tmp_path):

@@ -97,7 +97,7 @@ class Run:
     """Machine 0 with its door, and others that ask there."""
 
     def __init__(self, folder):
-        self.folder, self.token = folder, "t"
+        self.folder, self.token = folder, r"t\n"  # as a secret that was made from a file
         first, second, door = free_ports(3)
         engines = (Address("127.0.0.1", first), Address("127.0.0.1", second))
         self.places = [Place(machine=k, engines=engines, door=Address("127.0.0.1", door)) for k in (0, 1)]

@@ -179,9 +179,9 @@ headers = { Authorization = "Basic planted-header-word" }
 
 
 def test_wrong_options_are_named_and_nothing_is_sent_without_a_project():
-    wrong = ObserveOptions(sentry_dsn="planted", traces_sample_rate=2.0, log_level="loud")
+    wrong = ObserveOptions(sentry_dsn="planted", traces_sample_rate=2.0, log_level="loud", trace_url="https://x")
     found = dict(wrong.problems())
-    assert set(found) == {"sentry_dsn", "traces_sample_rate", "log_level"}
+    assert set(found) == {"sentry_dsn", "traces_sample_rate", "log_level", "trace_url"}
     assert "planted" not in f"{found}{wrong!r}"
     assert report_own_errors(ObserveOptions(), "production", None) is False
     assert logging.getLogger("edgewatch").handlers == []
