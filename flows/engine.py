@@ -34,6 +34,7 @@ from flows.partial import Partial
 from flows.sealed import seal, unseal
 from flows.snapshot import pack, unpack
 from flows.window import Layout, ShardResult, Windows
+from flows.window_trace import Untraced
 
 _RECOVERY_PARTITIONS = 4
 _SOON, _IDLE = datetime.timedelta(milliseconds=5), datetime.timedelta(milliseconds=40)
@@ -69,6 +70,7 @@ class Run:
     on_asked: Callable[[str], None] = lambda _lane: None
     machine: tuple[int, int] = (0, 1)  # its number, and how many there are: a machine reads its own lanes
     failures: list[BaseException] = field(default_factory=list)
+    trace: Untraced = field(default_factory=Untraced)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -173,11 +175,15 @@ class _Reader:
         partials: list[Read] = []
         records, more = 0, True
         while more:
+            began = self._run.trace.now()
             batches = lane.read()
+            self._run.trace.decoded(batches, began)
             for batch in batches:
                 self._run.on_batch(name, batch)
                 letters += [dead_letter_block(batch.dead)] if batch.dead else []
+                began = self._run.trace.now()
                 found = [partial for _, partial in self._folds[batch.dataset](batch)]
+                self._run.trace.add("metric", batch.dataset, began)
                 if self._gather is None:
                     partials += found
                     continue
@@ -263,7 +269,9 @@ class _Window(StatefulBatchLogic[Partial, ShardResult, bytes]):
         with self._run.kept():
             for partial in values:
                 windows = self._windows or self._open(partial.dataset, partial.shard)
+                began = self._run.trace.now()
                 out += windows.add(partial)
+                self._run.trace.add("window", partial.dataset, began)
         return out, StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[ShardResult], bool]:
@@ -319,9 +327,16 @@ class _Decisions(StatefulSinkPartition[ShardResult | Block, bytes]):
         with self._run.kept():
             out: list[Output] = []
             for item in items:
-                out += [item] if isinstance(item, Block) else self._barrier.add(item)
+                if isinstance(item, Block):
+                    out.append(item)
+                    continue
+                began = self._run.trace.now()
+                out += self._barrier.add(item)
+                self._run.trace.add("rules", item.dataset, began)
             if out:
+                began = self._run.trace.now()
                 self._writer.write_batch(out)
+                self._run.trace.closed(out, began)
 
     def snapshot(self) -> bytes:
         with self._run.kept():

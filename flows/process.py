@@ -32,6 +32,7 @@ from flows.self_view import SelfView
 from flows.set_back import SetBack, begin_again, end_at_once
 from flows.status_server import StatusServer, application
 from flows.watch import Watcher, watched
+from flows.window_trace import window_trace
 from flows.writer import BothWriter, NotedWriter, SegmentWriter, SpoolWriter
 from sinks.clock import SystemClock
 from sinks.delivery import Delivery
@@ -195,6 +196,7 @@ def opened(
         on_place=board.place,
         on_asked=board.asked,
         machine=(spec.machine, spec.machines),
+        trace=window_trace(),
     )
     return run, outbox
 
