@@ -17,9 +17,11 @@ from flows.samples import QUANTILES, bucket_percentiles
 Content = dict[str, Any]
 
 USERS = ("unique_users", "unique_clients")
-POOL = ("db_pool_active", "db_pool_idle", "db_pool_waiting")
+POOL = ("active", "idle", "waiting")
+_POOLS = ("db_pool_", "pool_")  # a gauge of one's own, else that of the built-in pack
+_CACHE = {"size": "runtime_cache_size", "evictions": "runtime_cache_evictions"}
 _BUILT_IN = {"requests", "error_rate", "server_error_rate", "response_time", "origin_response_time", "cache_hit_rate"}
-_BUILT_IN |= {"cache_latency", "db_latency", *USERS, *POOL}
+_BUILT_IN |= {"cache_latency", "db_latency", *USERS}
 
 
 @dataclass(slots=True)
@@ -100,6 +102,7 @@ def _cache(look: Look) -> Content:
     found = distribution(look, "cache_latency")
     if found is not None:
         out["latency"] = found
+    out |= {part: gauge for part, name in _CACHE.items() if (gauge := _gauge(look, name)) is not None}
     return out or _left_out("no rows of the metrics cache_hit_rate or cache_latency")
 
 
@@ -108,10 +111,14 @@ def _database(look: Look) -> Content:
     found = distribution(look, "db_latency")
     if found is not None:
         out["latency"] = found
-    pool = {name.removeprefix("db_pool_"): gauge for name in POOL if (gauge := _gauge(look, name)) is not None}
+    pool = {}
+    for part in POOL:
+        found = next((gauge for name in _POOLS if (gauge := _gauge(look, f"{name}{part}")) is not None), None)
+        if found is not None:
+            pool[part] = found
     if pool:
         out["pool"] = pool
-    return out or _left_out("no rows of the metrics db_latency or db_pool_active, db_pool_idle, db_pool_waiting")
+    return out or _left_out("no rows of the metrics db_latency or pool_active, pool_idle, pool_waiting")
 
 
 def _users(look: Look) -> Content:

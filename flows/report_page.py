@@ -149,7 +149,11 @@ def _cache(content: Content, figures: Figures, zone: ZoneInfo) -> list[Block]:
         blocks += [Tiles(tiles), *figures.of("cache_hit_rate")]
     if "latency" in found:
         blocks.append(_distributions("Cache latency", {"Cache latency": found["latency"]}, zone))
-    return [*blocks, Words("The cache's size and evictions are in no record that edgewatch reads.")]
+    names = {"size": "Size", "evictions": "Evictions"}
+    rows = [_gauge_row(words, found[name]) for name, words in names.items() if name in found]
+    if not rows:
+        return [*blocks, Words("Size and evictions: not measured; records of runtime_stats have them.")]
+    return [*blocks, _gauges("The application's cache", rows)]
 
 
 def _database(content: Content, figures: Figures, zone: ZoneInfo) -> list[Block]:
@@ -163,14 +167,20 @@ def _database(content: Content, figures: Figures, zone: ZoneInfo) -> list[Block]
     if not pool:
         return [
             *blocks,
-            Words("Connection pool: not measured; gauges named db_pool_active, db_pool_idle and db_pool_waiting show it."),
+            Words("Connection pool: not measured; records of runtime_stats have it (pool_active, pool_idle, pool_waiting)."),
         ]
     names = {"active": "Active connections", "idle": "Idle connections", "waiting": "Waiting requests"}
-    rows = [
-        [Cell(names[name]), *(Cell(measured(row[each], "")) for each in ("mean", "min", "max"))] for name, row in pool.items()
-    ]
-    columns = [Column("Connection pool"), *(Column(name, "number") for name in ("Mean", "Least", "Most"))]
-    return [*blocks, Table(caption="Connection pool", columns=columns, rows=rows)]
+    return [*blocks, _gauges("Connection pool", [_gauge_row(names[name], row) for name, row in pool.items()])]
+
+
+def _gauge_row(name: str, found: Content) -> list[Cell]:
+    return [Cell(name), *(Cell(measured(found[each], "")) for each in ("mean", "min", "max"))]
+
+
+def _gauges(caption: str, rows: list[list[Cell]]) -> Table:
+    return Table(
+        caption=caption, columns=[Column(caption), *(Column(name, "number") for name in ("Mean", "Least", "Most"))], rows=rows
+    )
 
 
 def _users(content: Content, figures: Figures, zone: ZoneInfo) -> list[Block]:

@@ -75,6 +75,7 @@ statistic = "ratio"
 keys = "all"
 above = {{ warning = 0.2, critical = 0.5 }}
 for = {{ warning = 2, critical = 1 }}
+min_count = 10  # a first window of a few records, one of them bad by chance, would fire before anything is wrong
 clear = 1
 cooldown = "6s"
 repeat = "5s"

@@ -30,6 +30,7 @@ from flows.report_tables import ReportTables
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from sinks.page_text import markdown
+from tests.runs import checked
 
 START, MINUTE, HOUR = 1_764_576_000_000, 60_000, 3_600_000  # 2025-12-01T08:00:00Z
 WINDOW = 5 * MINUTE
@@ -410,3 +411,20 @@ def test_a_server_that_is_away_and_tables_that_are_missing_are_one_clear_line(pl
         got, out, errors = command("-c", tmp_path / f"{name}.toml")
         assert (got, out, errors.count("\n")) == (code, "", 1)
         assert words in errors
+
+
+def test_the_pool_and_the_size_of_the_cache_are_those_of_runtime_stats(tmp_path):
+    config, logs = tmp_path / "monitor.toml", tmp_path / "logs" / "runtime_stats"
+    logs.mkdir(parents=True)
+    config.write_text(
+        '[input.kafka]\nbrokers = ["127.0.0.1:9"]\ntopics = { "stats" = "runtime_stats" }\n'
+        '[channel.console]\n[[route]]\nchannels = ["console"]\n'
+    )
+    pool = {"activeConnections": 7, "idleConnections": 3, "waitingRequests": 1}
+    row = {"timestamp": "2025-12-01T00:01:00Z", "cache": {"size": 1000, "evictions": 2}, "database": pool}
+    (logs / "a.ndjson").write_text(json.dumps(row))
+    checked("replay", "-c", config, "--source", f"archive:{logs.parent}", "--out", tmp_path / "out")
+    ranged = ("--from", "2025-12-01T00:00:00Z", "--to", "2025-12-01T01:00:00Z")
+    text = checked("report", "-c", config, "--source", f"windows:{tmp_path / 'out'}", *ranged).stdout
+    for line in ("Size | 1 000", "Evictions | 2", "Active connections | 7", "Idle connections | 3", "Waiting requests | 1"):
+        assert f"| {line} |" in text.replace("\u202f", " ").replace("\u00a0", " ")
