@@ -45,7 +45,7 @@ def timeline_figure(timeline: Timeline, told: "Told") -> Figure:
         lines=[Line(name=_named(timeline), values=columns[0])],
         shown=(told.over.start, told.over.end),
         step=step if made.each == 1 else made.each * step // 2,
-        limits=[Limit(name=_limit(timeline, *limit), value=limit[1], tone=limit[0]) for limit in timeline.limits],
+        limits=[_limit(timeline, *limit) for limit in timeline.limits],
         states=[Span(start=each.start, end=each.end, name=each.state) for each in timeline.stays],
         incidents=[Span(start=each.start, end=each.end, name=each.name) for each in timeline.incidents],
         marks=marks[:_MOST_MARKS],
@@ -65,9 +65,10 @@ def _named(timeline: Timeline) -> str:
     return f"{rule.metric} {timeline.shows}"
 
 
-def _limit(timeline: Timeline, severity: str, value: float) -> str:
-    way = "below" if timeline.rule.below is not None else "above"
-    return f"{severity} {way} {amount(value, 'mean', timeline.unit, 6)}"
+def _limit(timeline: Timeline, severity: str, value: float) -> Limit:
+    low = timeline.rule.below is not None
+    words = f"{severity} {'below' if low else 'above'} {amount(value, 'mean', timeline.unit, 6)}"
+    return Limit(name=words, value=value, tone=severity, low=low)
 
 
 def _note(timeline: Timeline, each: int, more: int) -> str:

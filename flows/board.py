@@ -13,6 +13,7 @@ from connectors.batch import Batch
 
 _COLUMNS = 5
 _RECORDS, _EVENT_TIME, _ASKED, _DONE, _TOTAL = range(_COLUMNS)
+_NOTHING = -1  # as the total of a lane that has begun; 0: it has not
 
 
 class Board:
@@ -65,13 +66,14 @@ class Board:
         self._slots[self._rows[lane]] = here
 
     def place(self, lane: str, place: tuple[int, int]) -> None:
-        """Write how much of its input a lane has read, and how much there is."""
-        self._slots[self._rows[lane], _DONE:] = place
+        """Write how much of its input a lane has read, and how much there is: 0 of 0 where there is no end, or nothing."""
+        done, total = place
+        self._slots[self._rows[lane], _DONE:] = done, total or _NOTHING
 
     def share(self) -> float | None:
         """Give which share of the input was read; None where there is no end, or not every lane has begun."""
-        done, total = self._slots[:, _DONE].sum(), self._slots[:, _TOTAL].sum()
-        begun = bool((self._slots[:, _TOTAL] > 0).all())
+        done, total = self._slots[:, _DONE].sum(), self._slots[:, _TOTAL].clip(0).sum()
+        begun = bool((self._slots[:, _TOTAL] != 0).all())
         return float(done / total) if begun and total else None
 
     def records(self) -> int:

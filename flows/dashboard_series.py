@@ -188,7 +188,7 @@ def limits_of(rules: Sequence[RuleOptions], metric: MetricOptions, statistic: st
             if limit is not None:
                 shown = amount(limit, statistic, metric.unit)
                 name = f"{severity} {side} {shown}" + (f" ({rule.name})" if len(own) > 1 else "")
-                yield Limit(name=name, value=limit * scale, tone=severity)
+                yield Limit(name=name, value=limit * scale, tone=severity, low=side == "below")
 
 
 def _needed(sought: Sought) -> tuple[str, ...]:

@@ -58,22 +58,23 @@ class RunProgress:
             sys.stderr.write(text + done + "\n")
             self._next = now + _EVERY_S
             return
+        columns = _columns(bounded=share is not None)  # how much there is may be known only once all have begun
         if self._shown is None:
-            self._shown = self._bar(bounded=share is not None)
+            self._shown = Progress(*columns, console=self._console, transient=True)
             self._shown.add_task(text, total=1.0, left="")
             self._shown.start()
+        self._shown.columns = columns
         self._shown.update(self._shown.task_ids[0], description=text, completed=share or 0.0, left=left.removeprefix(", "))
-
-    def _bar(self, *, bounded: bool) -> Progress:
-        columns: tuple[ProgressColumn, ...] = (SpinnerColumn(), TextColumn("{task.description}"))
-        if bounded:
-            columns += (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
-        return Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True)
 
     def stop(self) -> None:
         """Take the line away."""
         if self._shown is not None:
             self._shown.stop()
+
+
+def _columns(*, bounded: bool) -> tuple[ProgressColumn, ...]:
+    bar = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.fields[left]}")) if bounded else ()
+    return SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn()
 
 
 def _left(share: float | None, first: float, seconds: float) -> str:

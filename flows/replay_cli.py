@@ -15,6 +15,7 @@ from flows.moment import duration, moment
 from flows.observe import RunProgress
 from flows.own_log import set_up_logging
 from flows.replay_rows_cli import RowsWanted, before_rows, publish_rows, write_rows
+from flows.restart import since_restart
 from flows.run_folder import RunFolder, RunSpec, read_spec
 from flows.upload import NAME
 
@@ -84,6 +85,8 @@ def replay(
     if rows is not None:
         before_rows(settings, out, rows)
     spec = spec.with_(alerts=_alerts(settings, spec))
+    if recorded is not None and spec.start is None:
+        spec = _since_restart(spec, recorded)
     summary = run_replay(settings, spec, out, processes=processes)
     if rows is not None:
         summary["rows"] = write_rows(settings, out, rows)
@@ -107,6 +110,12 @@ def _alerts(config: Config, spec: RunSpec) -> str | None:
         words = f"alerts before --from: as the decisions stored in ClickHouse left them; --alerts {NONE} begins without any"
         print(f"edgewatch: {words}", file=sys.stderr)
         return CLICKHOUSE
+    raise typer.Exit(_FAILED)
+
+
+def _since_restart(spec: RunSpec, recorded: Path) -> RunSpec:
+    with explained():
+        return since_restart(spec, recorded)
     raise typer.Exit(_FAILED)
 
 

@@ -52,6 +52,7 @@ class Figures:
                 name=f"{each['severity']} {each['way']} {amount(each['value'], each['statistic'], course['unit'])}{each['by']}",
                 value=each["value"] * scale,
                 tone=each["severity"],
+                low=each["way"] == "below",
             )
             for each in course["limits"]
         ]

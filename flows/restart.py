@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from connectors.source import SourceError
+from flows.run_folder import RunFolder, RunSpec
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,3 +35,14 @@ def write_restart(path: Path, restart: Restart) -> None:
         os.fsync(file.fileno())
     draft.chmod(0o600)
     draft.replace(path)
+
+
+def since_restart(spec: RunSpec, state: Path) -> RunSpec:
+    """Let a replay of a run that went on so begin where it went on, with the alerts that it took. Raises SourceError.
+
+    What was read before is in no recording; a replay that begins later is left as it is.
+    """
+    restart = read_restart(RunFolder.at(state).restart)
+    if restart is None or (spec.start is not None and spec.start > restart.start):
+        return spec
+    return spec.with_(start=restart.start, alerts=restart.alerts)

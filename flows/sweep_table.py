@@ -110,8 +110,9 @@ def _front(found: Dict) -> Table:
 def _parts(found: Dict) -> str:
     start, cut, end = (day_words(int(datetime.fromisoformat(found[name]).timestamp() * 1000)) for name in ("from", "cut", "to"))
     what = "paged for" if found["found_by"] == BY_PAGE else "told of"
+    fit = found["incidents"]["fit"]
     held = f", held out to {end} ({found['incidents']['held_out']})" if found["cut"] != found["to"] else ""
-    return f"fitted on {start} to {cut} ({found['incidents']['fit']} incidents){held}; found means {what}"
+    return f"fitted on {start} to {cut} ({fit} incident{'' if fit == 1 else 's'}){held}; found means {what}"
 
 
 def _short(share: Dict) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from flows.firing import closed_of
 from flows.output import rfc3339
 from flows.own_log import set_up_logging
 from flows.replay_cli import ConfigFile, From, Json, Processes, To, bad_use, run_replay, spec_of
+from flows.restart import since_restart
 from flows.run_folder import RunFolder, RunSpec
 from flows.verify import TABLES, Compared, compare, first_of, reasons
 from sinks.clickhouse import ClickHouse
@@ -63,11 +63,9 @@ def verify(
             bad_use("verify needs --from and --to")
         state = recorded or Path(settings.engine.directory)
         has = (state / "plan.json").is_file()
-        spec = asked.with_(recorded=str(state.absolute()) if has else None, alerts="clickhouse")
-        with _outside():
-            spec = spec.with_(start=_begin(settings, asked.start, folder))
+        spec = _begun(settings, asked.with_(recorded=str(state.absolute()) if has else None, alerts="clickhouse"), folder)
         summary = run_replay(settings, spec, folder, processes=processes)
-        found = _compared(settings, asked, folder, state)
+        found = _compared(settings, _restarted(asked, spec), folder, state)
         if not any(each.rows for each in found):
             print(f"edgewatch: nothing to compare: {summary.get('empty', 'no row is stored of the range')}", file=sys.stderr)
             raise typer.Exit(_FAILED)
@@ -89,6 +87,15 @@ def _kept(folder: Path) -> _Kept | None:
     return msgspec.json.decode(note.read_bytes(), type=_Kept) if note.exists() else None
 
 
+def _begun(config: Config, asked: RunSpec, folder: Path) -> RunSpec:
+    """Give the replay that knows what was usual, as far as records are there, and that its run has read."""
+    assert asked.start is not None  # noqa: S101 (the caller has looked)
+    with explained():
+        spec = asked.with_(start=_begin(config, asked.start, folder))
+        return spec if asked.recorded is None else since_restart(spec, Path(asked.recorded))
+    raise typer.Exit(_FAILED)
+
+
 def _begin(config: Config, start: int, folder: Path) -> int:
     """Give where the replay begins (ms): so long before `start` that it knows what was usual, as far as records are there."""
     kept = _kept(folder)
@@ -102,6 +109,20 @@ def _begin(config: Config, start: int, folder: Path) -> int:
     return begin
 
 
+def _restarted(asked: RunSpec, spec: RunSpec) -> RunSpec:
+    """Give what can be compared of what was asked for: what a run read whose state was given up is not recorded any more."""
+    assert asked.start is not None  # noqa: S101 (the caller has looked)
+    assert spec.start is not None  # noqa: S101
+    if spec.start <= asked.start:
+        return asked
+    went_on = rfc3339(spec.start)
+    print(
+        f"edgewatch: the live run's state was given up, it went on from {went_on}: what is before is not compared",
+        file=sys.stderr,
+    )
+    return asked.with_(start=spec.start)
+
+
 def _compared(config: Config, spec: RunSpec, out: Path, state: Path) -> list[Compared]:
     """Compare each table over the windows of the range that the live run has judged."""
     assert spec.start is not None  # noqa: S101 (the caller has looked)
@@ -113,15 +134,9 @@ def _compared(config: Config, spec: RunSpec, out: Path, state: Path) -> list[Com
     closed = min(closed_of(RunFolder.at(state).firing).values(), default=last)
     if closed < last:
         print(f"edgewatch: the live run has judged up to {rfc3339(closed)}; what comes after is not compared", file=sys.stderr)
-    with _outside(), contextlib.closing(ClickHouse(config.clickhouse)) as client:
+    with explained(), contextlib.closing(ClickHouse(config.clickhouse)) as client:
         return [compare(client, out, table, first, min(last, closed)) for table in TABLES]
     raise typer.Exit(_FAILED)
-
-
-@contextlib.contextmanager
-def _outside() -> Iterator[None]:
-    with explained():
-        yield
 
 
 def _say(found: list[Compared], why: list[str], *, as_json: bool) -> None:

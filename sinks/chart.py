@@ -6,7 +6,7 @@ incidents, marks, a scatter) is drawn by its hooks.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A threshold: a dashed line across. `tone` is critical, warning or muted."""
+    """A threshold: a dashed line across. `tone` is critical, warning or muted; where `low`, what is below it is bad.
+
+    Its words stand on that side of the line, where values seldom are.
+    """
 
     name: str
     value: float
     tone: str = "critical"
+    low: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ class TimeChart:
             "shown": [each // _MS for each in self.shown],
             "x": runs_of(self.times // _MS),
             "lines": [{"name": each.name, "y": short(each.values), "colour": each.colour} for each in self.lines],
-            "limits": [{"name": each.name, "value": each.value, "tone": each.tone} for each in self.limits],
+            "limits": [asdict(each) for each in self.limits],
             "states": _spans(self.states),
             "incidents": _spans(self.incidents),
             "marks": [[each.at // _MS, each.text, each.kind, int(each.pager)] for each in self.marks],

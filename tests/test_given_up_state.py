@@ -1,10 +1,13 @@
 """A live run whose state is given up: it goes on from its last closed window, and with its alerts where they are kept."""
 
+import json
 import time
 
 import httpx
 import pytest
 
+from flows.output import rfc3339
+from flows.restart import read_restart
 from sinks.embedded import Embedded
 from tests.fakes.pagerduty import FakePagerDuty
 from tests.fakes.slack import FakeSlack
@@ -48,3 +51,11 @@ def test_alerts_that_are_kept_go_on_and_end_at_their_pager_and_no_window_is_left
         run.stop()
         found = starts(server.url)
         assert found == list(range(found[0], found[-1] + 1, 2))
+        # The run that went on is compared from there, with the alerts that it took: one was open.
+        went_on, end = read_restart(run.folder / "state" / "restart.json").start, found[-1] * 1000
+        verified = checked("verify", "-c", run.config, "--from", rfc3339(found[0] * 1000), "--to", rfc3339(end))
+        assert f"it went on from {rfc3339(went_on)}: what is before is not compared" in verified.stderr
+        out = tmp_path / "again"
+        checked("replay", "-c", run.config, "--recorded", run.folder / "state", "--out", out)
+        first = json.loads((out / "transitions.ndjson").read_bytes().splitlines()[0])
+        assert (first["rule"], first["from"]) == ("failing", "firing")

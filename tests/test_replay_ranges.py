@@ -182,13 +182,15 @@ def test_a_replay_opens_no_connection_but_to_kafka_and_clickhouse(brokers, topic
         heartbeat = f'[heartbeat]\nurl = "{slack.webhook_url}"\n'
         config.write_text(config.read_text() + f'{heartbeat}[clickhouse]\nurl = "{server.url}"\n')
         trace = tmp_path / "trace"
-        command = ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", trace]
+        command = ["strace", "-f", "-qq", "-e", "trace=bind,connect,sendto,sendmsg", "-o", trace]
         replay = ["replay", "-c", config, "--out", tmp_path / "out", "--into-clickhouse", "--run", "traced"]
-        traced = [*command, sys.executable, "-m", "flows.cli", *replay]
+        traced = [*command, sys.executable, "-m", "flows.cli", *replay, "--processes", 2]
         done = subprocess.run(list(map(str, traced)), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr
-        ports = set(re.findall(r"sin6?_port=htons\((\d+)\)", trace.read_text()))
-        assert ports == {brokers.rsplit(":", 1)[1], server.url.rsplit(":", 1)[1]}
+        calls = re.findall(r"(bind|connect|sendto|sendmsg)\(.*?sin6?_port=htons\((\d+)\)", trace.read_text())
+        own = {port for call, port in calls if call == "bind"}  # its processes talk to each other
+        elsewhere = {port for call, port in calls if call != "bind"} - own
+        assert elsewhere == {brokers.rsplit(":", 1)[1], server.url.rsplit(":", 1)[1]}
         assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["notifications"] == 1
         assert slack.seen == []
     assert not (tmp_path / "live").exists()

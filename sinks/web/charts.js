@@ -149,10 +149,12 @@
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
     }
-    /* A label stands above its line, or at the edge beyond which the limit lies; where another one is, below that, or above it at the lower edge. */
-    for (const { name, value, tone } of chart.spec.limits) {
+    /* A label stands on the bad side of its line, where values seldom are, or at the edge beyond which the limit lies; where another
+       one is, below that, or above it at the lower edge. */
+    for (const { name, value, tone, low } of chart.spec.limits) {
       const beyond = value > max ? " \u2191" : value < min ? " \u2193" : "";
-      let y = value > max ? bbox.top + 2 * px : value < min ? bbox.top + bbox.height - high : plot.valToPos(value, "y", true) - high;
+      let y = value > max ? bbox.top + 2 * px : value < min ? bbox.top + bbox.height - high : plot.valToPos(value, "y", true) + (low ? 3 * px : -high);
+      if (y + high > bbox.top + bbox.height) y -= high + 3 * px;
       if (y < bbox.top) y += high + 2 * px;
       while (taken.some((other) => Math.abs(other - y) < high)) y += value < min ? -high / 2 : high / 2;
       taken.push(y);

@@ -17,6 +17,13 @@ def test_the_share_is_known_once_every_lane_has_begun(tmp_path):
     assert Board(tmp_path / "board", ["a", "b"]).share() == 0.2  # another process sees it too
 
 
+def test_a_partition_without_a_record_holds_no_share_back(tmp_path):
+    board = Board(tmp_path / "board", ["a", "b"])
+    board.place("a", (30, 100))
+    board.place("b", (0, 0))
+    assert board.share() == 0.3
+
+
 def test_a_live_run_has_no_share(tmp_path):
     board = Board(tmp_path / "board", ["a"])
     board.place("a", (0, 0))
@@ -75,3 +82,15 @@ def test_an_archive_counts_the_bytes_of_its_files(tmp_path):
         places.append(lane.place())
     assert places == sorted(places)
     assert places[-1] == (size, size)
+
+
+def test_a_bar_comes_also_where_how_much_there_is_was_not_known_at_first(capsys, monkeypatch):
+    monkeypatch.setattr("flows.observe._AFTER_S", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for the console
+    progress = RunProgress("replay")
+    progress(100, 1_764_547_200_000)  # not every process has opened its partitions
+    progress(200, 1_764_547_200_000, 0.25)
+    progress.stop()
+    shown = capsys.readouterr().err
+    assert "replay: 200 records" in shown
+    assert "25%" in shown

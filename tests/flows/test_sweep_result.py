@@ -226,6 +226,9 @@ def test_settings_that_come_to_the_same_are_represented_by_the_one_in_their_midd
     outcome = Outcome(asked.plan, judged, asked.incidents, asked.span, BY_PAGE)
     (point,) = points_of(asked.plan, outcome.columns())
     assert (point.alike, asked.plan.values(point.number)) == (20, (0.19,))
+    out = io.StringIO()
+    print_sweep(sweep(asked, history).report, Console(file=out, width=200))
+    assert "(1 incident)" in out.getvalue()
 
 
 def test_the_range_is_never_cut_within_an_incident():

@@ -1,9 +1,14 @@
 """Charts: thinning keeps extremes and gaps, and what is drawn is small and exact enough."""
 
+from pathlib import Path
+
 import numpy as np
 import orjson
 import pytest
 
+import flows
+from flows.config import load
+from flows.dashboard_series import limits_of
 from sinks.chart import Line, TimeChart, runs_of, short, thin, with_gaps
 
 STEP = 300_000
@@ -64,3 +69,16 @@ def test_a_chart_of_a_year_of_windows_is_small():
         unit="%", times=made.times, lines=[Line(name="a", values=made.columns[0])], shown=(0, count * STEP), step=STEP
     )
     assert len(orjson.dumps(chart.as_dict())) < 40_000
+
+
+def test_words_stand_on_the_bad_side_of_a_limit_where_values_seldom_are():
+    config = load(Path(flows.__file__).with_name("demo.toml"))
+    found = [each for metric in config.metrics for each in limits_of(config.rules, metric, "ratio")]
+    made = TimeChart(unit="%", times=times(2), lines=[], shown=(0, 1), step=STEP, limits=found).as_dict()["limits"]
+    low = {each["name"]: each["low"] for each in made}
+    assert low == {
+        "critical above 5 %": False,
+        "warning above 1 %": False,
+        "critical below 50 %": True,
+        "warning below 70 %": True,
+    }
