@@ -2,6 +2,7 @@
 
 A silent source is told from a silent key: while the whole dataset is silent only the total is judged, and its keys are held:
 for them such windows do not count, so a key that comes back a little after its source is not silent for as long as that was.
+Of a rule for groups the total is a key like the others while its dataset goes on: one that was never heard is not missed.
 A consumer that lags is neither: its windows do not close, so nothing is judged before the records are read.
 """
 
@@ -21,7 +22,7 @@ _NEVER = -(2**62)
 
 
 class Absence:
-    """The signal of a rule of kind `absence`; the total is always judged, groups where the rule's `keys` say so."""
+    """The signal of a rule of kind `absence`; the total is judged in any rule, groups where its `keys` say so."""
 
     hears_silence = True
     identity = ""
@@ -43,9 +44,11 @@ class Absence:
             counts[self._place[key]] = count
         present = counts > 0
         total = np.array([key == TOTAL for key in self._known.keys], np.bool_)
-        self._silent = np.where(present, 0, self._silent + (total | (not silent_source)))
         self._heard = np.where(present, end, self._heard)
-        level = np.where(total | (not silent_source), BY_LIMITS, INSUFFICIENT).astype(np.int8)
+        missed = (self._heard != _NEVER) | (self._rule.keys == "total")
+        judged = total if silent_source else missed
+        self._silent = np.where(present, 0, self._silent + judged)
+        level = np.where(judged, BY_LIMITS, INSUFFICIENT).astype(np.int8)
         keys, silent, last, places = list(self._known.keys), self._silent, self._heard, self._place
 
         def facts(key: str) -> Mapping[str, Any]:

@@ -185,15 +185,18 @@ def test_an_absence_counts_the_windows_without_a_record_and_tells_a_silent_sourc
         results.append(window(START + number * STEP, {"requests": counts(rates)} if rates else {}))
     evaluations, _ = rows_of(results, [rule(kind="absence", statistic="", keys=keys, after=after)], restarts=restarts)
     silent: dict[str, int] = {}
+    ever: set[str] = set()
     want = []
     for _, rates in series:
         heard = {name for name, rate in rates.items() if rate and (keys == "groups" or name == key())}
+        ever |= heard
+        # A window of a silent source says nothing of a key; one with records says nothing of a group that never had one.
+        judged = ever | ({key()} if keys == "total" else set()) if rates else {key()}
         for name in {key(), *heard, *silent}:
-            counts_too = bool(rates) or name == key()  # a window of a silent source says nothing of a key
-            silent[name] = 0 if name in heard else silent.get(name, 0) + counts_too
+            silent[name] = 0 if name in heard else silent.get(name, 0) + (name in judged)
         for name in sorted(silent):
             level = "critical" if silent[name] >= after else "ok"
-            want.append((json.loads(name), silent[name], "insufficient" if not rates and name != key() else level))
+            want.append((json.loads(name), silent[name], level if name in judged else "insufficient"))
     assert [(row["key"], row["value"], row["level"]) for row in evaluations] == want
 
 
