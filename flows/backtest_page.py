@@ -31,7 +31,10 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a page is made of: `found` is what backtest.json holds, `source` says what was judged, `left_out` keys by rule."""
+    """What a page is made of: `found` is what backtest.json holds, `source` says what was judged, `left_out` keys by rule.
+
+    What was decided before `since` (ms) is not shown; None: all is.
+    """
 
     found: Found
     timelines: Sequence[Timeline]
@@ -40,13 +43,15 @@ class Told:
     source: str
     incidents: Sequence[Incident] = ()
     left_out: dict[str, int] | None = None
+    since: int | None = None
 
 
 def write_page(path: Path, timelines: Timelines, history: History, found: Found, zone: datetime.tzinfo) -> None:
     """Write the page of a backtest whose decisions `timelines` heard; the history is read once more."""
     lines = timelines.read(history)
     told = Told(found=found, timelines=lines, over=timelines.over, zone=zone, source=history.store.name)
-    told = replace(told, incidents=timelines.incidents, left_out=timelines.left_out)
+    since = timelines.since if timelines.since > timelines.over.start else None
+    told = replace(told, incidents=timelines.incidents, left_out=timelines.left_out, since=since)
     path.write_text(html(backtest_page(told)), encoding="utf-8")
 
 
@@ -146,6 +151,11 @@ def _local(text: str, zone: datetime.tzinfo) -> str:
 def _timelines(told: Told) -> Iterator[Block]:
     if not told.timelines:
         yield Words("No rule was judged.")
+    if told.since is not None:
+        before = (
+            f"States, messages and episodes are shown from {when(told.since, told.zone)} on: there are too many for one page."
+        )
+        yield Words(f"{before} The files beside it have all of them.")
     for timeline in told.timelines:
         yield timeline_figure(timeline, told)
     for rule, count in sorted((told.left_out or {}).items()):

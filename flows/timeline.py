@@ -1,9 +1,11 @@
 """Timeline: what one rule saw and did on one key over a range: values, limits, states, and what was said.
 
 A backtest is asked for the decisions as they are made; values are read from the history afterwards, of the few keys that are
-shown: those of labelled incidents, then those of which most was said.
+shown: those of labelled incidents, then those of which most was said. However long the range: of decisions the newest are
+kept that fit into DECIDED_BYTES, and of values those of the newest MOST_WINDOWS windows.
 """
 
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +26,9 @@ from flows.transition import Transition
 from sinks.notification import Notification
 
 MOST_KEYS, MOST_IN_ALL = 6, 60
+MOST_WINDOWS = 120_000  # over a year of five minutes; 8 bytes each and key
+DECIDED_BYTES = 128_000_000
+_MOVED_BYTES, _SAID_BYTES = 450, 3_000  # of a change of state and of a message, about, as Python keeps them
 _LIMITED = ("threshold", "capacity", "budget")  # what these judge is in the window, and their limits do not move
 _COUNTED = {"event": "count", "absence": "count", "slo": "ratio"}  # what is shown of those that judge something else
 
@@ -90,32 +95,55 @@ class Timeline:
 
 @dataclass(slots=True)
 class Timelines:
-    """Collects decisions as a backtest makes them; `over` are the windows that are judged."""
+    """Collects decisions as a backtest makes them; `over` are the windows that are judged.
+
+    What was decided before `since` (ms) is not kept; it is `over.start` unless there was too much.
+    """
 
     config: TimelineConfig
     over: Range
     incidents: Sequence[Incident] = ()
-    _moved: list[dict[str, Any]] = field(default_factory=list)
-    _held: dict[Place, dict[str, Any]] = field(default_factory=dict)
-    _said: dict[Place, list[Notification]] = field(default_factory=dict)
+    most_bytes: int = DECIDED_BYTES
+    since: int = 0
     left_out: dict[str, int] = field(default_factory=dict)  # keys of a rule with something to show that have no timeline
+    _kept: deque[tuple[list[dict[str, Any]], list[Notification]]] = field(default_factory=deque)
+    _bytes: int = 0
+    _held: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    _count: Counter[Place] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Begin with the range."""
+        self.since = self.over.start
 
     def add(self, decided: Decided) -> None:
         """Take what the windows of one end led to."""
+        if not decided.transitions and not decided.notifications:
+            return
+        moved = []
         for each in decided.transitions:
-            place = each.rule, each.key
             row = {"at": each.at, "rule": each.rule, "key": each.key, "to": each.after, "episode": each.episode}
-            self._moved.append(row | {"severity": each.severity})
+            moved.append(row | {"severity": each.severity})
             first = row | {"at": self.over.start, "to": each.before, "severity": each.severity}
-            self._held.setdefault(place, first)
-        for said in decided.notifications:
-            key = orjson.dumps(said.key, option=orjson.OPT_SORT_KEYS).decode()
-            self._said.setdefault((said.rule, key), []).append(said)
+            self._held.setdefault((each.rule, each.key), first)
+        self._count.update(map(_place, decided.notifications))
+        self._kept.append((moved, list(decided.notifications)))
+        self._bytes += _size(moved, decided.notifications)
+        while self._bytes > self.most_bytes and len(self._kept) > 1:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Give up the oldest decisions; the states that they led to are what the others begin with."""
+        moved, said = self._kept.popleft()
+        self._bytes -= _size(moved, said)
+        for row in moved:
+            self._held[row["rule"], row["key"]] = row
+        later, spoken = self._kept[0]
+        self.since = min([*(row["at"] for row in later), *(each.at for each in spoken)])
 
     def stays(self) -> list[Stay]:
         """Give what states alerts were in, by rule, key and time."""
         held = [row for row in self._held.values() if row["to"] != STATES[0]]
-        return stays(held, self._moved, self.over)
+        return stays(held, [row for moved, _ in self._kept for row in moved], Range(self.since, self.over.end))
 
     def read(self, history: History) -> list[Timeline]:
         """Read the values of the keys that are shown; gives timelines by rule, those with most to show first."""
@@ -125,11 +153,16 @@ class Timelines:
         metrics = {metric.name: metric for metric in self.config.metrics}
         rules = {rule.name: compile_rule(rule, metrics[rule.metric]) for rule in self.config.rules}
         chosen = {name: self._keys(rule, history, found) for name, rule in rules.items()}
-        columns = _columns(history, self.over, [(rules[name], key) for name, keys in chosen.items() for key in keys])
+        places = [(name, key) for name, keys in chosen.items() for key in keys]
+        drawn = Range(max(self.over.start, self.over.end - MOST_WINDOWS * history.length_ms), self.over.end)
+        columns = _columns(history, drawn, [(rules[name], key) for name, key in places])
+        said: dict[Place, list[Notification]] = {place: [] for place in places}
+        for each in (each for _, spoken in self._kept for each in spoken):
+            if (place := _place(each)) in said:
+                said[place].append(each)
         return [
-            self._timeline(rules[name], key, tuple(found.get((name, key), ())), columns)
-            for name, keys in chosen.items()
-            for key in keys
+            self._timeline(rules[name], key, tuple(found.get((name, key), ())), tuple(said[name, key]), columns)
+            for name, key in places
         ]
 
     def _keys(self, rule: Rule, history: History, found: Mapping[Place, Sequence[Stay]]) -> list[str]:
@@ -137,9 +170,9 @@ class Timelines:
         judged = keys_of(rule, history.keys(rule.options.metric))
         known = set(judged)
         labelled = [each.key for each in self.incidents if each.rule == name and each.key in known]
-        moved = [key for key in judged if (name, key) in found or (name, key) in self._said]
-        moved.sort(key=lambda key: (-len(self._said.get((name, key), ())), -_lasted(found.get((name, key), ())), key))
-        busy = [key for key in moved if (name, key) in self._said or any(map(_fires, found[name, key]))]
+        moved = [key for key in judged if (name, key) in found or (name, key) in self._count]
+        moved.sort(key=lambda key: (-self._count[name, key], -_lasted(found.get((name, key), ())), key))
+        busy = [key for key in moved if (name, key) in self._count or any(map(_fires, found[name, key]))]
         keys = list(dict.fromkeys([*labelled, *busy])) or moved[:1]  # of those that were pending alone, one
         most = max(1, min(MOST_KEYS, MOST_IN_ALL // max(len(self.config.rules), 1)))
         if len(keys) > most:
@@ -148,7 +181,9 @@ class Timelines:
             keys = [TOTAL] if TOTAL in known else judged[:1]
         return [key for key in keys[:most] if key is not None]
 
-    def _timeline(self, rule: Rule, key: str, own: tuple[Stay, ...], columns: "_Columns") -> Timeline:
+    def _timeline(
+        self, rule: Rule, key: str, own: tuple[Stay, ...], said: tuple[Notification, ...], columns: "_Columns"
+    ) -> Timeline:
         shows = shown_statistic(rule.options, rule.metric)
         starts, values = columns.get((rule.options.metric, shows, key), (np.zeros(0, np.int64), np.zeros(0)))
         if rule.options.kind == "capacity":
@@ -164,7 +199,7 @@ class Timelines:
             values=values * 100 if ratio else values,
             limits=tuple(self._limits(rule, key, 100.0 if ratio else 1.0)),
             stays=own,
-            said=tuple(self._said.get((rule.options.name, key), ())),
+            said=said,
             incidents=tuple(each for each in self.incidents if each.concerns(rule.options.name, key)),
         )
 
@@ -180,6 +215,14 @@ class Timelines:
 
 
 _Columns = Mapping[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.float64]]]
+
+
+def _place(said: Notification) -> Place:
+    return said.rule, orjson.dumps(said.key, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _size(moved: Sequence[object], said: Sequence[object]) -> int:
+    return _MOVED_BYTES * len(moved) + _SAID_BYTES * len(said)
 
 
 def _lasted(found: Iterable[Stay]) -> int:

@@ -172,6 +172,25 @@ def test_values_states_and_messages_are_those_of_the_windows(lines):
     assert [each.name for each in found.incidents] == ["error-surge"]
 
 
+def test_of_more_than_may_be_kept_the_newest_is_shown_and_the_page_says_since_when(config, history, incidents, lines):
+    made = Timelines(config, DAY, incidents, most_bytes=12_000)  # about three messages and their changes of state
+    whole, _ = lines
+    for decided in Backtest(config).run(history, DAY.start, DAY.end):
+        made.add(decided)
+    assert whole.since == DAY.start < made.since
+    clipped = [dataclasses.replace(each, start=max(each.start, made.since)) for each in whole.stays()]
+    assert made.stays() == [each for each in clipped if each.end > made.since]
+    said = {(each.rule.name, each.key): each.said for each in lines[1]}
+    shown = made.read(history)
+    assert {each.key for each in shown} == {each.key for each in lines[1]}  # those of which most was said, kept or not
+    for each in shown:
+        assert list(each.said) == [one for one in said[each.rule.name, each.key] if one.at >= made.since]
+    assert sum(len(each.said) for each in shown) < sum(map(len, said.values()))
+    page = told((made, shown))
+    assert "are shown from" in html(backtest_page(dataclasses.replace(page, since=made.since)))
+    assert "are shown from" not in html(backtest_page(page))
+
+
 def test_limits_are_those_of_the_key(config, history, incidents):
     labelled = [*incidents, Incident(START, START + LENGTH, "other", "failing", HOST.format("b"))]
     made = Timelines(config, DAY, labelled)
