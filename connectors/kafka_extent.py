@@ -14,6 +14,7 @@ from connectors.source import SourceError
 _WAIT_S = 5.0
 _SOON_S = 0.2
 _LEADER_MOVES = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+_UNKNOWN = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
 def extents(consumer: Consumer, partitions: Iterable[PlannedPartition]) -> list[str]:
@@ -36,11 +37,20 @@ def low_and_high(consumer: Consumer, place: TopicPartition, *, timeout_s: float)
         try:
             low, high = consumer.get_watermark_offsets(place, timeout=left)
         except KafkaException as error:
-            if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > deadline:
+            code = error.args[0].code()
+            if code in _UNKNOWN and (why := _why_unknown(consumer, place.topic, left)) is not None:
+                raise KafkaException(why) from error
+            if code not in _LEADER_MOVES or time.monotonic() > deadline:
                 raise
             time.sleep(_SOON_S)
         else:
             return int(low), int(high)
+
+
+def _why_unknown(consumer: Consumer, topic: str, timeout_s: float) -> KafkaError | None:
+    """Ask what the broker says of a topic that the client does not find: perhaps that its user has no right to it."""
+    there = consumer.list_topics(topic, timeout=timeout_s).topics.get(topic)
+    return None if there is None else there.error
 
 
 def produced_at(consumer: Consumer, planned: PlannedPartition, offset: int) -> int | None:

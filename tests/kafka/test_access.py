@@ -141,6 +141,20 @@ def test_a_topic_that_the_user_has_no_right_to_is_said(there, tmp_path):
     lane.close()
 
 
+def test_a_resume_says_that_the_right_to_its_topic_is_gone(there, tmp_path):
+    """The plan is there, so nobody looks at the list of topics, in which it is hidden now."""
+    address = there.broker.sasl_tls_address
+    topics.send(there.broker.address, "t", [Sent(None, b"{}", 1, 0)])
+    planned = source(address, tmp_path / "t", there.login())
+    rules.take(there.broker.address, "reader", "t", Right.READ)
+    try:
+        words = rf"Kafka at {address} refused this client: t/0: .*authorization failed; give its user the rights Describe and Read"
+        with pytest.raises(SourceError, match=words):
+            planned.open("lane-0", None)
+    finally:
+        rules.give(there.broker.address, "reader", "t", Right.READ)
+
+
 def test_who_sends_is_told_too(there):
     client = there.login(**{"ssl.ca.location": str(there.other.file)})
     with pytest.raises(TopicMissing, match=r"certificate verify failed.*\[input.kafka.client\]"):
