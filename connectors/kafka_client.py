@@ -19,6 +19,7 @@ from connectors.source import SourceError
 _log = logging.getLogger(__name__)
 _QUEUE_KB = 16384  # of all lanes together; librdkafka's own default is that much a client
 _ASK_S = 2.0
+_CLOSE_S = 0.5
 _CERTIFICATES = "see ssl.ca.location, ssl.certificate.location and ssl.key.location in [input.kafka.client]"
 _LOGIN = "check [input.kafka.client]"
 _RIGHTS = "give its user the rights Describe and Read on the topic (ACLs), or check [input.kafka.client]"
@@ -116,6 +117,16 @@ def open_consumer(options: KafkaOptions, watch: Watch, lanes: int = 1) -> Consum
                 words = words.replace(str(value), "***")
         hint = "; is it a readable PEM file, and ssl.key.password its key's?" if words.startswith("ssl.") else ""
         raise SourceError(f"[input.kafka.client] is not taken: {words}{hint}") from None
+
+
+def close(consumer: Consumer) -> None:
+    """Close a client; one that waits for brokers that do not answer (of a commit) is left to end with the process.
+
+    A lane that failed is closed while its process ends, and all the others wait for that.
+    """
+    closing = threading.Thread(target=consumer.close, name="close", daemon=True)
+    closing.start()
+    closing.join(_CLOSE_S)
 
 
 def topics_there(client: Consumer | AdminClient, watch: Watch, timeout_s: float) -> Mapping[str, TopicMetadata]:

@@ -1,7 +1,7 @@
 """Kafka extent: from when to when the messages of partitions were produced, for those who asked for another time."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -13,7 +13,9 @@ from connectors.source import SourceError
 
 _WAIT_S = 5.0
 _SOON_S = 0.2
+_ASK_S = 3.0
 _LEADER_MOVES = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+_AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
 _UNKNOWN = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
@@ -29,18 +31,24 @@ def extents(consumer: Consumer, partitions: Iterable[PlannedPartition]) -> list[
     return out
 
 
-def low_and_high(consumer: Consumer, place: TopicPartition, *, timeout_s: float) -> tuple[int, int]:
-    """Give the first offset of a partition and the one behind its last, also as its leader moves. Raises KafkaException."""
+def low_and_high(
+    consumer: Consumer, place: TopicPartition, *, timeout_s: float, refused: Callable[[], bool] = lambda: False
+) -> tuple[int, int]:
+    """Give the first offset of a partition and the one behind its last, also as its leader moves. Raises KafkaException.
+
+    Once the client is `refused` nothing is waited for: that a person has to mend.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
-        left = max(deadline - time.monotonic(), 1.0)
+        left = min(max(deadline - time.monotonic(), 1.0), _ASK_S)
         try:
             low, high = consumer.get_watermark_offsets(place, timeout=left)
         except KafkaException as error:
             code = error.args[0].code()
+            consumer.poll(0)  # has the client say what is wrong with its connections
             if code in _UNKNOWN and (why := _why_unknown(consumer, place.topic, left)) is not None:
                 raise KafkaException(why) from error
-            if code not in _LEADER_MOVES or time.monotonic() > deadline:
+            if refused() or code not in _LEADER_MOVES | _AWAY | _UNKNOWN or time.monotonic() > deadline:
                 raise
             time.sleep(_SOON_S)
         else:
@@ -49,8 +57,11 @@ def low_and_high(consumer: Consumer, place: TopicPartition, *, timeout_s: float)
 
 def _why_unknown(consumer: Consumer, topic: str, timeout_s: float) -> KafkaError | None:
     """Ask what the broker says of a topic that the client does not find: perhaps that its user has no right to it."""
-    there = consumer.list_topics(topic, timeout=timeout_s).topics.get(topic)
-    return None if there is None else there.error
+    try:
+        there = consumer.list_topics(topic, timeout=timeout_s).topics.get(topic)
+    except KafkaException:
+        return None
+    return there.error if there is not None and there.error is not None and Watch.is_refusal(there.error) else None
 
 
 def produced_at(consumer: Consumer, planned: PlannedPartition, offset: int) -> int | None:

@@ -19,6 +19,7 @@ from connectors.archive import Reading
 from connectors.batch import DONE, UNHEARD, Batch
 from connectors.decoder import Decoder
 from connectors.hold import Hold
+from connectors.kafka_client import close
 from connectors.kafka_extent import low_and_high
 from connectors.plan import PlannedPartition
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
@@ -159,7 +160,7 @@ class KafkaLane:
             if end is not None and part.progress.next_offset >= end:
                 continue
             try:
-                low, _ = low_and_high(self._consumer, part.place, timeout_s=30.0)
+                low, _ = low_and_high(self._consumer, part.place, timeout_s=30.0, refused=lambda: self._watch.fatal is not None)
             except KafkaException as error:
                 raise SourceError(self._watch.words(error.args[0], part.progress.name)) from error
             if low > part.progress.next_offset:
@@ -458,7 +459,7 @@ class KafkaLane:
 
     def close(self) -> None:
         """Close the client; a lane that is gone holds nobody."""
-        self._consumer.close()
+        close(self._consumer)
         if self._advances is not None:
             self._advances.close()
         for part in self._parts.values():

@@ -50,6 +50,7 @@ def test_a_topic_gets_partitions_and_they_are_read_too(there):
         there.load.widen(there.line.begins())  # before it is live: windows wait for a partition that has no records
         there.line.until_live()
         time.sleep(1)
+    wait_until(there.line.report, what="the status")
     assert {f"{each.topic}/{each.partition}" for each in there.line.report().partitions} == {
         f"{TOPIC}/{number}" for number in range(PARTITIONS + 2)
     }
@@ -90,7 +91,8 @@ def test_a_process_is_killed_for_want_of_memory(there):
             (folder / limit).write_text("1000000")
             (folder / "cgroup.procs").write_text(str(before[0]))
         wait_until(lambda: before[0] not in there.line.children(), what="the kill")
-    assert "was killed by SIGKILL" in there.line.said()
+    # A kernel that finds pages to drop takes its time, in which the process stands still.
+    assert re.search("was killed by SIGKILL|made no progress", there.line.said())
     if group is not None:
         group[0].rmdir()
 

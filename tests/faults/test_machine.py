@@ -83,6 +83,7 @@ def test_a_run_that_is_given_up_on_a_full_disk_is_said_all_the_same(tmp_path):
             brokers="127.0.0.1:9",
             topic="t",
             client="",
+            token="",
             idle_after="5s",
             directory=place,
             port=9,

@@ -128,10 +128,11 @@ def test_what_it_writes_runs_on_generated_traffic_to_windows_and_an_alert(broker
         process = start("run", "-c", path, log=log)
         client = ClickHouse(ClickHouseOptions(url=server.url))
         wait_until(lambda: "slow_database" in log.read_text() or process.poll() is not None, what="the alert on the console")
+        fired = "SELECT DISTINCT rule FROM transitions FINAL WHERE reason = 'firing' AND rule = 'slow_database'"
+        wait_until(lambda: client.query(fired) or process.poll() is not None, what="its row in ClickHouse")
         process.send_signal(signal.SIGTERM)
         assert process.wait(240) == 0, log.read_text()
-        found = {row["rule"] for row in client.query("SELECT DISTINCT rule FROM transitions FINAL WHERE reason = 'firing'")}
-        assert "slow_database" in found
+        assert client.query(fired)
         assert (
             client.query("SELECT count() AS n FROM window_metrics FINAL WHERE metric = 'error_rate' AND key != '{}'")[0]["n"]
             > 0

@@ -148,7 +148,7 @@ def test_a_resume_says_that_the_right_to_its_topic_is_gone(there, tmp_path):
     planned = source(address, tmp_path / "t", there.login())
     rules.take(there.broker.address, "reader", "t", Right.READ)
     try:
-        words = rf"Kafka at {address} refused this client: t/0: .*authorization failed; give its user the rights Describe and Read"
+        words = rf"Kafka at {address} refused this client: t/0: .*authorization failed; give its user the rights"
         with pytest.raises(SourceError, match=words):
             planned.open("lane-0", None)
     finally:
