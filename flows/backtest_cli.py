@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 from rich.console import Console
 
 from flows.ahead import Ahead
 from flows.alerts_before import CLICKHOUSE, NONE, alerts_at, judged_by
+from flows.as_json import print_json
 from flows.backtest import Backtest, Windows
 from flows.backtest_page import PAGE, write_page
 from flows.backtest_statistics import Judged, Statistics, withheld_line
@@ -353,7 +353,7 @@ def _silences(controls: Path | None, config: Config) -> Silences:
 
 def _print(figures: dict[str, Any], out: Path, files: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(figures)
         return
     console = Console()
     for each in _beside(figures):

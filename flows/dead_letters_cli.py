@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import orjson
 import typer
+
+from flows.as_json import print_json
 
 if TYPE_CHECKING:
     from connectors.dead_letters import Letter
@@ -46,7 +47,7 @@ def show_all(
     shown = found[-limit:]
     if as_json:
         rows = [_as_dict(each, known) for each in shown]
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(rows)
         return
     for each in shown:
         print(f"{each.place}  {each.dataset}: {each.reason}{_replayed(each, known)}")
@@ -70,7 +71,7 @@ def show_one(
         _, letters, known = _asked(config, from_dir)
     each = _named(letters, [place])[0]
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(_as_dict(each, known), option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(_as_dict(each, known))
         return
     print(f"{each.place}  {each.dataset}{_replayed(each, known)}")
     print(f"of      {each.topic}{f', {each.at}' if each.at else ''}")
@@ -109,7 +110,7 @@ def send_on(
         finally:
             progress.stop()
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(told.as_dict(), option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(told.as_dict())
     else:
         for each, why in told.refused.items():
             print(f"{each}  {why}")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import orjson
 import typer
 
+from flows.as_json import print_json
 from flows.config import Config, load
 from flows.failure import explained
 from flows.moment import duration, moment
@@ -99,7 +99,7 @@ def diff(
     with _folder(out) as folder:
         found = _run(_Asked(*configs, source, times, labels, grace_ms, folder, processes, alerts))
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(_as_dict(found, limit), option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(_as_dict(found, limit))
     else:
         print("\n".join((markdown_lines if as_markdown else text_lines)(found, limit)))
     if fails(found, limit):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from flows.as_json import print_json
 from flows.config import Config, ConfigErrors, load
 from flows.decision_log import EVALUATIONS, ClickHouseLog, DecisionLog, FolderLog, LogMissing, Row, Wanted
 from flows.explain import Place, case_of, rank, says_something, window_end
@@ -76,7 +77,7 @@ def _explain(log: DecisionLog, config: Config, sought: tuple[str, str | None, in
     case = case_of(log, config, Place(rule, chosen, start, end), surroundings(folder, config), keys[chosen])
     groups = [row for row in rows if row["key"] != chosen and says_something(row)] if chosen == TOTAL else []
     if as_json:
-        _write(
+        print_json(
             as_dict(case)
             | {"deliveries": list(delivered(case)), "other_keys": [_shown(row) for row in sorted(groups, key=rank)]}
         )
@@ -99,7 +100,7 @@ def _list(place: Place, rows: list[Row], *, as_json: bool) -> None:
     found = sorted((row for row in rows if says_something(row)), key=rank)
     if as_json:
         times = {"window_start": rfc3339(place.start), "window_end": rfc3339(place.end)}
-        _write({"rule": place.rule, **times, "judged": len(rows), "keys": [_shown(row) for row in found]})
+        print_json({"rule": place.rule, **times, "judged": len(rows), "keys": [_shown(row) for row in found]})
         return
     print(f"{place.rule}, window {rfc3339(place.start)} to {rfc3339(place.end)}: {len(rows)} keys were judged", end="")
     print(f", {len(found)} had something to say; choose one with --key" if found else ", all were well")
@@ -204,13 +205,9 @@ def _on(key: str) -> str:
 
 def _nothing(words: str, *, as_json: bool) -> NoReturn:
     if as_json:
-        _write({"problem": words})
+        print_json({"problem": words})
     print(f"edgewatch: {words}", file=sys.stderr)
     raise typer.Exit(_NOTHING)
-
-
-def _write(value: Any) -> None:
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _bad_use(words: str) -> NoReturn:

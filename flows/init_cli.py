@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
-import orjson
 import typer
 
+from flows.as_json import print_json
 from flows.config import BUILT_IN_DATASETS, built_in_text, loads
 from flows.options import no_such
 from flows.starter import CHANNELS, Answers, Mail, configuration, example_test
@@ -158,7 +158,7 @@ def _write(answers: Answers, path: Path, beside: Path | None, *, copy_rules: boo
     commands += [f"edgewatch check -c {path} --online", f"edgewatch run -c {path}"]
     if as_json:
         report = {"files": [str(each) for each in files], "secrets": references, "next": commands}
-        sys.stdout.buffer.write(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(report)
         return
     print(f"wrote {' and '.join(map(str, files))}")
     if references:

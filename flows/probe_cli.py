@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
+
+from flows.as_json import print_json
 
 _BAD_USE, _FAILED = 2, 1
 
@@ -40,7 +41,7 @@ def probe(
     found = list(zip(probes, check_once(probes), strict=True))
     if as_json:
         rows = [each.health(outcome) for each, outcome in found]
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(rows)
     else:
         width = max(len(each.options.name) for each in probes)
         for each, outcome in found:

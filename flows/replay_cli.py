@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 
 from flows.alerts_before import CLICKHOUSE, NONE, judged_by
+from flows.as_json import print_json
 from flows.config import Config, load
 from flows.failure import explained
 from flows.moment import duration, moment
@@ -175,7 +175,7 @@ def _check_rows(rows: RowsWanted | None, spec: RunSpec, *, run: str, replace: bo
 def print_summary(summary: dict[str, Any], out: Path, *, as_json: bool) -> None:
     """Say what a replay found."""
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(summary)
         return
     print(
         f"{summary['records']:,} records ({summary['late']:,} late, {summary['dead_letters']:,} dead letters), "

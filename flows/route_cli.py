@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import orjson
 import typer
 
+from flows.as_json import print_json
 from flows.config import Config, load
 
 route_app = typer.Typer(help="Who hears of what.", no_args_is_help=True, rich_markup_mode=None)
@@ -53,7 +53,7 @@ def show_taken(
         for each, taken in found.items()
     ]
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(rows)
     else:
         for each, taken in found.items():
             for route in taken:

@@ -1,12 +1,11 @@
 """Rule test command: `edgewatch test`: plays series through the rules of a configuration and compares what comes of it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
+from flows.as_json import print_json
 from flows.config import load
 from flows.rule_test import Failure, Record, plain, run_test
 from flows.rule_test_options import offset, read_tests
@@ -36,7 +35,7 @@ def run_tests(
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     if as_json:
         rows = [outcome.as_dict() for outcome in outcomes]
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(rows)
     else:
         print(f"{len(outcomes)} test{'' if len(outcomes) == 1 else 's'}, {failed} failed")
     if failed:

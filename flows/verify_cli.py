@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import orjson
 import typer
 
 from connectors.kafka import whole_since
+from flows.as_json import print_json
 from flows.barrier import judged_before
 from flows.blame import REACH_MS
 from flows.config import Config, load
@@ -149,7 +149,7 @@ def _say(found: list[Compared], why: list[str], *, as_json: bool) -> None:
             "first": [each.words() for each in first_of(found, _LISTED)],
             "reasons": why if differ else [],
         }
-        sys.stdout.buffer.write(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(report)
         return
     for each in found:
         verdict = f"{len(each.differences):,} differ" if each.differences else "equal"
