@@ -92,12 +92,17 @@ def prepare_recovery(folder: Path, machine: int = 0, machines: int = 1) -> None:
         for path in draft.iterdir():
             path.unlink()
         init_db_dir(draft, _RECOVERY_PARTITIONS)
-        for number in set(parts_in(draft)) - {*range(machine, _RECOVERY_PARTITIONS, machines)}:
+        for number in set(parts_in(draft)) - {*parts_of(machine, machines)}:
             _part(draft, number).unlink()
         draft.chmod(0o700)
         for path in draft.iterdir():
             path.chmod(0o600)
         draft.rename(folder)
+
+
+def parts_of(machine: int, machines: int) -> tuple[int, ...]:
+    """Give the numbers of the files of a new recovery store that a machine makes."""
+    return tuple(range(machine, _RECOVERY_PARTITIONS, machines))
 
 
 def parts_in(folder: Path) -> tuple[int, ...]:

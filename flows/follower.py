@@ -18,14 +18,14 @@ from flows.config import Config
 from flows.engine import parts_in, prepare_recovery
 from flows.gauges import Gauges, Recordings, lanes_of
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
-from flows.machines import Place, shared_version
+from flows.machines import Place, Waiting, shared_version
 from flows.recovery_store import check_store
-from flows.run_folder import RunFolder, RunSpec
-from flows.shared_run import Run, read_run, write_run
+from flows.run_folder import RunFolder, RunSpec, write_note
+from flows.shared_run import Run, read_run
 from flows.supervisor import ProcessDied
 
 _TIMEOUT_S = 5.0
-_ASK_S, _REPORT_S, _SAY_S = 0.3, 1.0, 10.0
+_ASK_S, _REPORT_S = 0.3, 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +47,7 @@ class Follower:
         self._leaves = False
         self._owed: dict[str, str] = {}  # recordings that are not known to machine 0 yet
         self._reported = self._heard = self.began = 0.0
-        self._said: tuple[str, float] = ("", 0.0)
+        self._waiting = Waiting(_log)
         self.waits_for: tuple[str, ...] = (place.named(0),)  # nobody while the run goes on
 
     def idle_s(self, since: float) -> float:
@@ -67,7 +67,7 @@ class Follower:
                 return [self._place.machine], [str(each) for each in self._place.engines]
             else:
                 if answer.make:
-                    write_run(self._folder.machines, Run(run=answer.run))
+                    write_note(self._folder.machines, Run(run=answer.run))
                     prepare_recovery(self._folder.recovery, self._place.machine, len(self._place.engines))
                 self._waits(answer.missing or (self._place.named(0),))
             told.wait(_ASK_S)
@@ -85,7 +85,7 @@ class Follower:
 
     def _begin(self, run: str, start: Start) -> None:
         """Put what a start works on into the folder."""
-        write_run(self._folder.machines, Run(run=run))
+        write_note(self._folder.machines, Run(run=run))
         self._folder.recovery.mkdir(mode=0o700, exist_ok=True)  # it may have no part of the store
         check_store(self._folder.recovery)
         write_plan(self._folder.plan, start.plan)
@@ -180,8 +180,4 @@ class Follower:
 
     def _waits(self, names: tuple[str, ...]) -> None:
         self.waits_for = names
-        words = f"waiting for {' and '.join(names)}"
-        before, at = self._said
-        if words != before or time.monotonic() - at > _SAY_S:
-            self._said = words, time.monotonic()
-            _log.info("%s", words)
+        self._waiting.say(" and ".join(names))

@@ -7,7 +7,9 @@ others ask for the plan and report (by default the next port). What is behind a 
 import hashlib
 import ipaddress
 import json
+import logging
 import re
+import time
 import tomllib
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,6 +24,7 @@ MOST = 64
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]#]+):(\d{1,5})")
 _LAST_PORT = 65_535
 _LOCAL = ("localhost",)
+_SAY_S = 10.0
 _MAY_DIFFER = ("engine.directory", "engine.token", "observe.listen")
 
 
@@ -61,6 +64,21 @@ class Place:
     def named(self, machine: int) -> str:
         """Name a machine as people find it."""
         return f"machine {machine} ({self.engines[machine]})"
+
+
+class Waiting:
+    """Logs for whom a machine waits: when that changes, and every ten seconds."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        """Take the log of who waits."""
+        self._log = log
+        self._said, self._at = "", 0.0
+
+    def say(self, whom: str) -> None:
+        """Wait for these."""
+        if whom != self._said or time.monotonic() - self._at > _SAY_S:
+            self._said, self._at = whom, time.monotonic()
+            self._log.info("waiting for %s", whom)
 
 
 def read_place(path: Path, machine: int, config: Config) -> Place:

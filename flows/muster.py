@@ -21,17 +21,16 @@ from starlette.routing import Route
 from connectors.plan import read_plan
 from connectors.source import SourceError
 from flows.config import Config
-from flows.engine import missing_parts, parts_in
+from flows.engine import missing_parts, parts_in, parts_of
 from flows.gauges import Gauges, Recordings, lanes_of
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
-from flows.machines import Place, shared_version
-from flows.run_folder import RunFolder
-from flows.shared_run import begin_run, write_run
+from flows.machines import Place, Waiting, shared_version
+from flows.run_folder import RunFolder, write_note
+from flows.shared_run import begin_run
 from flows.supervisor import ProcessDied
 
 _FRESH_S = 5.0  # a machine that has not asked for so long is not there
 _POLL_S, _LAST_S = 0.1, 5.0
-_SAY_S = 10.0
 _LARGEST = 256 << 20
 _log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Muster:
         self._went: set[int] = set()  # have begun this start
         self._ended: set[int] = set()  # have ended it in good order
         self._heard: dict[int, float] = {}  # by machine that went: when it was heard of last
-        self._said: tuple[str, float] = ("", 0.0)
+        self._waiting = Waiting(_log)
         self._refused: set[str] = set()
 
     @property
@@ -74,9 +73,7 @@ class Muster:
     def missing(self) -> list[str]:
         """Name the machines that have not come."""
         with self._lock:
-            now = time.monotonic()
-            late = [k for k in self._others if now - self._asked.get(k, (-_FRESH_S, ()))[0] >= _FRESH_S]
-            return [self._place.named(k) for k in late] if not self._runs else []
+            return [self._place.named(k) for k in self._absent()] if not self._runs else []
 
     def meet(self, told: threading.Event) -> tuple[Sequence[int], Sequence[str]] | None:
         """Gather all machines; raises SourceError where they have not all state between them."""
@@ -90,7 +87,7 @@ class Muster:
                 return [0], [str(each) for each in self._place.engines]
             if missing:
                 words = " and ".join(missing)
-                self._say(f"waiting for {words}")
+                self._waiting.say(words)
                 if not alarmed and time.monotonic() - began > self._config.window.stall_after_ms / 1000:
                     alarmed = True
                     self._alarm(words)
@@ -101,12 +98,12 @@ class Muster:
         """Begin a start, if all have the state that they need."""
         with self._lock:
             parts = {k: parts for k, (_, parts) in self._asked.items()} | {0: parts_in(self._folder.recovery)}
-            if not self._run.begun and any(not parts[k] for k in parts if _share(k, len(parts))):
+            if not self._run.begun and any(not parts[k] for k in parts if parts_of(k, len(parts))):
                 return False  # they are still making theirs
             self._check(parts)
             if not self._run.begun:
                 self._run = msgspec.structs.replace(self._run, begun=True)
-                write_run(self._folder.machines, self._run)
+                write_note(self._folder.machines, self._run)
             self._gauges = Gauges(self._folder.path, read_plan(self._folder.plan))
             self._number += 1
             self._gathers, self._runs = False, True
@@ -152,8 +149,8 @@ class Muster:
                     self._lost = k  # it has ended, and so must all
                 return Joined(run=run, missing=(f"{self._place.named(0)}, which begins again",))
             self._asked[k] = time.monotonic(), asks.parts
-            make = not self._run.begun and not asks.parts and bool(_share(k, len(self._place.engines)))
-            return Joined(run=run, make=make, missing=self._others_missing(k))
+            make = not self._run.begun and not asks.parts and bool(parts_of(k, len(self._place.engines)))
+            return Joined(run=run, make=make, missing=tuple(self._place.named(each) for each in self._absent() if each != k))
 
     def _start(self, machine: int) -> Start:
         plan = read_plan(self._folder.plan)
@@ -161,10 +158,11 @@ class Muster:
         advances = {lane: self._recordings.all_of(lane) for lane in lanes}
         return Start(number=self._number, plan=plan, begin=self._begin, advances=advances)
 
-    def _others_missing(self, machine: int) -> tuple[str, ...]:
+    def _absent(self) -> list[int]:
+        """Give the machines that have not asked of late."""
         now = time.monotonic()
-        asked = {k for k, (at, _) in self._asked.items() if now - at < _FRESH_S}
-        return tuple(self._place.named(k) for k in self._others if k != machine and k not in asked)
+        here = {k for k, (at, _) in self._asked.items() if now - at < _FRESH_S}
+        return [k for k in self._others if k not in here]
 
     def _refusal(self, asks: Join) -> str:
         if not 0 < asks.machine < len(self._place.engines) or asks.machines != len(self._place.engines):
@@ -229,17 +227,6 @@ class Muster:
         deadline = time.monotonic() + _LAST_S
         while not self._went <= self._ended and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-
-    def _say(self, words: str) -> None:
-        before, at = self._said
-        if words != before or time.monotonic() - at > _SAY_S:
-            self._said = words, time.monotonic()
-            _log.info("%s", words)
-
-
-def _share(machine: int, machines: int) -> tuple[int, ...]:
-    """Give the parts of a new recovery store that a machine makes."""
-    return missing_parts(())[machine::machines]
 
 
 def _answer(token: bytes, kind: Any, take: Callable[[Any], Any]) -> Callable[[Request], Any]:

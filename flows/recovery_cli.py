@@ -72,7 +72,8 @@ def reset(
     Example: edgewatch recovery reset -c monitor.toml --keep-alerts
     """
     from flows.firing import read_firing
-    from flows.restart import Restart, write_restart
+    from flows.restart import Restart
+    from flows.run_folder import write_note
 
     settings = load(config, secrets=False)
     if keep_alerts and fresh:
@@ -93,7 +94,7 @@ def reset(
         if start is None:
             folder.restart.unlink(missing_ok=True)
         else:
-            write_restart(folder.restart, Restart(start=start, alerts=_CLICKHOUSE if keep_alerts else None))
+            write_note(folder.restart, Restart(start=start, alerts=_CLICKHOUSE if keep_alerts else None))
         # The plan last: a reset that was cut short is refused by the next start, and can be repeated.
         shutil.rmtree(folder.recovery, ignore_errors=True)
         for path in (folder.recall, folder.doubts, folder.machines, folder.plan):

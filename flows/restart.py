@@ -1,12 +1,10 @@
 """Restart: where a live run goes on whose state was given up: one small file of the state folder, read at every start."""
 
-import os
 from pathlib import Path
 
 import msgspec
 
-from connectors.source import SourceError
-from flows.run_folder import RunFolder, RunSpec
+from flows.run_folder import RunFolder, RunSpec, read_note
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,23 +16,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_restart(path: Path) -> Restart | None:
     """Give where to go on; None where no state was given up. Raises SourceError."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Restart)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise SourceError(f"{path} is broken: {error}; `edgewatch recovery reset` writes it anew") from error
-
-
-def write_restart(path: Path, restart: Restart) -> None:
-    """Write the file in one piece; it is on the disk when this returns."""
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(restart))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.chmod(0o600)
-    draft.replace(path)
+    return read_note(path, Restart, "`edgewatch recovery reset` writes it anew")
 
 
 def since_restart(spec: RunSpec, state: Path) -> RunSpec:

@@ -6,12 +6,13 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from connectors.source import SourceError
 
+_Note = TypeVar("_Note", bound=msgspec.Struct)
 _FIXED = {
     "recorded": "--recorded",
     "alerts": "--alerts",
@@ -128,6 +129,26 @@ class RunFolder:
 def private(name: str, flags: int) -> int:
     """Open a file that nobody else may read or write: an opener for `open`."""
     return os.open(name, flags, 0o600)
+
+
+def read_note(path: Path, kind: type[_Note], way_out: str) -> _Note | None:
+    """Read a small file of a state folder; None where there is none. Raises SourceError, which says the way out."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise SourceError(f"{path} is broken: {error}; {way_out}") from error
+
+
+def write_note(path: Path, note: msgspec.Struct) -> None:
+    """Write a small file in one piece; it is on the disk when this returns."""
+    draft = path.with_suffix(".draft")
+    with open(draft, "wb", opener=private) as file:
+        file.write(msgspec.json.encode(note))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def _close_to_others(path: Path) -> None:

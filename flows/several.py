@@ -40,7 +40,10 @@ def run_machine(config: Config, place: Place, report: Report) -> None:
     folder = RunFolder(Path(spec.state))
     with folder.locked():
         check_address(place.engines[place.machine])
-        (_lead if place.leads else _follow)(config, place, spec, folder, report)
+        if place.leads:
+            _lead(config, place, spec, folder, report)
+        else:
+            _follow(config, place, spec, folder)
 
 
 def _lead(config: Config, place: Place, spec: RunSpec, folder: RunFolder, report: Report) -> None:
@@ -69,7 +72,7 @@ def _lead(config: Config, place: Place, spec: RunSpec, folder: RunFolder, report
         door.stop()
 
 
-def _follow(config: Config, place: Place, spec: RunSpec, folder: RunFolder, _: Report) -> None:
+def _follow(config: Config, place: Place, spec: RunSpec, folder: RunFolder) -> None:
     follower = Follower(config, place, folder, spec.with_(alerts=None))
     began = time.monotonic()
 

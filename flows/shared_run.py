@@ -3,14 +3,12 @@
 Each has files of one recovery store: put together with those of another run they would resume what never was.
 """
 
-import os
 import secrets
 from pathlib import Path
 
 import msgspec
 
-from connectors.source import SourceError
-from flows.run_folder import RunFolder, private
+from flows.run_folder import RunFolder, read_note, write_note
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,22 +20,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_run(path: Path) -> Run | None:
     """Give which run a folder's state is of; None where no machine but this one has ever taken part. Raises SourceError."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Run)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise SourceError(f"{path} is broken: {error}; `edgewatch recovery reset` gives the state up") from error
-
-
-def write_run(path: Path, run: Run) -> None:
-    """Write the file in one piece; it is on the disk when this returns."""
-    draft = path.with_suffix(".draft")
-    with open(draft, "wb", opener=private) as file:
-        file.write(msgspec.json.encode(run))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    return read_note(path, Run, "`edgewatch recovery reset` gives the state up")
 
 
 def begin_run(folder: RunFolder) -> Run:
@@ -46,5 +29,5 @@ def begin_run(folder: RunFolder) -> Run:
     if known is not None and parts:
         return known
     made = Run(run=secrets.token_hex(8), begun=parts)
-    write_run(folder.machines, made)
+    write_note(folder.machines, made)
     return made

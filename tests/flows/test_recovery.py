@@ -15,9 +15,9 @@ import zstandard
 from connectors.source import SourceError
 from flows.engine import parts_in
 from flows.recovery_store import StoreBroken, check_store, read_store
-from flows.run_folder import RunFolder
+from flows.run_folder import RunFolder, write_note
 from flows.sealed import SCHEMA, SchemaUnknown, schema_of, seal, unseal
-from flows.shared_run import Run, write_run
+from flows.shared_run import Run
 from tests.runs import ACCEPTANCE, checked, edgewatch, make_logs
 
 
@@ -178,7 +178,7 @@ def test_the_store_of_several_machines_is_brought_together_part_by_part_and_not_
     file = tmp_path / "part.tar.zst"
     other = RunFolder(shutil.copytree(state.path, tmp_path / "other"))
     for folder, gone in ((state, (1, 3)), (other, (0, 2))):
-        write_run(folder.machines, Run(run="a", begun=True))
+        write_note(folder.machines, Run(run="a", begun=True))
         for part in gone:
             (folder.recovery / f"part-{part}.sqlite3").unlink()
     shown = checked("recovery", "show", "-c", config).stdout
@@ -195,7 +195,7 @@ def test_the_store_of_several_machines_is_brought_together_part_by_part_and_not_
     assert read_store(state.recovery) == read_store(done / "out" / ".state" / "recovery")
     again = edgewatch("recovery", "import", "-c", config, file)
     assert (again.returncode, "has recovery/part-1.sqlite3 already" in again.stderr) == (1, True)
-    write_run(state.machines, Run(run="b", begun=True))
+    write_note(state.machines, Run(run="b", begun=True))
     foreign = edgewatch("recovery", "import", "-c", config, file)
     assert (foreign.returncode, "has state of its own" in foreign.stderr) == (1, True)
 
