@@ -11,12 +11,13 @@ from flows.report_source import Floats, Ints, Range
 from sinks.chart import Line, TimeChart
 
 Row = dict[str, Any]
-EVENTS = ("records", "late", "dead_letters", "watermark")
+EVENTS = ("records", "late", "dead_letters", "watermark", "lag")
 _MOST_LINES = 8
 _WORDS = {
     "records": "records of each step",
     "late": "records of each step that came after their window had closed",
     "dead_letters": "records of each step that could not be read",
+    "lag": "the most records that waited at the broker in each step",
     "watermark": "how far event time was past the end of a window when it closed",
 }
 

@@ -4,11 +4,13 @@ import math
 from typing import Any
 
 from flows.dashboard_queries import Remembered
+from flows.lag import EVENT as LAG
 from flows.report_source import Range
 
 Row = dict[str, Any]
 _COUNTS = ("records", "late", "dead_letters")
-_EVENTS = (*_COUNTS, "watermark")
+_AT_WINDOWS = (*_COUNTS, "watermark")
+_EVENTS = (*_AT_WINDOWS, LAG)
 _LATEST = 200
 _PRESENT_S = 86_400  # a partition that closed no window for so long is gone
 
@@ -48,26 +50,35 @@ def metrics_there(database: Remembered) -> frozenset[str]:
 
 
 def now(database: Remembered, last: int) -> Row:
-    """Give how each partition was when its last window closed, how long after its end rows came (s), and how long ago."""
+    """Give how each partition was when its last window closed, how long after its end rows came (s), and how long ago.
+
+    `lag` is how many records waited at the broker at `lag_at` (ms), both None where nobody looked (archives have no broker).
+    """
     rows = database.query(
-        "SELECT dataset, topic, partition, toFloat64(toUnixTimestamp(max(at))) AS closed,"  # noqa: S608
+        f"SELECT dataset, topic, partition, toFloat64(toUnixTimestamp(maxIf(at, event != '{LAG}'))) AS closed,"  # noqa: S608
         " argMaxIf(value, at, event = 'records') AS records, argMaxIf(value, at, event = 'late') AS late,"
         " argMaxIf(value, at, event = 'dead_letters') AS dead_letters, argMaxIf(value, at, event = 'watermark') AS watermark,"
-        " toFloat64(toUnixTimestamp(now())) - toFloat64(toUnixTimestamp(max(inserted_at))) AS written,"
-        " toFloat64(toUnixTimestamp(argMax(inserted_at, at))) - toFloat64(toUnixTimestamp(max(at))) AS delay"
+        f" argMaxIf(value, at, event = '{LAG}') AS lag, toFloat64(toUnixTimestamp(maxIf(at, event = '{LAG}'))) AS lag_at,"
+        " toFloat64(toUnixTimestamp(now())) AS asked,"
+        f" toFloat64(toUnixTimestamp(argMaxIf(inserted_at, at, event != '{LAG}'))) AS came"
         f" FROM {database.database}.pipeline_events FINAL"
         f" WHERE run = '' AND event IN {_EVENTS} AND at > toDateTime({max(last // 1000 - _PRESENT_S, 0)}, 'UTC')"
         " GROUP BY dataset, topic, partition ORDER BY dataset, topic, partition"
     )
     return {
         "until": last,
-        "partitions": [row | {"closed": int(row["closed"]) * 1000} for row in rows],
-        "written_s": min((max(row["written"], 0.0) for row in rows), default=None),
+        "partitions": [
+            {name: row[name] for name in ("dataset", "topic", "partition", *_EVENTS)}
+            | {"closed": int(row["closed"]) * 1000, "lag_at": int(row["lag_at"]) * 1000 or None}
+            | {"delay": row["came"] - row["closed"] if row["closed"] else None}
+            for row in rows
+        ],
+        "written_s": min((max(row["asked"] - row["came"], 0.0) for row in rows if row["closed"]), default=None),
     }
 
 
 def pipeline(database: Remembered, over: Range, step: int) -> Row:
-    """Give by partition how many records, late ones and dead letters each step brought, and how far the watermark was."""
+    """Give by partition how many records, late ones and dead letters each step brought, how far the watermark was, the lag."""
     first, width = over.start // 1000, step // 1000
     sql = (
         "SELECT dataset, topic, partition, event,"  # noqa: S608
@@ -85,7 +96,7 @@ def pipeline(database: Remembered, over: Range, step: int) -> Row:
     parts = [
         {"dataset": dataset, "partition": name}
         | {each: _grown(events.get(each, []), first) for each in _COUNTS}
-        | {"watermark": [point for point in events.get("watermark", []) if point[0] >= first]}
+        | {each: [point for point in events.get(each, []) if point[0] >= first] for each in ("watermark", LAG)}
         for (dataset, name), events in found.items()
     ]
     return {"partitions": parts, "step": step, "sql": sql}

@@ -17,6 +17,7 @@ from flows.blindness import Blindness
 from flows.config import Config
 from flows.engine import Writer
 from flows.health import Expected, Health, Sample, Signs
+from flows.lag import LagRows
 from flows.output import Closed
 from flows.run_folder import RunFolder
 from flows.writer import SpoolWriter
@@ -43,8 +44,10 @@ class Watcher:
         ends: "Ends",
         blindness: Blindness,
         clock: SteadyClock | None = None,
+        lag: LagRows | None = None,
     ) -> None:
         """Take what is looked at, and who is told."""
+        self._lag = lag
         self._clock = clock or SteadyClock()
         self._every_s = config.health.every_ms / 1000
         self._plan, self._vitals, self._ends, self._blindness = plan, vitals, ends, blindness
@@ -76,6 +79,8 @@ class Watcher:
         findings = self._health.judge(sample)
         self.findings = tuple(f"{each.cause} on {each.dataset}" for each in findings)
         self._blindness.take(findings, sample.at)
+        if self._lag is not None:
+            self._lag.take(sample)
         self._looks += 1
         if self._looks % _GROWN_LOOKS == 0 and (grown := self._ends.grown()) and not self._told:
             self._told = True
@@ -161,7 +166,7 @@ def watched(
         return writer, None
     timeout_s = min(max(config.health.every_ms / 1000, _LEAST_TIMEOUT_S), _MOST_TIMEOUT_S)
     ends = KafkaEnds(config.kafka, source.plan.partitions, timeout_s=timeout_s)
-    watcher = Watcher(config, source.plan, source.vitals, ends, blindness, clock)
+    watcher = Watcher(config, source.plan, source.vitals, ends, blindness, clock, LagRows(writer.write_now))
     watcher.start()
     return WatchedWriter(writer, watcher), watcher
 

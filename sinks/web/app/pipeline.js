@@ -6,6 +6,7 @@ import { range } from "./place.js";
 import { spark } from "./spark.js";
 import { duration, number, when } from "./words.js";
 
+const LAG = ["lag", "Lag: records that waited at the broker"];
 const FLOW = [["records", "Records by partition"], ["watermark", "Watermark past the window"], ["late", "Late records"], ["dead_letters", "Dead letters"]];
 const sum = (points) => points.reduce((all, [, value]) => all + value, 0);
 const course = (points, found) => {
@@ -24,10 +25,10 @@ export const pipeline = async (meta, signal) => {
   });
   const reasons = found.dead.reasons.map((each) => [each.reason, each.dataset, number(each.n)]);
   const last = found.dead.last.map((each) => [`${each.topic}/${each.partition} at ${each.offset}/${each.index}`, each.dataset, each.reason, make("code", {}, each.payload.slice(0, 300))]);
-  const written = found.now.written_s;
+  const written = found.now.written_s, flow = found.partitions.some((each) => each.lag.length) ? [FLOW[0], LAG, ...FLOW.slice(1)] : FLOW;
   return [make("h1", {}, "Pipeline"),
     make("p", { class: "lead" }, `Windows are closed until ${when(found.now.until)} UTC; the last rows were written ${written === null ? "more than a day before that" : duration(written * 1000) + " ago"}.`),
-    found.partitions.length ? make("div", { class: "pair" }, FLOW.map(([event, title]) => chartCard(title, { event }, { path: "flow", height: 160 }))) : null,
+    found.partitions.length ? make("div", { class: "pair" }, flow.map(([event, title]) => chartCard(title, { event }, { path: "flow", height: 160 }))) : null,
     section("Partitions", card(table(`In steps of ${duration(found.step)}`, ["Partition", "Dataset", ["Records", "number"], "Course", ["Late", "number"], "Course", ["Dead letters", "number"], ["Watermark past the window", "number"]], rows, "no rows of how reading went; replays leave none"), sqlOf(found.sql))),
     section("Dead letters", card(table("Reasons", ["Reason", "Dataset", ["Count", "number"]], reasons, "none: every record could be read")), last.length ? card(table("The last ones", ["Where", "Dataset", "Reason", "Payload, scrubbed"], last), sqlOf(found.dead.sql)) : null)];
 };
