@@ -32,7 +32,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/edgewatch demo $(ARGS)
 
-test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(STRACE)$(COMPILER)
+test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(STRACE)$(SHELLS)$(COMPILER)
 test: java $(JARS)/classes.jsa lint types
 	@bad=0; $(BIN)/pytest $(PARALLEL) -m "not kafka" $(ARGS) $(NONE_IS_FINE) || bad=1; \
 		$(BIN)/pytest $(WAITING) -m kafka $(ARGS) $(NONE_IS_FINE) || bad=1; exit $$bad
@@ -71,6 +71,7 @@ NONE_IS_FINE = $(if $(ARGS),|| test $$? = 5)
 
 ALERTMANAGER = $(if $(shell command -v prometheus-alertmanager || command -v alertmanager),$(comma)alertmanager)
 STRACE = $(if $(shell command -v strace),$(comma)strace)
+SHELLS = $(foreach each,bash zsh fish,$(if $(shell command -v $(each)),$(comma)$(each)))
 BROWSER = $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),$(comma)browser)
 
 # Decoding in C is built where there are a compiler and Python's headers; elsewhere Python decodes, with the same results.

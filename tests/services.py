@@ -20,6 +20,9 @@ SERVICES = {
     "compiler": "apt-get install gcc libc6-dev, with the headers of this Python; then install again",
     "browser": "apt-get install chromium",
     "strace": "apt-get install strace",
+    "bash": "apt-get install bash",
+    "zsh": "apt-get install zsh",
+    "fish": "apt-get install fish",
     "tmpfs": "run as root, who may mount a small file system",
 }
 _MISSING = re.compile(r"missing service: ([a-z-]+)")
