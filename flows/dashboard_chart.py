@@ -25,7 +25,7 @@ _MOST_LINES, _MOST_MARKS = 8, 400
 def series(config: Config, database: Remembered, given: Given, over: Range) -> Content:
     """Give a chart of the statistics, key and comparison that were asked for, with its SQL."""
     soughts = list(_soughts(config, given, over))
-    times, columns = aligned([_shifted(database, sought, over) for _, sought in soughts])
+    times, columns = aligned(_shifted(database, [sought for _, sought in soughts], over))
     first = soughts[0][1]
     times, columns = with_gaps(times, columns, first.step)
     lines = [Line(name=name, values=values * sought.scale) for (name, sought), values in zip(soughts, columns, strict=True)]
@@ -57,7 +57,7 @@ def series(config: Config, database: Remembered, given: Given, over: Range) -> C
 def as_csv(config: Config, database: Remembered, given: Given, over: Range) -> str:
     """Give the same values as CSV, as they are stored."""
     soughts = list(_soughts(config, given, over))
-    times, columns = aligned([_shifted(database, sought, over) for _, sought in soughts])
+    times, columns = aligned(_shifted(database, [sought for _, sought in soughts], over))
     return csv_of(["time", *(name for name, _ in soughts)], times, columns)
 
 
@@ -105,9 +105,10 @@ def _wanted(config: Config, given: Given) -> Iterator[tuple[MetricOptions, str]]
         yield metric, statistic
 
 
-def _shifted(database: Remembered, sought: Sought, over: Range) -> tuple[Ints, Floats]:
-    times, values = read(database, sought)
-    return times + (over.start - sought.over.start), values
+def _shifted(database: Remembered, soughts: Sequence[Sought], over: Range) -> list[tuple[Ints, Floats]]:
+    """Give the values of each as if it were of `over`."""
+    found = zip(soughts, read(database, soughts), strict=True)
+    return [(times + (over.start - sought.over.start), values) for sought, (times, values) in found]
 
 
 def _decided(

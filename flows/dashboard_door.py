@@ -34,7 +34,7 @@ _HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-_OPEN = frozenset({"/livez", "/login", "/app/dashboard.css", "/app/page.css"})  # hold nothing of anybody
+_OPEN = frozenset({"/livez", "/readyz", "/login", "/app/dashboard.css", "/app/page.css"})  # hold nothing of anybody
 _STAYS_S = 12 * 3600
 _LONGEST_FORM = 4096
 _WRONG_S = 0.5  # a wrong token costs this long

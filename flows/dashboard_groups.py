@@ -14,7 +14,7 @@ from flows.budget import ANY_OTHER
 from flows.config import Config
 from flows.dashboard_alerts import open_alerts
 from flows.dashboard_live import closed, until
-from flows.dashboard_overview import DAY_MS, POINTS, Cell, added, combined, headline_of, parts_of
+from flows.dashboard_overview import CELL_SQL, DAY_MS, POINTS, Cell, added, cell_of, combined, headline_of, parts_of
 from flows.dashboard_queries import Remembered
 from flows.dashboard_series import step_of, unit_of, within
 from flows.dashboard_steps import Grid
@@ -86,9 +86,7 @@ def _cells(
     def sql(parts: Sequence[Range]) -> str:
         pairs = ", ".join(f"({quoted(name)}, {quoted(statistic)})" for name, statistic in wanted)
         return (
-            f"SELECT metric, key, statistic, {grid.sql()} AS second, sum(value) AS total, sum(value * count) AS weighted,"  # noqa: S608
-            " toFloat64(sum(count)) AS records, toFloat64(count()) AS windows, min(value) AS low, max(value) AS high,"
-            f" argMax(value, window_start) AS final FROM {database.database}.window_metrics FINAL"
+            f"SELECT metric, key, statistic, {grid.sql()} AS second, {CELL_SQL} FROM {database.database}.window_metrics FINAL"  # noqa: S608
             f" WHERE run = '' AND (metric, statistic) IN ({pairs}) AND {within(*parts)}"
             f" AND toUnixTimestamp(window_start) % {seconds} = 0 AND window_end - window_start = {seconds}"
             " GROUP BY metric, key, statistic, second ORDER BY second"
@@ -99,7 +97,7 @@ def _cells(
     for row in database.steps.rows(sql, over, grid, closed(database, config.window.length_ms)):
         keys = found.setdefault(row["metric"], {}).setdefault(canonical(row["key"]).decode(), {})
         place = (int(row["second"]) * 1000 - first) // grid.step
-        keys.setdefault(row["statistic"], {})[place] = Cell(*(float(row[name]) for name in Cell._fields))
+        keys.setdefault(row["statistic"], {})[place] = cell_of(row)
     return found
 
 

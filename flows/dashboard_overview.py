@@ -134,6 +134,18 @@ class Cell(NamedTuple):
     final: float
 
 
+# The columns of a cell, in a query of windows that is grouped by steps.
+CELL_SQL = (
+    "sum(value) AS total, sum(value * count) AS weighted, toFloat64(sum(count)) AS records, toFloat64(count()) AS windows,"
+    " min(value) AS low, max(value) AS high, argMax(value, window_start) AS final"
+)
+
+
+def cell_of(row: Row) -> Cell:
+    """Give the cell of a row that has its columns."""
+    return Cell(*(float(row[name]) for name in Cell._fields))
+
+
 class _Part(NamedTuple):
     """One range: the cells of its steps by metric and statistic, and the histograms of its steps by metric."""
 
@@ -214,8 +226,7 @@ def _part(config: Config, database: Remembered, over: Range, step: int) -> _Part
 
     cells: dict[tuple[str, str], dict[int, Cell]] = {}
     for row in database.steps.rows(lambda parts: sums_sql(config, database.database, parts, grid), over, grid, done):
-        cell = Cell(*(float(row[name]) for name in Cell._fields))
-        cells.setdefault((row["metric"], row["statistic"]), {})[place(row)] = cell
+        cells.setdefault((row["metric"], row["statistic"]), {})[place(row)] = cell_of(row)
     spread: dict[str, dict[int, Row]] = {}
     for row in database.steps.rows(lambda parts: histograms_sql(config, database.database, parts, grid), over, grid, done):
         spread.setdefault(row["metric"], {})[place(row)] = row
@@ -230,9 +241,7 @@ def parts_of(metric: MetricOptions, statistic: str) -> tuple[str, ...]:
 def sums_sql(config: Config, database: str, parts: Sequence[Range], grid: Grid) -> str:
     """Give the query of all sums of totals by step."""
     return (
-        f"SELECT metric, statistic, {grid.sql()} AS second, sum(value) AS total, sum(value * count) AS weighted,"  # noqa: S608
-        " toFloat64(sum(count)) AS records, toFloat64(count()) AS windows, min(value) AS low, max(value) AS high,"
-        f" argMax(value, window_start) AS final FROM {database}.window_metrics FINAL"
+        f"SELECT metric, statistic, {grid.sql()} AS second, {CELL_SQL} FROM {database}.window_metrics FINAL"  # noqa: S608
         f" WHERE {_total(config, [each.name for each in config.metrics], parts)}"
         f" AND statistic IN ({', '.join(map(quoted, _SUMMED))}) GROUP BY metric, statistic, second ORDER BY second"
     )

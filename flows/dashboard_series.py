@@ -120,9 +120,8 @@ def sql_of(sought: Sought, database: str, parts: Sequence[Range] = ()) -> str:
     time = f"toDateTime({sought.grid.sql()}, 'UTC') AS time"
     if sought.how == "histogram":
         return (
-            f"SELECT {time}, quantileExactWeighted({QUANTILES[sought.statistic] / 100:g})({MIDDLE}, n) AS value,"  # noqa: S608
-            f" uniqExact(window_start) AS windows FROM {database}.window_histograms FINAL"
-            f" ARRAY JOIN buckets AS bucket, counts AS n WHERE {where_of(sought, parts)} GROUP BY time ORDER BY time"
+            f"SELECT {time}, quantileExactWeighted({_level(sought)})({MIDDLE}, n) AS value,"  # noqa: S608
+            f" uniqExact(window_start) AS windows FROM {_buckets(sought, database, parts)} GROUP BY time ORDER BY time"
         )
     names = _needed(sought)
     return (
@@ -151,20 +150,51 @@ def within(*parts: Range) -> str:
     return found[0] if len(found) == 1 else f"({' OR '.join(found)})"
 
 
-def read(database: Remembered, sought: Sought) -> tuple[Ints, Floats]:
-    """Give the starts (n,) in ms of steps with rows, and their values (n,) as stored."""
+def read(database: Remembered, soughts: Sequence[Sought]) -> list[tuple[Ints, Floats]]:
+    """Give for each the starts (n,) in ms of steps with rows, and their values (n,) as stored.
+
+    Percentiles of the same histograms are one question: what takes time is to read them.
+    """
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, sought in enumerate(soughts):
+        same = "" if sought.how == "histogram" else sought.statistic
+        groups.setdefault((sought.metric.name, same, sought.key, sought.over, sought.grid, sought.run), []).append(place)
+    found: dict[int, tuple[Ints, Floats]] = {}
+    for places in groups.values():
+        times, columns = _read(database, [soughts[place] for place in places])
+        found |= {place: (times, values) for place, values in zip(places, columns, strict=True)}
+    return [found[place] for place in range(len(soughts))]
+
+
+def _read(database: Remembered, group: Sequence[Sought]) -> tuple[Ints, list[Floats]]:
+    """Give the times of one sought, or of several percentiles of the same histograms, and the values of each."""
+    sought = group[0]
 
     def sql(parts: Sequence[Range]) -> str:
-        rows = sql_of(sought, database.database, parts)
-        return f"SELECT toUnixTimestamp(time) AS second, value FROM ({rows}) ORDER BY second"  # noqa: S608 (quoted)
+        if sought.how != "histogram":
+            rows = sql_of(sought, database.database, parts)
+            return f"SELECT toUnixTimestamp(time) AS second, [value] AS found FROM ({rows}) ORDER BY second"  # noqa: S608 (quoted)
+        levels = ", ".join(map(_level, group))
+        return (
+            f"SELECT {sought.grid.sql()} AS second, quantilesExactWeighted({levels})({MIDDLE}, n) AS found"  # noqa: S608
+            f" FROM {_buckets(sought, database.database, parts)} GROUP BY second ORDER BY second"
+        )
 
     if sought.run:
         rows = database.query(sql([sought.over]))
     else:
         rows = database.steps.rows(sql, sought.over, sought.grid, closed(database, sought.length))
     times = np.array([row["second"] for row in rows], np.int64) * 1000
-    values = np.array([np.nan if row["value"] is None else float(row["value"]) for row in rows], np.float64)
-    return times, values
+    values = [[np.nan if row["found"][n] is None else float(row["found"][n]) for row in rows] for n in range(len(group))]
+    return times, [np.array(each, np.float64) for each in values]
+
+
+def _level(sought: Sought) -> str:
+    return f"{QUANTILES[sought.statistic] / 100:g}"
+
+
+def _buckets(sought: Sought, database: str, parts: Sequence[Range]) -> str:
+    return f"{database}.window_histograms FINAL ARRAY JOIN buckets AS bucket, counts AS n WHERE {where_of(sought, parts)}"
 
 
 def aligned(parts: Sequence[tuple[Ints, Floats]]) -> tuple[Ints, list[Floats]]:

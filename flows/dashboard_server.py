@@ -30,6 +30,7 @@ from flows.dashboard_asked import BadQuestion
 from flows.dashboard_door import Door, Guarded
 from flows.dashboard_queries import Remembered
 from flows.dashboard_views import Views
+from flows.dashboard_warm import Warmth
 from flows.dashboard_writes import Writes
 from flows.explain_cli import opened
 from flows.report_source import ReportError
@@ -50,6 +51,8 @@ class Dashboard:
     def __init__(self, config: Config, views: Views, writes: Writes, door: Door) -> None:
         """Take what answers."""
         self.stopping = False
+        self._looks = 0
+        self.warmth = Warmth(views, lambda: self._looks)
         self._config = config
         self._views = views
         self._writes = writes
@@ -61,6 +64,7 @@ class Dashboard:
         )
         routes = [
             Route("/livez", lambda _: PlainTextResponse("ok\n")),
+            Route("/readyz", self._ready),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/app/{name}", self._asset),
             *(Route(f"/{name}", self._page) for name in VIEWS),
@@ -74,6 +78,9 @@ class Dashboard:
             Route("/api/events", self._events),
         ]
         self.application = Guarded(Starlette(routes=routes), door)
+
+    async def _ready(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n") if self.warmth.ready else PlainTextResponse("not yet\n", 503)
 
     async def _login(self, request: Request) -> Response:
         if request.method == "POST":
@@ -105,6 +112,7 @@ class Dashboard:
 
         async def answer(request: Request) -> Response:
             name, kept = f"{request.url.path}?{request.url.query}", self._views.remembered
+            self._looks += 1
             body = kept.held(name)
             if body is not None:
                 return _as_json(body)
@@ -242,21 +250,21 @@ def serve(config: Config, folder: Path, on_start: Callable[[str], Any]) -> bool:
     def stop() -> None:
         dashboard.stopping = True
 
+    def started(host: str, port: int) -> None:
+        on_start(f"http://{host}:{port}/")
+        dashboard.warmth.start()
+
     try:
         with contextlib.closing(_bound(host, port)):
             pass
         listening = Listening(host=host, port=port, grace_s=_GRACE_S)
-        started = partial(_started, on_start, shown)
-        return serve_http(dashboard.application, listening, on_start=started, on_stop=stop)
+        return serve_http(dashboard.application, listening, on_start=partial(started, shown), on_stop=stop)
     except OSError as error:
         sys.stderr.write(f"edgewatch: cannot listen on {host}:{port}: {error.strerror or error}; give another --listen\n")
         return False
     finally:
+        dashboard.warmth.stop()
         client.close()
-
-
-def _started(on_start: Callable[[str], Any], host: str, port: int) -> None:
-    on_start(f"http://{host}:{port}/")
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -45,9 +45,10 @@ class Grid:
 class _Kept:
     """The rows of one question, by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, sql: Callable[[Sequence[Range]], str], step: int) -> None:
         self.lock = threading.Lock()
-        self.at = time.monotonic()
+        self.sql, self.step = sql, step
+        self.at = self.asked = time.monotonic()
         self.rows: dict[int, Rows] = {}
         self.size = 0
 
@@ -72,9 +73,10 @@ class Steps:
             return self._query(sql([over]))
         name = sql([Range(0, 0)])
         with self._lock:
-            kept = self._kept.setdefault(name, _Kept())
+            kept = self._kept.setdefault(name, _Kept(sql, grid.step))
             self._kept.move_to_end(name)
         with kept.lock:
+            kept.asked = time.monotonic()
             if time.monotonic() - kept.at > LASTING_S or kept.size > _MOST_ROWS:
                 kept.rows, kept.at, kept.size = {}, time.monotonic(), 0
             steps = range(first, last, grid.step)
@@ -88,6 +90,23 @@ class Steps:
             kept.size = sum(map(len, kept.rows.values()))
         self._make_room()
         return [row for at in sorted(known) for row in known[at]]
+
+    def renew(self, after_s: float = LASTING_S / 2) -> None:
+        """Ask again for what has been known so long and was asked for meanwhile; the old stays until the new is there."""
+        with self._lock:
+            old = [each for each in self._kept.values() if time.monotonic() - each.at >= after_s and each.asked > each.at]
+        for kept in old:
+            with kept.lock:
+                steps = sorted(kept.rows)
+            if not steps:
+                continue
+            began, fresh = time.monotonic(), dict[int, Rows]()
+            whole = Range(steps[0], steps[-1] + kept.step)
+            for row in self._query(kept.sql([whole])):
+                fresh.setdefault(int(row["second"]) * 1000, []).append(row)
+            with kept.lock:
+                kept.rows = {at: rows for at, rows in kept.rows.items() if not whole.start <= at < whole.end} | fresh
+                kept.at, kept.size = began, sum(map(len, kept.rows.values()))
 
     def _make_room(self) -> None:
         """Let go of what was asked for longest ago."""

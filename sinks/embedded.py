@@ -147,6 +147,11 @@ class Embedded:
         self._log_from = 0
         self.url = ""
 
+    @property
+    def pid(self) -> int:
+        """Give the child's process id; 0 where there is none."""
+        return self._process.pid if self._process is not None else 0
+
     def __enter__(self) -> Self:
         """Start it and wait until it answers."""
         self.start()

@@ -16,6 +16,8 @@ from connectors.traffic import Traffic, TrafficOptions, write_archive
 from flows.config import Config, load
 from flows.dashboard_options import DashboardOptions
 from flows.dashboard_server import Dashboard, made
+from flows.health import Sample, Signs
+from flows.lag import lag_blocks
 from flows.monitor import run_archive
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
@@ -79,8 +81,20 @@ def watched(folder: Path) -> Iterator[Watched]:
         summary = run_archive(config, folder / "logs", folder / "out", on_notification=lambda _: None, report=lambda *_: None)
         assert summary["delivered"]
         client = ClickHouse(ClickHouseOptions(url=server.url))
+        _wait_at_a_broker(client)
         yield Watched(folder, config, client)
         client.close()
+
+
+def _wait_at_a_broker(client: ClickHouse) -> None:
+    """Leave the rows of lag that a live run would have: minute by minute 0 to 12 records of each partition of requests."""
+    parts = client.query("SELECT DISTINCT topic, partition FROM pipeline_events WHERE dataset = 'http_requests'")
+    names = [f"{part['topic']}/{part['partition']}" for part in parts]
+    rows = b""
+    for minute in range(120):
+        signs = [Signs(partition=each, dataset="http_requests", end=500 + minute % 13, position=500) for each in names]
+        rows += b"".join(block.data for block in lag_blocks(Sample(START + minute * MINUTE, tuple(signs), {})))
+    client.insert("pipeline_events", rows)
 
 
 def _health(minute: int) -> dict[str, object]:
@@ -113,8 +127,10 @@ def _write(logs: Path, dataset: str, records: list[dict[str, object]]) -> None:
 
 
 @contextlib.contextmanager
-def served(place: Watched, options: DashboardOptions | None = None, state: Path | None = None) -> Iterator[str]:
-    """Serve the dashboard on a free port; gives its address."""
+def served(
+    place: Watched, options: DashboardOptions | None = None, state: Path | None = None, *, warm: bool = False
+) -> Iterator[str]:
+    """Serve the dashboard on a free port; gives its address. With `warm` it looks through the past, as the command does."""
     config = dataclasses.replace(place.config, dashboard=options or DashboardOptions())
     dashboard: Dashboard = made(config, place.client, state or place.state)
     server = uvicorn.Server(
@@ -124,9 +140,12 @@ def served(place: Watched, options: DashboardOptions | None = None, state: Path 
     thread.start()
     while not server.started:
         time.sleep(0.01)
+    if warm:
+        dashboard.warmth.start()
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
+        dashboard.warmth.stop()
         dashboard.stopping = True
         server.should_exit = True
         thread.join()

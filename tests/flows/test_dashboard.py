@@ -15,7 +15,7 @@ from flows.dashboard_spread import edges_of
 from flows.run_folder import RunFolder
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from tests.runs import edgewatch, start, wait_until
-from tests.watched import END, HOUR, START, Watched, served, watched
+from tests.watched import END, HOUR, MINUTE, START, Watched, served, watched
 
 API = '{"ClientRequestHost":"api.example.com"}'
 TOKEN = "0123456789abcdef0123"
@@ -171,6 +171,9 @@ def test_objectives_pipeline_and_runs_answer(http, users):
     found = asked(http, "pipeline", **{"from": START, "to": END})
     read = sum(value for part in found["partitions"] if part["dataset"] == "http_requests" for _, value in part["records"])
     assert read >= len(users)
+    lags = {each["partition"]: (each["lag"], each["lag_at"]) for each in found["now"]["partitions"] if each["lag_at"]}
+    assert set(lags.values()) == {(119 % 13, START + 119 * MINUTE)}
+    assert {each["lag"] for each in found["now"]["partitions"] if each["dataset"] != "http_requests"} == {None}
     assert asked(http, "runs") == {"runs": []}
 
 
@@ -213,6 +216,8 @@ def test_how_reading_goes_is_a_chart_by_partition_and_its_csv(http, users):
     lines = http.get("/api/flow.csv", params=words).text.splitlines()
     assert len(lines) == 25
     assert lines[0].split(",")[0] == "time"
+    lag = asked(http, "flow", event="lag", step="5m", **{"from": START, "to": END})["chart"]["lines"]
+    assert {max(filter(None, line["y"])) for line in lag} == {12}
     heat = http.get("/api/heatmap.csv", params={"metric": "response_time", "from": START, "to": END}).text.splitlines()
     assert sum(float(line.rpartition(",")[2]) for line in heat[1:]) == len(users)
 
@@ -314,7 +319,7 @@ def test_a_drill_says_what_arrived(http):
 def test_a_token_opens_the_door_as_a_bearer_and_as_a_cookie_that_scripts_do_not_see(place):
     with served(place, DashboardOptions(token=TOKEN)) as address, httpx.Client(base_url=address, trust_env=False) as client:
         assert client.get("/api/meta").status_code == 401
-        assert client.get("/livez").status_code == 200
+        assert [client.get(path).status_code for path in ("/livez", "/readyz")] == [200, 503]
         assert client.get("/api/meta", headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert client.get("/api/meta", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
         asked_for = client.get("/alerts?rule=x", headers={"Accept": "text/html"})
@@ -360,6 +365,33 @@ def test_without_the_state_folder_a_silence_says_where_to_add_it(place, tmp_path
             "/api/silences", headers=page, json={"match": ["rule=x"], "for": "1h", "reason": "x", "author": "a"}
         )
         assert (answer.status_code, "is not on this machine" in answer.json()["problem"]) == (400, True)
+
+
+class Counted(ClickHouse):
+    """A client that notes what it is asked."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.asked = []
+
+    def query(self, sql):
+        self.asked.append(sql)
+        return super().query(sql)
+
+
+def test_once_it_is_ready_nobody_waits_for_the_past_to_be_read(place):
+    client = Counted(place.config.clickhouse)
+    shown = Watched(place.folder, place.config, client)
+    with served(shown, warm=True) as address, httpx.Client(base_url=address, trust_env=False, timeout=60) as http:
+        wait_until(lambda: http.get("/readyz").text == "ok\n", what="the past to be looked through")
+        client.asked.clear()
+        found = asked(http, "overview", span="365d")
+        for chart in found["charts"]:
+            asked(http, "series", lines=",".join(map(":".join, chart["lines"])), span="365d")
+        assert [sql for sql in client.asked if "sum(value" in sql or "buckets" in sql] == []
+        asked(http, "series", metric="response_time", statistic="p50,p99", key=API, span="7d")
+        assert len([sql for sql in client.asked if "buckets" in sql]) == 1
+    client.close()
 
 
 def test_a_clickhouse_that_is_away_is_one_sentence(place):

@@ -64,6 +64,31 @@ def test_steps_without_rows_are_asked_for_again():
     assert len(steps.rows(sql_of(grid), over, grid, over.end)) == 5
 
 
+def test_what_somebody_asked_for_is_asked_again_before_it_gets_old_and_readers_have_the_new():
+    tables, grid = Tables(), Grid(60 * MINUTE)
+    steps, over = Steps(tables.query), Range(0, 600 * MINUTE)
+    before = steps.rows(sql_of(grid), over, grid, over.end)
+    tables.there = range(300, 1000)
+    assert steps.rows(sql_of(grid), over, grid, over.end) == before
+    steps.renew(after_s=0)
+    asked = list(tables.asked)
+    assert [row["second"] for row in steps.rows(sql_of(grid), over, grid, over.end)] == [
+        60 * each for each in range(300, 600, 60)
+    ]
+    assert tables.asked[: len(asked)] == asked
+
+
+def test_what_nobody_asked_for_meanwhile_is_not_asked_again():
+    tables, grid = Tables(), Grid(60 * MINUTE)
+    steps, over = Steps(tables.query), Range(0, 600 * MINUTE)
+    steps.rows(sql_of(grid), over, grid, over.end)
+    steps.renew(after_s=0)
+    steps.renew(after_s=0)
+    assert len(tables.asked) == 2
+    steps.renew(after_s=3600)
+    assert len(tables.asked) == 2
+
+
 @pytest.mark.parametrize("lasting", [False, True])
 def test_a_window_that_closes_makes_old_what_does_not_last(lasting):
     made, kept = [], Remembered(None, database="edgewatch")
