@@ -1,5 +1,7 @@
 """Dashboard alerts: what fires, the states of each alert over a range, what was said, and why: the records of one window."""
 
+import csv
+import io
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,6 +44,7 @@ def alerts(config: Config, database: Remembered, over: Range, until: int, run: s
         "open": open_alerts(config, database, until, run),
         "rows": lined[:_MOST_KEYS],
         "rows_left_out": max(len(lined) - _MOST_KEYS, 0),
+        "sql": states_sql(database.database, over, run),
         "said": [_told(each) for each in reversed(said[-_MOST_SAID:])],
         "said_left_out": max(len(said) - _MOST_SAID, 0),
         "quiet": [{"rule": rule, "by": kept, "evaluations": count} for rule, kept, count in tables.quiet(over)],
@@ -93,6 +96,29 @@ def why(config: Config, database: Remembered, place: tuple[str, str | None, int]
         "exemplars": exemplars(database, case.rule.options.metric if case.rule else "", chosen, Range(start, end)),
         "sql": records_sql(database.database, rule, chosen, Range(end - 86_400_000, end)),
     }
+
+
+def states_csv(found: Row) -> str:
+    """Give the states of each alert as CSV: a row a stay; times as RFC 3339."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["rule", "key", "from", "to", "state", "severity"])
+    for row in found["rows"]:
+        for start, end, state, severity in row["states"]:
+            writer.writerow(
+                [row["rule"], orjson.dumps(row["key"]).decode(), rfc3339(start), rfc3339(end), state, severity or ""]
+            )
+    return out.getvalue()
+
+
+def states_sql(database: str, over: Range, run: str) -> str:
+    """Give the query of how alerts moved over a range."""
+    first, last = (f"toDateTime({at // 1000}, 'UTC')" for at in (over.start, over.end))
+    return (
+        "SELECT at, rule, key, `from`, `to`, severity, reason"  # noqa: S608 (quoted)
+        f" FROM {database}.transitions FINAL WHERE run = {quoted(run)}"
+        f" AND transitions.at > {first} AND transitions.at <= {last} ORDER BY at, rule"
+    )
 
 
 def exemplars(database: Remembered, metric: str, key: str, over: Range) -> list[Row]:

@@ -13,6 +13,7 @@ from flows.dashboard_series import Sought, where_of
 from flows.decision_log import quoted
 from flows.kinds import SLO
 from flows.metric import TOTAL, MetricOptions
+from flows.output import rfc3339
 from flows.report_objectives import objectives
 from flows.report_source import Floats, Range
 from flows.report_tables import ReportTables
@@ -35,6 +36,14 @@ def objective_rows(config: Config, database: Remembered, until: int) -> Row:
             row.update(_burnt(config, database, slo, metric, until))
         rows.append(row | {"rule": f"{SLO}{slo.name}", "threshold_ms": slo.threshold_ms})
     return {"slos": rows, "until": until}
+
+
+def left_csv(row: Row) -> str:
+    """Give what was left of an objective's budget as CSV; what has no value is empty."""
+    left = row.get("left", {"at": [], "values": []})
+    values = ["" if each is None else repr(each) for each in left["values"]]
+    lines = [f"{rfc3339(at)},{value}" for at, value in zip(left["at"], values, strict=True)]
+    return "\n".join(["time,budget_left_percent", *lines, ""])
 
 
 def _burnt(config: Config, database: Remembered, slo: SloOptions, metric: MetricOptions, until: int) -> Row:

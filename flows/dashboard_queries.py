@@ -15,7 +15,7 @@ from sinks.clickhouse import ClickHouse, Queries
 
 Rows = list[dict[str, Any]]
 _KEPT_S = 30.0
-_MOMENT_S = 2.0
+_MOMENT_S = 5.0
 SETTLED_S = 10.0  # after which the rows of a window that closed are there
 _MOST = 400
 

@@ -39,6 +39,7 @@ from sinks.notification import DeliveryError
 
 VIEWS = ("", "overview", "live", "explore", "alerts", "slos", "budgets", "health", "business", "pipeline", "backtests")
 _ASSETS = ("uplot.min.js", "uplot.min.css", "charts.js", "page.css")
+_AS_CSV = ("series", "flow", "heatmap", "alerts", "slos")
 _LARGEST = 65_536
 _LOOK_S = 1.0
 _GRACE_S = 5
@@ -70,7 +71,7 @@ class Dashboard:
             *(Route(f"/{name}", self._page) for name in VIEWS),
             *(Route(f"/api/{name}", self._answers(getattr(views, name))) for name in ("meta", "alert")),
             *(Route(f"/api/{name}", self._shares(getattr(views, name))) for name in shared),
-            *(Route(f"/api/{name}.csv", self._csv(getattr(views, f"{name}_csv"))) for name in ("series", "flow", "heatmap")),
+            *(Route(f"/api/{name}.csv", self._csv(getattr(views, f"{name}_csv"))) for name in _AS_CSV),
             Route("/api/silences", self._answers(self._silences)),
             Route("/api/silences", self._takes(self._add), methods=["POST"]),
             Route("/api/silences/expire", self._takes(self._expire), methods=["POST"]),

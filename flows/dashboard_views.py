@@ -11,7 +11,7 @@ from starlette.requests import Request
 from flows import dashboard_alerts, dashboard_chart, dashboard_flow, dashboard_groups, dashboard_live, dashboard_spread
 from flows.config import Config
 from flows.dashboard_asked import BadQuestion, Given
-from flows.dashboard_objectives import objective_rows
+from flows.dashboard_objectives import left_csv, objective_rows
 from flows.dashboard_overview import overview
 from flows.dashboard_queries import Remembered
 from flows.dashboard_runs import runs
@@ -46,7 +46,7 @@ class Views:
             "environment": config.environment,
             "version": config.version,
             "window": config.window.length_ms,
-            "until": dashboard_live.until(self._fresh),
+            "until": max(dashboard_live.until(self._database), self._last),
             "database": self._database.database,
             "metrics": [
                 {"name": metric.name, "kind": metric.kind, "statistics": list(metric.statistics()), "dataset": metric.dataset}
@@ -124,6 +124,10 @@ class Views:
         found = dashboard_alerts.alerts(self._config, self._database, over, until, run)
         return found | {"from": over.start, "to": over.end}
 
+    def alerts_csv(self, request: Request) -> str:
+        """Give the states as CSV."""
+        return dashboard_alerts.states_csv(dict(self.alerts(request)))
+
     def alert(self, request: Request) -> Content:
         """Say why an alert did or did not fire in a window."""
         given = self._given(request)
@@ -142,6 +146,11 @@ class Views:
     def slos(self, _: Request) -> Content:
         """Give each objective: attained, what is left of its budget, how fast it burns."""
         return objective_rows(self._config, self._database, dashboard_live.until(self._database))
+
+    def slos_csv(self, request: Request) -> str:
+        """Give how the budget of the objective that is named went down."""
+        name = self._given(request).chosen("slo", [slo.name for slo in self._config.slos], "")
+        return left_csv(next(row for row in self.slos(request)["slos"] if row["name"] == name))
 
     def health(self, request: Request) -> Content:
         """Give the components of the status page, and what health checks and the runtime say."""

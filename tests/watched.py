@@ -47,7 +47,9 @@ metric = "path_time"
 statistic = "p99"
 budgets = { "/api/search" = 600, "*" = 500 }
 """
-TOPICS = '"app.performance" = "performance", "app.health" = "health", "app.business" = "business"'
+TOPICS = (
+    '"app.performance" = "performance", "app.health" = "health", "app.business" = "business", "app.stats" = "runtime_stats"'
+)
 EVENTS = ("pitch_created", "nda_signed", "investment_made")
 
 
@@ -71,6 +73,7 @@ def watched(folder: Path) -> Iterator[Watched]:
     write_archive(Traffic(TrafficOptions(seed=5, hours=2, records_per_second=5)), folder / "logs")
     pack = (ROOT / "flows" / "builtin.toml").read_text()
     _write(folder / "logs", "health", [_health(minute) for minute in range(120)])
+    _write(folder / "logs", "runtime_stats", [_stats(minute) for minute in range(120)])
     _write(folder / "logs", "business", [_event(minute) for minute in range(120)])
     head = (ROOT / "flows" / "demo.toml").read_text().split("# What users get")[0]
     head = head.replace('"app.performance" = "performance"', TOPICS)
@@ -110,6 +113,13 @@ def _health(minute: int) -> dict[str, object]:
         "overall": "degraded" if slow else "healthy",
         "checks": {"database": database, "worker": {"status": "healthy"}},
     }
+
+
+def _stats(minute: int) -> dict[str, object]:
+    """Give what the runtime says of its cache, which grows and evicts, and of the pool of its database."""
+    cache = {"hits": 900 + minute, "misses": 40, "hitRate": 0.95, "size": 1000 + 10 * minute, "evictions": 2 * minute}
+    pool = {"activeConnections": 5 + minute % 3, "idleConnections": 10, "waitingRequests": 0, "latency": 4 + minute % 5}
+    return {"timestamp": START + minute * MINUTE, "cache": cache, "database": pool}
 
 
 def _event(minute: int) -> dict[str, object]:

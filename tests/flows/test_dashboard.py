@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import signal
 
 import httpx
@@ -11,7 +12,10 @@ import pytest
 
 from flows.controls import Controls
 from flows.dashboard_options import DashboardOptions
+from flows.dashboard_overview import overview
+from flows.dashboard_queries import Remembered
 from flows.dashboard_spread import edges_of
+from flows.report_source import Range
 from flows.run_folder import RunFolder
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from tests.runs import edgewatch, start, wait_until
@@ -115,7 +119,7 @@ def test_a_band_is_a_fourth_of_a_doubling():
     assert edges_of(-1) == (0.0, 0.0)
 
 
-def test_the_overview_counts_what_the_records_are_and_names_what_is_missing(http, users):
+def test_the_overview_counts_what_the_records_are(http, users):
     found = asked(http, "overview", **{"from": START, "to": END})
     tiles = {tile["name"]: tile for group in found["groups"] for tile in group["tiles"]}
     errors = sum(each["EdgeResponseStatus"] >= 400 for each in users)
@@ -126,7 +130,24 @@ def test_the_overview_counts_what_the_records_are_and_names_what_is_missing(http
     assert tiles["Requests"]["before"] is None
     assert [limit["value"] for limit in tiles["Error rate"]["limits"]] == [5.0, 1.0]
     assert len(tiles["Requests"]["course"]) == 24
-    assert {"Size", "Active"} <= {each["tile"] for each in found["left_out"]}
+    assert found["left_out"] == []
+
+
+def test_the_overview_names_what_has_no_rows(place):
+    found = overview(place.config, Remembered(place.client, database="edgewatch"), Range(START, END), frozenset({"requests"}))
+    assert [tile["name"] for group in found["groups"] for tile in group["tiles"]] == ["Requests", "Throughput"]
+    assert {"tile": "Size", "group": "Cache", "why": "no rows of runtime_cache_size"} in found["left_out"]
+
+
+def test_the_overview_has_the_cache_and_the_pool_as_the_runtime_reports_them(http):
+    found = asked(http, "overview", **{"from": START, "to": END})
+    values = {group["name"]: {tile["name"]: tile["value"] for tile in group["tiles"]} for group in found["groups"]}
+    hits, misses = values["Cache"]["Hits"], values["Cache"]["Misses"]
+    assert values["Cache"]["Hit rate"] == pytest.approx(100 * hits / (hits + misses))
+    assert (values["Cache"]["Size"], values["Cache"]["Evictions"]) == (1000 + 10 * 119, 2 * 119)
+    assert (values["Database pool"]["Idle"], values["Database pool"]["Waiting"]) == (10, 0)
+    assert (values["Database pool"]["Active"], values["Database pool"]["p99 wait"]) == (5 + 119 % 3, pytest.approx(8, rel=0.01))
+    assert values["Performance"]["Database time"] > 0 < values["Performance"]["Cache time"]
 
 
 def test_what_a_range_is_compared_with_is_that_of_the_day_before(place, http):
@@ -158,6 +179,10 @@ def test_alerts_say_what_fired_and_why(http, place):
     assert {each["reason"] for each in why["exemplars"]} == {"error"}
     records = asked(http, "records", rule="high_error_rate", key=API, **{"from": told["at"] - HOUR, "to": told["at"]})
     assert records["records"][-1]["level"] == told["severity"]
+    lines = http.get("/api/alerts.csv", params={"from": START, "to": END}).text.splitlines()
+    assert lines[0] == "rule,key,from,to,state,severity"
+    assert len(lines) - 1 == sum(len(each["states"]) for each in found["rows"])
+    assert {each["rule"] for each in place.client.query(found["sql"])} >= {"high_error_rate"}
     nothing = asked(http, "alert", rule="high_error_rate", key='{"ClientRequestHost":"nowhere"}', at=told["at"])
     assert "has no record of this key" in nothing["problem"]
 
@@ -167,6 +192,10 @@ def test_objectives_pipeline_and_runs_answer(http, users):
     errors = sum(each["EdgeResponseStatus"] >= 400 for each in users)
     assert slo["period"]["bad"] == errors
     left = [each for each in slo["left"]["values"] if each is not None]
+    lines = http.get("/api/slos.csv", params={"slo": "availability"}).text.splitlines()
+    assert (lines[0], len(lines) - 1) == ("time,budget_left_percent", len(slo["left"]["values"]))
+    assert float(lines[-1].rpartition(",")[2]) == pytest.approx(left[-1])
+    assert http.get("/api/slos.csv", params={"slo": "latency"}).status_code == 400
     assert left[-1] == pytest.approx(100 * (1 - errors / (0.01 * len(users))), rel=1e-4)
     found = asked(http, "pipeline", **{"from": START, "to": END})
     read = sum(value for part in found["partitions"] if part["dataset"] == "http_requests" for _, value in part["records"])
@@ -388,7 +417,9 @@ def test_once_it_is_ready_nobody_waits_for_the_past_to_be_read(place):
         found = asked(http, "overview", span="365d")
         for chart in found["charts"]:
             asked(http, "series", lines=",".join(map(":".join, chart["lines"])), span="365d")
-        assert [sql for sql in client.asked if "sum(value" in sql or "buckets" in sql] == []
+        parts = [re.findall(r"window_start >= toDateTime\((\d+).*? < toDateTime\((\d+)", sql) for sql in client.asked]
+        looked_at = [sum(int(last) - int(first) for first, last in each) / 86_400 for each in parts]
+        assert max(looked_at, default=0) < 15  # days: what is no whole step at both ends of the year
         asked(http, "series", metric="response_time", statistic="p50,p99", key=API, span="7d")
         assert len([sql for sql in client.asked if "buckets" in sql]) == 1
     client.close()

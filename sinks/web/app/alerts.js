@@ -1,8 +1,8 @@
 /* Alerts: what fires, the states of each alert over the range, alerts lined up one below the other, messages, and silences. */
 import { alert } from "./alert.js";
-import { ask } from "./ask.js";
-import { chartCard, loadAll } from "./chart.js";
-import { button, card, make, section, table } from "./dom.js";
+import { address, ask } from "./ask.js";
+import { chartCard, copied, loadAll } from "./chart.js";
+import { button, card, make, section, sqlOf, table } from "./dom.js";
 import { firing } from "./overview.js";
 import { change, link, range, words } from "./place.js";
 import { silences } from "./silences.js";
@@ -26,7 +26,8 @@ const timeline = (found, meta) => {
   if (!rows.length) return card(make("p", { class: "none" }, "No alert was pending or fired in this range."));
   return card(make("ul", { class: "timeline" }, rows), make("div", { class: "axis", "aria-hidden": "true" }, marks),
     found.rows_left_out ? make("p", {}, `and ${found.rows_left_out} more`) : null,
-    make("ul", { class: "key" }, ["pending", "firing", "recovering"].map((name) => make("li", {}, make("i", { class: name }), name))));
+    make("ul", { class: "key" }, ["pending", "firing", "recovering"].map((name) => make("li", {}, make("i", { class: name }), name))),
+    make("div", { class: "links" }, button("Link", copied, { class: "quiet" }), make("a", { href: address("alerts.csv", { ...range(), run: words().run }), download: "edgewatch.csv" }, "CSV"), sqlOf(found.sql)));
 };
 
 /* Incident view: the charts of several alerts below each other, over the same time. */

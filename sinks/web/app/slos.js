@@ -1,7 +1,7 @@
 /* SLOs: what each objective attained, what is left of its budget, and how fast it burns. */
-import { ask } from "./ask.js";
-import { drawn } from "./chart.js";
-import { card, make, section, sqlOf, table } from "./dom.js";
+import { address, ask } from "./ask.js";
+import { copied, drawn } from "./chart.js";
+import { button, card, make, section, sqlOf, table } from "./dom.js";
 import { link } from "./place.js";
 import { duration, keyWords, number, when } from "./words.js";
 
@@ -13,7 +13,8 @@ const budget = (row) => {
   const x = at.slice(first).map((each) => each / 1000), host = make("div", { class: "chart" }), step = x.length > 1 ? x[1] - x[0] : 3600;
   const spec = { kind: "time", unit: "%", zone: "UTC", height: 170, step, shown: [x[0], x[x.length - 1] + step], x: x.map((each) => [each, 0, 1]),
     lines: [{ name: "budget left", y: values.slice(first), colour: 1 }], limits: [{ name: "used up", value: 0, tone: "critical" }], states: [], incidents: [], marks: [] };
-  const figure = make("figure", {}, make("figcaption", {}, make("h3", {}, "Budget left")), host);
+  const links = make("div", { class: "links" }, button("Link", copied, { class: "quiet" }), make("a", { href: address("slos.csv", { slo: row.name }), download: "edgewatch.csv" }, "CSV"), sqlOf(row.sql));
+  const figure = make("figure", {}, make("figcaption", {}, make("h3", {}, "Budget left")), host, links);
   figure.begin = () => drawn(host, spec, `${row.name}: budget left`);
   return figure;
 };
@@ -31,7 +32,7 @@ const slo = (row) => {
   return section(row.name, make("p", { class: "muted" }, aim, " · ", make("a", { "data-view": true, href: link("alerts", { rule: row.rule }) }, "its alert")),
     make("ul", { class: "tiles" }, tile("Attained", period ? percent(period.attained) : "no data", tone, "over the period, as far as there are windows"), tile("Budget left", period ? percent(period.budget_left, 1) : "no data", tone, period ? `${number(period.bad)} bad of ${number(period.good + period.bad)}` : ""),
       tile("Last 24 hours", today ? percent(today.attained) : "no data", today && !today.met ? "warning" : "", today ? `${number(today.bad)} bad` : "")),
-    card(budget(row), rates(row), worst.length ? table("Keys that used most of it", ["Key", ["Attained", "number"], ["Budget left", "number"], ["Bad", "number"]], worst) : null, sqlOf(row.sql)));
+    card(budget(row), rates(row), worst.length ? table("Keys that used most of it", ["Key", ["Attained", "number"], ["Budget left", "number"], ["Bad", "number"]], worst) : null));
 };
 
 export const slos = async (meta, signal) => {
