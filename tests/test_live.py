@@ -173,6 +173,7 @@ def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives
         assert len(pagerduty.seen) == said  # the episode is known after the restart: no second trigger
         feed.status = 200
         wait_until(lambda: pagerduty.seen[-1].json["event_action"] == "resolve", what="the resolve")
+        wait_until(lambda: count(client, "pipeline_events", "event = 'lag'"), what="a row of lag")
         assert stopped(process) == 0, log.read_text()
         assert {(seen.method, seen.path) for seen in pulse.seen} == {("GET", "/ping")}
         events = [seen.json for seen in pagerduty.seen]
@@ -185,6 +186,11 @@ def test_an_alert_goes_from_kafka_to_slack_pagerduty_and_clickhouse_and_survives
         assert count(client, "pipeline_events", f"{progress} AND topic = '{names[0]}' AND partition = '1'") > 0
         assert count(client, "pipeline_events", "event = 'watermark' AND value >= 0") > 0
         assert count(client, "pipeline_events", "event = 'late' AND value != 0") == 0
+        lags = client.query(
+            "SELECT topic, partition, min(value) AS least FROM pipeline_events WHERE event = 'lag' GROUP BY ALL"
+        )
+        assert {(each["topic"], each["partition"]) for each in lags} == {(names[0], "0"), (names[0], "1"), (names[1], "0")}
+        assert min(each["least"] for each in lags) >= 0
         rows = client.query(
             "SELECT count() AS n, uniqExact(window_start, metric, key, statistic) AS u FROM window_metrics FINAL"
         )
