@@ -50,6 +50,8 @@ class Warmth:
                 try:
                     self._round()
                 except DeliveryError as error:
+                    if self._end.is_set():
+                        return
                     _log.warning("the past cannot be looked through: %s; again in %d s", error, _RETRY_S)
                     seen, wait = -1, _RETRY_S
                 except Exception:  # noqa: BLE001 (what nobody has asked for yet must not end what somebody looks at)
