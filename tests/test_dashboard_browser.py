@@ -158,7 +158,9 @@ def test_a_drag_zooms_all_charts_and_the_heat_map_the_link_restores_it_and_csv_i
     ready(visit)
     assert visit.page.evaluate(SCALES)[0] == pytest.approx(scales[0], abs=1)
     drag(visit, visit.page.locator("canvas.heat"), 0.3, 0.8)
-    visit.wait(f"edgewatchCharts.plots[0].plot.scales.x.max - edgewatchCharts.plots[0].plot.scales.x.min < {0.25 * 6 * 3600}")
+    zoomed = "edgewatchCharts.plots[0]?.plot.scales.x"  # there is none while the page is made anew
+    visit.wait(f"{zoomed}?.max - {zoomed}?.min < {0.25 * 6 * 3600}")
+    ready(visit)
     with visit.page.expect_download() as download:
         visit.page.locator(".heated").get_by_role("link", name="CSV").click()
     assert download.value.path().read_text().splitlines()[0] == "time,low,high,records"
@@ -175,7 +177,7 @@ def test_the_first_numbers_are_those_of_the_tables(show, place):
     assert tile.locator("svg polyline").count() == 1
     course = visit.page.locator(".tile .spark").first
     course.hover()
-    expect(course.locator("title")).to_have_text(re.compile(r"^2025-12-01 \d\d:\d\d UTC: "))
+    expect(course.locator("title")).to_have_text(re.compile(r"^2025-1[12]-\d\d \d\d:\d\d UTC: "))
     assert course.locator("line.at").count() == 1
     for name in ("Size", "Evictions", "Active"):
         expect(visit.page.locator(".tile", has_text=name).first.locator("svg polyline")).to_have_count(1)
@@ -244,7 +246,7 @@ def test_every_chart_of_objectives_and_states_has_its_values_behind_it(show):
         assert visit.page.locator("details.sql").count() > 0
     visit.page.goto(visit.page.url.replace("alerts?span=6h", "live"))
     ready(visit)
-    expect(visit.page.locator(".tile", has_text="Lag").locator(".value")).to_have_text(re.compile(r"^\d+$"))
+    expect(visit.page.locator('.tile:has(.name:text-is("Lag")) .value')).to_have_text(re.compile(r"^\d+$"))
 
 
 def test_alerts_can_be_lined_up_and_the_link_says_so(show):
