@@ -13,6 +13,7 @@ else, the callbacks above all, comes to the client's own queue still, which Pyth
 #include <string.h>
 
 #define NAME "connectors._consume.queue"
+#define KEPT (16 << 20) /* bytes */
 #define COLUMNS 4 /* offset, timestamp, start, size */
 
 /* rd_kafka_message_t of librdkafka's public interface */
@@ -43,7 +44,7 @@ static struct {
 } kafka;
 
 typedef struct { char *topic; int32_t partition; } Place;
-typedef struct { PyObject *consumer; void *client, *queue; Place *places; Py_ssize_t count; } Queue;
+typedef struct { PyObject *consumer, *block; void *client, *queue; Place *places; Py_ssize_t count; } Queue;
 
 /* Find the functions in the library that `cimpl`, loaded already, was linked to: no other copy may touch its clients. */
 static int find_functions(const char *cimpl) {
@@ -85,6 +86,7 @@ static void release(Queue *q) {
     let_go(q);
     for (Py_ssize_t i = 0; q->places != NULL && i < q->count; i++) free(q->places[i].topic);
     free(q->places);
+    Py_XDECREF(q->block);
     Py_XDECREF(q->consumer);
     free(q);
 }
@@ -136,6 +138,7 @@ static PyObject *close_queue(PyObject *module, PyObject *capsule) {
     (void)module;
     if (q == NULL) return NULL;
     let_go(q);
+    Py_CLEAR(q->block);
     return Py_NewRef(Py_None);
 }
 
@@ -158,7 +161,7 @@ static Py_ssize_t sort(const Queue *q, Message **messages, Py_ssize_t count, Py_
         if (messages[i]->error) continue;
         if ((place[i] = last = place_of(q, messages[i], last)) < 0) return -1;
         first[last + 1]++;
-        size += (Py_ssize_t)messages[i]->size;
+        size += (Py_ssize_t)messages[i]->size + 1;
     }
     for (Py_ssize_t p = 0; p < q->count; p++) first[p + 1] += first[p];
     return size;
@@ -182,6 +185,7 @@ static void copy(const Queue *q, Message **messages, const Py_ssize_t *place, co
             if (m->payload == NULL) continue;
             memcpy(block + at, m->payload, m->size);
             at += (int64_t)m->size;
+            block[at++] = '\n'; /* so that a line ends where its message does */
         }
     }
 }
@@ -207,10 +211,21 @@ static PyObject *counts_of(const Queue *q, const Py_ssize_t *first) {
     return counts;
 }
 
-static PyObject *result(const Queue *q, Message **messages, Py_ssize_t count, Py_ssize_t *place, Py_ssize_t *first) {
+/* Give bytes of at least this size to write to. Those of the read before are taken again once nobody else has them: fresh
+memory of several MB costs the kernel as much time as copying into it. */
+static PyObject *block_of(Queue *q, Py_ssize_t size) {
+    if (size > KEPT) return PyBytes_FromStringAndSize(NULL, size);
+    if (q->block == NULL || Py_REFCNT(q->block) > 1 || PyBytes_Size(q->block) < size) {
+        Py_XDECREF(q->block);
+        q->block = PyBytes_FromStringAndSize(NULL, size + size / 8);
+    }
+    return q->block == NULL ? NULL : Py_NewRef(q->block);
+}
+
+static PyObject *result(Queue *q, Message **messages, Py_ssize_t count, Py_ssize_t *place, Py_ssize_t *first) {
     Py_ssize_t size = sort(q, messages, count, place, first);
     if (size < 0) return PyErr_SetString(PyExc_RuntimeError, "a message of a partition that was not asked for"), NULL;
-    PyObject *block = PyBytes_FromStringAndSize(NULL, size);
+    PyObject *block = block_of(q, size);
     PyObject *table = PyByteArray_FromStringAndSize(NULL, first[q->count] * COLUMNS * (Py_ssize_t)sizeof(int64_t));
     PyObject *counts = counts_of(q, first), *events = events_of(q, messages, count);
     if (block == NULL || table == NULL || counts == NULL || events == NULL) {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class Block(Sequence[bytes | None]):
-    """n payloads: `start` and `size` (n,) int64 are places in `data`; of size -1 it is None."""
+    """n payloads: `start` and `size` (n,) int64 are places in `data`, where a newline is behind each; of size -1 it is None."""
 
     def __init__(self, data: bytes, start: NDArray[np.int64], size: NDArray[np.int64]) -> None:
         """Take the bytes and the places."""

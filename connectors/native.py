@@ -137,7 +137,10 @@ class NativeReader:
         return coalesced([Strings(np.frombuffer(codes, np.int32), vocabulary) for codes, vocabulary in columns])
 
     def _identities(self, found: Found, name: str) -> Identities:
-        start, size, hashes = found.columns[self._places[name][0]]
+        begin, long, hashed = found.columns[self._places[name][0]]
         payloads: Sequence[Any] = found.payloads
-        places = np.frombuffer(start, np.int64), np.frombuffer(size, np.int32)
-        return Identities(payloads, found.source, *places, np.frombuffer(hashes, np.uint64))
+        start, size, hashes = np.frombuffer(begin, np.int64), np.frombuffer(long, np.int32), np.frombuffer(hashed, np.uint64)
+        if isinstance(payloads, Block):
+            whole = np.zeros(len(size), np.int32)
+            return Identities([payloads.data], whole, payloads.start[found.source] + start, size, hashes)
+        return Identities(payloads, found.source, start, size, hashes)

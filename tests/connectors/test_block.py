@@ -19,8 +19,7 @@ PAYLOADS = [
 
 def block(payloads=PAYLOADS):
     size = np.array([-1 if each is None else len(each) for each in payloads], np.int64)
-    start = np.cumsum(np.concatenate(([0], np.maximum(size, 0))))[:-1]
-    return Block(b"".join(each or b"" for each in payloads), start, size)
+    return Block(b"".join(each + b"\n" for each in payloads if each is not None), np.cumsum(size + 1) - size - 1, size)
 
 
 def test_a_block_is_a_sequence_of_its_payloads():
