@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 PARTITIONS = 4
 
 
-def fill(brokers, name, records, batch, partitions):
+def fill(brokers, name, records, batch, partitions=PARTITIONS):
     """Send the records, `batch` a message, messages dealt to partitions in turn."""
     topics.create(brokers, name, partitions, {"retention.ms": "-1"})
     messages = (
