@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 _Column: TypeAlias = bytearray | tuple[bytearray, list[str]] | tuple[bytearray, bytearray, bytearray]
 
 def read(
@@ -23,3 +26,8 @@ def read(
 
 def line_ends(lines: bytes, /) -> bytearray:
     """Give where the new lines are, as int64."""
+
+def texts(
+    sources: list[bytes], source: NDArray[np.int32], start: NDArray[np.int64], size: NDArray[np.int32], /
+) -> list[str | None]:
+    """Give n texts of UTF-8: source (n,) int32 in `sources`, start (n,) int64 and size (n,) int32 in bytes; size -1 is None."""
