@@ -83,7 +83,7 @@ def joined(parts: Sequence[Decoded], source: Callable[[int, int], bytes]) -> Dec
 def coalesced(columns: Sequence[Strings]) -> Strings:
     """Take each value from the first column that has one."""
     used = [column for column in columns if column.vocabulary] or list(columns[:1])
-    codes, vocabulary = one_vocabulary(used)
+    codes, vocabulary = _one_vocabulary(used)
     out = codes[0]
     for other in codes[1:]:
         out = np.where(out < 0, other, out)
@@ -98,11 +98,11 @@ def folded(column: Strings) -> Strings:
 
 
 def _together(columns: Sequence[Strings], order: NDArray[np.int64]) -> Strings:
-    codes, vocabulary = one_vocabulary(columns)
+    codes, vocabulary = _one_vocabulary(columns)
     return Strings(np.concatenate(codes)[order], vocabulary)
 
 
-def one_vocabulary(columns: Sequence[Strings]) -> tuple[list[NDArray[np.int32]], list[str]]:
+def _one_vocabulary(columns: Sequence[Strings]) -> tuple[list[NDArray[np.int32]], list[str]]:
     """Give the codes of each column in one vocabulary, which begins with the first one's."""
     if len(columns) == 1:
         return [columns[0].codes], columns[0].vocabulary

@@ -23,7 +23,6 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from connectors.batch import Batch
-from connectors.joined_batch import joined_batches
 from connectors.source import Lane, Source
 from flows.barrier import Output, Scope
 from flows.dead_letter import dead_letter_block
@@ -42,7 +41,6 @@ _SOON, _IDLE = datetime.timedelta(milliseconds=5), datetime.timedelta(millisecon
 _OUT = "out"
 
 _MUCH, _TOGETHER = 1_000, 32_768  # records
-_READS = 4  # of one lane at a time: their bytes stay until they are folded
 
 Keyed = tuple[str, Any]
 Read = Partial | Block
@@ -175,35 +173,32 @@ class _Reader:
         self._run = run
         self._folds = folds
         self._gather = gather
-        self._apart = frozenset(name for name, fold in folds.items() if fold.has_events)
 
     def read(self, name: str, lane: Lane) -> list[Read]:
-        """Give what came of one lane, of several reads together where there is much."""
-        out: list[Read] = []
-        batches: list[Batch] = []
-        records, reads, more = 0, 0, True
+        """Give what came of one lane; where it is sent to other processes, of several reads together."""
+        letters: list[Read] = []
+        partials: list[Read] = []
+        records, more = 0, True
         while more:
             began = self._run.trace.now()
-            found = lane.read()
-            self._run.trace.decoded(found, began)
-            for batch in found:
+            batches = lane.read()
+            self._run.trace.decoded(batches, began)
+            for batch in batches:
                 self._run.on_batch(name, batch)
-                out += [dead_letter_block(batch.dead)] if batch.dead else []
-            batches += found
-            came = sum(map(len, found))
-            records, reads = records + came, reads + 1
+                letters += [dead_letter_block(batch.dead)] if batch.dead else []
+                began = self._run.trace.now()
+                found = [partial for _, partial in self._folds[batch.dataset](batch)]
+                self._run.trace.add("metric", batch.dataset, began)
+                if self._gather is None:
+                    partials += found
+                    continue
+                for partial in found:
+                    self._gather.add(partial)
+            came = sum(map(len, batches))
+            records += came
             # A lane that has caught up brings little at a time, and none of it waits for more.
-            more = came >= _MUCH and records < _TOGETHER and reads < _READS and not lane.done
-        for batch in joined_batches(batches, apart=self._apart):
-            began = self._run.trace.now()
-            partials = [partial for _, partial in self._folds[batch.dataset](batch)]
-            self._run.trace.add("metric", batch.dataset, began)
-            if self._gather is None:
-                out += partials
-                continue
-            for partial in partials:
-                self._gather.add(partial)
-        return out if self._gather is None else [*out, *self._gather.give()]
+            more = self._gather is not None and came >= _MUCH and records < _TOGETHER and not lane.done
+        return letters + (partials if self._gather is None else list(self._gather.give()))
 
 
 class _Input(FixedPartitionedSource[Read, bytes]):

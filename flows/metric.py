@@ -159,11 +159,6 @@ class Fold:
         self._picker = Picker(tuple(dataset.dimensions), dataset.paths)
 
     @property
-    def has_events(self) -> bool:
-        """Tell whether records go ahead of their windows, each batch's first ones."""
-        return bool(self._events)
-
-    @property
     def fields(self) -> frozenset[str]:
         """Give the columns that the metrics read, and the records' weight."""
         weight = filter(None, [self.dataset.weight]) if self.metrics else ()
@@ -339,12 +334,11 @@ def _spans(batch: Batch, rows: NDArray[np.int64] | None) -> dict[str, tuple[int,
     partition = batch.place.partition if rows is None else batch.place.partition[rows]
     offset = batch.place.offset if rows is None else batch.place.offset[rows]
     edges = np.flatnonzero(np.diff(partition, prepend=-1, append=-1))
-    out: dict[str, tuple[int, int]] = {}
-    for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        # The rows of a partition stand in order of offset, and of one read together.
-        name = batch.place.partitions[int(partition[first])]
-        out[name] = out.get(name, (int(offset[first]), 0))[0], int(offset[end - 1])
-    return out
+    # The rows of a partition stand together and in order of offset.
+    return {
+        batch.place.partitions[int(partition[a])]: (int(offset[a]), int(offset[b - 1]))
+        for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    }
 
 
 def groupings_of(metrics: Iterable[Metric]) -> tuple[tuple[str, ...], ...]:

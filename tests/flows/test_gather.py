@@ -1,16 +1,14 @@
-"""Gather: whatever is put and folded together and sent to another process, windows are the same bytes."""
+"""Gather: whatever is folded together and sent to another process, windows are the same bytes."""
 
 import pickle
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.batch import DONE, Strings
-from connectors.joined_batch import joined_batch, joined_batches
+from connectors.batch import DONE
 from flows.gather import Gather
 from flows.metric import Beyond
-from tests.flows.logs import DATASETS, METRICS, START, Rig, line, options
+from tests.flows.logs import METRICS, START, Rig, line, options
 
 RECORD = st.tuples(
     st.integers(0, 1_500_000),
@@ -29,16 +27,12 @@ class Gathered(Rig):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.gather = Gather({"http_requests": self.layout})
-        self.batches = []
 
     def push(self, batch):
-        self.batches.append(batch)
+        for _, partial in self.fold(batch):
+            self.gather.add(partial)
 
     def send(self, crosses):
-        for batch in joined_batches(self.batches):
-            for _, partial in self.fold(batch):
-                self.gather.add(partial)
-        self.batches = []
         given = self.gather.give()
         for partial in pickle.loads(pickle.dumps(given)) if crosses else given:  # noqa: S301 (its own)
             assert not partial.groups
@@ -84,26 +78,3 @@ def test_each_shard_gets_one_partial_and_the_end_comes_by_itself():
     marks = [[mark.watermark for mark in partial.marks] for partial in rig.send(False) if partial.shard == 0]
     assert marks == [[START + 340_000], [DONE], [DONE]]
     assert rig.summary()["records"] == 4
-
-
-def test_a_joined_batch_has_the_records_of_all_and_asks_each_for_what_its_records_say():
-    rig = Gathered(range(2), options(), METRICS)
-    for number, partition in enumerate((0, 1, 0)):
-        rig.feed(partition, lines_of([(n, f"h{number}" if n else "a", 200, 1.0, f"i{n}") for n in range(3)], number))
-    first, second, third = rig.batches
-    whole = joined_batch([first, second, third])
-    assert [whole.identity[n] for n in range(9)] == [f"{number}-{n}" for number in range(3) for n in range(3)]
-    assert whole.place.partitions == ["t/0", "t/1"]
-    assert whole.place.partition.tolist() == [0] * 3 + [1] * 3 + [0] * 3
-    assert whole.place.offset.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
-    assert text_of(whole.strings["ClientRequestHost"]) == ["a", "h0", "h0", "a", "h1", "h1", "a", "h2", "h2"]
-    assert [mark.records for mark in whole.marks] == [6, 3]
-    assert whole.details is not None
-    asked = np.array([7, 1, 4])
-    host = list(DATASETS["http_requests"].dimensions).index("host")
-    assert [said[host] for said in whole.details(asked)] == ["h2", "h0", "h1"]
-    assert rig.fold(whole)[0][1].spans == [(START, {"t/0": (0, 5), "t/1": (0, 2)})]
-
-
-def text_of(column: Strings) -> list[str]:
-    return [column.vocabulary[code] for code in column.codes.tolist()]
