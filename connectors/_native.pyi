@@ -24,6 +24,14 @@ def read(
     hash, results do not depend on it.
     """
 
+def read_block(
+    keys: tuple[tuple[bytes, str, int], ...], block: bytes, start: NDArray[np.int64], size: NDArray[np.int64], seed: int, /
+) -> tuple[bytearray, bytearray, tuple[_Column, ...], bytearray]:
+    """Read the messages of a block as `read` does its payloads; `start` and `size` (-1: no value) are (n,) int64.
+
+    Raises ValueError where one lies outside of the block.
+    """
+
 def line_ends(lines: bytes, /) -> bytearray:
     """Give where the new lines are, as int64."""
 
