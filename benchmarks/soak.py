@@ -2,10 +2,10 @@
 
 Usage: python -m benchmarks.soak [--seconds N] [--rate N] [--seed N] [--out FOLDER]      (a JSON line a fault, one at the end)
 
-Faults come in rounds, each fault once in a round, in an order by the seed, the next when the line is live again;
-EDGEWATCH_FAULT_SECONDS bounds how long one is (4 s; 3600 for the full lengths). What ends with an exit code is started again, as a
-node would. At the end every record and every alert is accounted for: windows, decisions and alerts equal an unbroken run over the
-same topic. Where they do not the folder of the run is kept, and the page is drawn all the same.
+Faults come in rounds, each once in a round, in an order by the seed, the next when the line is live again;
+EDGEWATCH_FAULT_SECONDS bounds how long one is (4 s; 3600 for the full lengths). What ends with an exit code is started again,
+as a node would. At the end every record and every alert is accounted for: windows, decisions and alerts equal an unbroken run
+over the same topic. Where they do not the folder of the run is kept, and the page is drawn all the same.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ class Soak:
         self.starts = 0
 
     def go(self):
-        deadline, left = time.monotonic() + self._options.seconds, []
+        deadline = time.monotonic() + self._options.seconds
+        left: list[Callable[..., None]] = []
         while time.monotonic() < deadline:
             left = left or self._random.sample(FAULTS, len(FAULTS))
             self._hurt(left.pop())

@@ -103,6 +103,14 @@ def broker_gone(there: World) -> None:
     there.broker.start()
 
 
+def killed_without_broker(there: World) -> None:
+    """Have one process killed while the broker is gone for a while: its next start has to wait for the broker, too."""
+    there.broker.kill()
+    os.kill(there.line.children()[0], signal.SIGKILL)
+    time.sleep(max(length(600), 6))
+    there.broker.start()
+
+
 def freeze_broker(there: World) -> None:
     """Broker frozen: connections stay open, and nothing answers."""
     there.broker.pause()

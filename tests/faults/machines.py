@@ -63,6 +63,7 @@ class Machines(Line):
         """Start all, the last one first; where there is one alone, as the processes of a run on one machine."""
         if self.count == 1:
             super().start()
+            assert self.process is not None
             self.running = {0: self.process}
             return
         for machine in reversed(range(self.count)) if machines is None else machines:
