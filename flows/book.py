@@ -45,6 +45,7 @@ class Decisions:
         return [each.notification for each in self.told]
 
 
+_TOTAL = "{}"  # sorts behind all others
 _NO_COLUMNS, _NO_CODES = AlertColumns(), np.zeros(0, np.int8)
 _NOBODY = Judged(
     [],
@@ -90,6 +91,13 @@ def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
     rows = (cells.values, cells.counts, cells.level)
     taken = (column[places].tolist() for column in (*codes, *numbers))
     return map(_Fact._make, zip(keys, *taken, *(column.tolist() for column in rows), strict=True))
+
+
+def _heard(judged: Judged) -> dict[str, int]:
+    """Give as a fact how many keys the rule could see: those with a row, or whose alert is open though they have none."""
+    seen = (judged.cells.level != NO_DATA) | (judged.after.columns.state >= FIRING)
+    number = int(np.count_nonzero(seen)) - (judged.keys[-1:] == [_TOTAL] and bool(seen[-1]))
+    return {"keys_heard": number} if number else {}
 
 
 class Book:
@@ -363,7 +371,7 @@ class Book:
         if not len(places):
             return []
         result, name, changes = window.result, self.rule.options.name, []
-        reading = self._read_once(window)
+        reading, heard = self._read_once(window), _heard(judged)
         for fact in _facts(judged, places):
             fingerprint = fingerprint_of(self._environment, fact.key, name)
             episode = episode_of(fingerprint, fact.start)
@@ -372,7 +380,8 @@ class Book:
                 moved = (STATES[fact.before], STATES[fact.after], SEVERITIES[fact.severity], MOVES[fact.move])
                 transition = Transition(result.end, name, fact.key, fingerprint, episode, *moved)
             if fact.notice:
-                saying = self._saying(fact, (fingerprint, episode), result, reading.facts(fact.key))
+                known = reading.facts(fact.key) if fact.key == _TOTAL else {**reading.facts(fact.key), **heard}
+                saying = self._saying(fact, (fingerprint, episode), result, known)
             changes.append(_Change(fact.key, transition, saying))
         return changes
 

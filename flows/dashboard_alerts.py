@@ -12,6 +12,7 @@ from flows.decision_log import EVALUATIONS, NOTIFICATIONS, ClickHouseLog, Wanted
 from flows.explain import Place, case_of, rank, window_end
 from flows.explain_words import as_dict, delivered
 from flows.metric import TOTAL
+from flows.observe_options import TRACE_ID
 from flows.output import canonical, rfc3339
 from flows.report_alerts import FIRING, began, stays
 from flows.report_source import Range
@@ -90,7 +91,10 @@ def why(config: Config, database: Remembered, place: tuple[str, str | None, int]
         ],
         "evidence": _evidence(said[-1:]),
         "said": [_told(row) for row in said[-5:]],
-        "exemplars": exemplars(database, case.rule.options.metric if case.rule else "", chosen, Range(start, end)),
+        "exemplars": [
+            row | {"trace": config.observe.trace_url.replace(TRACE_ID, row["trace_id"]) if row["trace_id"] else ""}
+            for row in exemplars(database, case.rule.options.metric if case.rule else "", chosen, Range(start, end))
+        ],
         "sql": records_sql(database.database, rule, chosen, Range(end - 86_400_000, end)),
     }
 
@@ -100,7 +104,7 @@ def exemplars(database: Remembered, metric: str, key: str, over: Range) -> list[
     if not metric:
         return []
     return database.query(
-        "SELECT reason, value, event_time, ray_id, partition, offset, index"  # noqa: S608 (quoted)
+        "SELECT reason, value, event_time, ray_id, trace_id, partition, offset, index"  # noqa: S608 (quoted)
         f" FROM {database.database}.exemplars FINAL WHERE run = '' AND metric = {quoted(metric)} AND {within(over)}"
         f" AND {of_key(key)} ORDER BY reason, value DESC LIMIT 20"
     )

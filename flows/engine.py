@@ -336,12 +336,12 @@ class _Decisions(StatefulSinkPartition[ShardResult | Block, bytes]):
                     out.append(item)
                     continue
                 began = self._run.trace.now()
-                out += self._barrier.add(item)
-                self._run.trace.add("rules", item.dataset, began)
+                found = self._barrier.add(item)
+                self._run.trace.judged(item.dataset, found, began)
+                out += found
             if out:
-                began = self._run.trace.now()
-                self._writer.write_batch(out)
-                self._run.trace.closed(out, began)
+                with self._run.trace.spooled():
+                    self._writer.write_batch(out)
 
     def snapshot(self) -> bytes:
         with self._run.kept():

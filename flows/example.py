@@ -21,6 +21,7 @@ from flows.metric import MetricOptions
 from flows.mute import MuteOptions
 from flows.observe_options import ObserveOptions
 from flows.options import documented
+from flows.otlp_options import OtlpOptions
 from flows.route import RouteOptions
 from flows.rule import RuleOptions
 from flows.slo import SloOptions
@@ -92,6 +93,7 @@ SHOWN: dict[str, dict[str, str]] = {
         "no_data": '{ after = 6, alert = false, keys = false, severity = "warning" }',
     },
     "observe": {"sentry_dsn": '"env:SENTRY_DSN"'},
+    "observe.otlp": {"endpoint": '"http://127.0.0.1:4318"', "headers": '{ Authorization = "env:OTLP_AUTHORIZATION" }'},
     "app_errors": {"dsn": '"env:SENTRY_APP_DSN"'},
     "[slo]": {
         "name": '"availability"',
@@ -199,6 +201,7 @@ TABLES: list[tuple[str, type[Any]]] = [
     ("health", HealthOptions),
     ("status_page", StatusPageOptions),
     ("observe", ObserveOptions),
+    ("observe.otlp", OtlpOptions),
     ("app_errors", AppErrorOptions),
 ]
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from flows.otlp_options import OtlpOptions
 from sinks.sentry_wire import dsn_problem
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -37,6 +38,9 @@ class ObserveOptions:
         default=None, metadata={"unit": "share", "help": "share of traces that Sentry gets; default 0.1 in production, else 1"}
     )
 
+    otlp: OtlpOptions | None = field(
+        default=None, metadata={"tables": True, "help": "a collector of OpenTelemetry that takes traces of windows"}
+    )
     trace_url: str = field(
         default="", metadata={"help": "where a trace is looked at, for links in alerts: an address with {trace_id} in it"}
     )

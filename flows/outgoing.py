@@ -8,17 +8,19 @@ from sinks.channels import destinations, kind_of
 from sinks.clickhouse import ClickHouse
 from sinks.clock import Clock
 from sinks.delivery import Delivery
-from sinks.lane import Destination
+from sinks.lane import Around, Destination, unseen
 from sinks.rows import RowsDestination
 from sinks.spool import Spool, Waiting
 
 
-def build_delivery(spool: Spool, config: Config, *, channels: bool = True, clock: Clock | None = None) -> Delivery:
-    """Make the delivery from a spool; without `channels` only rows go out."""
+def build_delivery(
+    spool: Spool, config: Config, *, channels: bool = True, clock: Clock | None = None, around: Around = unseen
+) -> Delivery:
+    """Make the delivery from a spool; without `channels` only rows go out. `around` is entered for each attempt."""
     out: list[Destination] = list(destinations(config.channels)) if channels else []
     if config.clickhouse is not None:
         out.append(_Rows(ClickHouse(config.clickhouse)))
-    return Delivery(spool, out, environment=config.environment, clock=clock)
+    return Delivery(spool, out, environment=config.environment, clock=clock, around=around)
 
 
 def build_catch_up(spool: Spool, config: Config, clock: Clock | None = None) -> CatchUp:

@@ -31,9 +31,10 @@ from flows.said_again import say_again
 from flows.self_view import SelfView
 from flows.set_back import SetBack, begin_again, end_at_once
 from flows.status_server import StatusServer, application
+from flows.trace_takers import window_trace
 from flows.watch import Watcher, watched
-from flows.window_trace import window_trace
-from flows.writer import BothWriter, NotedWriter, SegmentWriter, SpoolWriter
+from flows.window_trace import Untraced
+from flows.writer import TABLES, BothWriter, NotedWriter, SegmentWriter, SpoolWriter
 from sinks.clock import SystemClock
 from sinks.delivery import Delivery
 from sinks.heartbeat import Heartbeat
@@ -70,10 +71,11 @@ class Outbox:
         board: Board,
         clock: SteadyClock,
         on_grown: Callable[[], None],
+        trace: Untraced,
     ) -> None:
         """Open nothing yet: only one process of a run gets the output, and watches over the run."""
         self._clock = _DeliveryClock(clock)
-        self._steady, self._on_grown = clock, on_grown
+        self._steady, self._on_grown, self._trace = clock, on_grown, trace
         self._board = board
         self._server: StatusServer | None = None
         self._config = config
@@ -95,7 +97,7 @@ class Outbox:
             if state is not None:
                 say_again(self._spool, self._folder, self._config)
             say_what_changed(self._spool, self._folder.deployed, self._config, self._steady.now_ms())
-        self.delivery = build_delivery(self._spool, self._config, clock=self._clock)
+        self.delivery = build_delivery(self._spool, self._config, clock=self._clock, around=self._trace.delivering)
         self.delivery.start()
         with_rows = self._config.clickhouse is not None
         firing = FiringFile(self._folder.firing)
@@ -160,6 +162,7 @@ class Outbox:
             self.delivery.stop(_STOP_S)
         if self._spool is not None:
             self._spool.close()
+        self._trace.close()
 
 
 def beat_if_heard(beat: Callable[[], None], unheard: Callable[[], bool]) -> None:
@@ -183,7 +186,8 @@ def opened(
     clock = SteadyClock(folder.clock if live else None)
     source = open_source(config, line, spec, clock)
     board = Board(folder.board, source.lanes())
-    outbox = Outbox(config, spec, folder, source, board, clock, on_grown)
+    trace = window_trace(config, tuple(TABLES), mode=spec.mode)
+    outbox = Outbox(config, spec, folder, source, board, clock, on_grown, trace)
     run = Run(
         line=line,
         source=source,
@@ -196,7 +200,7 @@ def opened(
         on_place=board.place,
         on_asked=board.asked,
         machine=(spec.machine, spec.machines),
-        trace=window_trace(),
+        trace=trace,
     )
     return run, outbox
 

@@ -156,7 +156,13 @@ _MORE: dict[str, dict[str, str]] = {
     "clickhouse": {"ca_file": '"ca.pem"'},
     "heartbeat": {"sentry_dsn": '"env:SENTRY_DSN"'},
     "dashboard": {"user_header": '"X-Forwarded-User"', "proxies": '["127.0.0.1"]'},
-    "observe": {"log_topic": '"app.logs"', "traces_sample_rate": "0.1", "trace_url": '"https://traces.example.com/{trace_id}"'},
+    "observe": {
+        "log_topic": '"app.logs"',
+        "traces_sample_rate": "0.1",
+        "otlp": '{ endpoint = "http://127.0.0.1:4318" }',
+        "trace_url": '"https://traces.example.com/{trace_id}"',
+    },
+    "observe.otlp": {"sample_rate": "0.1"},
     "[test]": {
         "name": '"a failing checkout pages at once"',
         "rules": '["slow"]',

@@ -53,6 +53,7 @@ def exemplar_lines(result: WindowResult) -> list[Block]:
             line: dict[str, Any] = {"metric": metric, "key": orjson.loads(key), **times}
             line |= {"reason": chosen.reason, "value": chosen.value, "event_time": rfc3339(chosen.event_time)}
             line |= {"ray_id": chosen.ray_id or "", "partition": chosen.partition}
+            line |= {"trace_id": chosen.trace_id} if chosen.trace_id else {}
             lines.append(canonical(line | {"offset": chosen.offset, "index": chosen.index}) + b"\n")
     return [Block("exemplars", result.start, result.dataset, b"".join(lines))] if lines else []
 

@@ -1,12 +1,12 @@
 """Status days: what alerts were in which state becomes what each component was like, day by day; pure.
 
-A component is down while a critical alert of its rules fires: in part while less than half of the keys that its rules judge are
+A component is down while a critical alert of its rules fires: in part while less than half of the keys that the rule hears are
 concerned, and that counts by 30 %, as Statuspage counts it. Time without any window is no data, unless an alert fired
 through it.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from flows.report_alerts import FIRING, Stay
 from flows.report_source import Ints
 from flows.status_options import StatusPageOptions
-from sinks.component_status import DEGRADED, MAJOR, OPERATIONAL, PARTIAL, STATUSES, worst
+from sinks.component_status import DEGRADED, MAJOR, OPERATIONAL, PARTIAL, STATUSES, Want, worst
 
 NO_DATA = "no_data"
 WEIGHTS = {MAJOR: 1.0, PARTIAL: 0.3}
@@ -75,9 +75,12 @@ def uptime(days: Sequence[Day]) -> float | None:
     return max(1 - sum(day.lost for day in days) / seen, 0.0) if seen else None
 
 
-def component(name: str, stays: Sequence[Stay], options: StatusPageOptions, keys: int, calendar: Calendar) -> Component:
-    """Give a component by the stays of its rules' alerts; `keys` is how many keys these judge, 0 where that is not known."""
-    spells = _spells([each for each in stays if each.state in FIRING and _shows(each, options)], options, keys)
+Heard = Callable[[str, int], int]  # how many keys a rule heard at a time (ms); 0 where that is not known
+
+
+def component(name: str, stays: Sequence[Stay], options: StatusPageOptions, heard: Heard, calendar: Calendar) -> Component:
+    """Give a component by the stays of its rules' alerts."""
+    spells = _spells([each for each in stays if each.state in FIRING and _shows(each, options)], options, heard)
     spans = zip(calendar.edges[:-1], calendar.edges[1:], calendar.covered, strict=True)
     days = tuple(_day(spells, start, end, seen) for start, end, seen in spans)
     now = spells[-1].status if spells and spells[-1].end >= calendar.edges[-1] else OPERATIONAL
@@ -94,21 +97,22 @@ def _shows(stay: Stay, options: StatusPageOptions) -> bool:
     return stay.severity == "critical" or stay.rule in options.warnings
 
 
-def _spells(stays: Sequence[Stay], options: StatusPageOptions, keys: int) -> list[Spell]:
+def _spells(stays: Sequence[Stay], options: StatusPageOptions, heard: Heard) -> list[Spell]:
     """Give what the alerts called for over time, neighbours of one status joined."""
     changes = sorted(
         [(each.start, 1, number) for number, each in enumerate(stays)] + [(e.end, 0, n) for n, e in enumerate(stays)]
     )
-    wants: dict[int, tuple[str, str]] = {}
+    wants: dict[int, Want] = {}
     out: list[Spell] = []
     for (start, begins, number), (end, _, _) in itertools.pairwise(changes):
         if begins:
-            wants[number] = _status(stays[number], options), "" if stays[number].key == "{}" else stays[number].key
+            found = stays[number]
+            wants[number] = Want(_status(found, options), "" if found.key == "{}" else found.key, found.rule)
         else:
             del wants[number]
         if start == end:
             continue
-        status = worst(wants.values(), keys)
+        status = worst(wants.values(), {each.rule: heard(each.rule, start) for each in wants.values()})
         if status == OPERATIONAL:
             continue
         if out and out[-1].status == status and out[-1].end == start:

@@ -19,7 +19,7 @@ from flows.output import rfc3339
 from flows.report_alerts import stays
 from flows.report_source import Range
 from flows.report_tables import ReportTables
-from flows.status_days import NO_DATA, Calendar, Component, Day, Spell, component, coverage
+from flows.status_days import NO_DATA, Calendar, Component, Day, Heard, Spell, component, coverage
 from sinks.clickhouse import Queries
 from sinks.component_status import OPERATIONAL, STATUSES
 from sinks.page import Cell, Column, DayBar, DayBars, Page, Section, Table, Tile, Tiles, Words, html
@@ -39,6 +39,7 @@ _TONES = {
     NO_DATA: "muted",
 }
 _PAST = 14  # days of which outages are told
+_DAY_S = 86_400
 _STALE_WINDOWS = 4  # a page that hears nothing for so many windows says so
 
 
@@ -71,11 +72,11 @@ def status_of(config: Config, client: Queries, *, now_ms: int, days: int, zone: 
     span = source.span()
     starts = source.starts(sorted(source.metrics), over) if source.metrics else np.zeros(0, np.int64)
     calendar = Calendar(edges, coverage(starts, length, edges))
-    keys = _keys(client, over)
+    keys = _heard(client, over)
     found = []
     for name, rules in config.status_page.rules_of(config.rules).items():
         own = [each for each in fired if each.rule in rules]
-        found.append(component(name, own, config.status_page, max(keys.get(rule, 0) for rule in rules), calendar))
+        found.append(component(name, own, config.status_page, keys, calendar))
     heard = span[1] if span else None
     late = _STALE_WINDOWS * length + config.window.allowed_lateness_ms
     return Status(
@@ -140,15 +141,22 @@ def write(status: Status, folder: Path) -> list[Path]:
     return made
 
 
-def _keys(client: Queries, over: Range) -> dict[str, int]:
-    """Give how many keys a rule judged on a day, at most."""
+def _heard(client: Queries, over: Range) -> Heard:
+    """Give how many keys rules heard on a day; on a day that does not say, as many as on another, at most."""
     first, last = (f"toDateTime({moment // 1000}, 'UTC')" for moment in (over.start, over.end))
     rows = client.query(
-        "SELECT rule, toFloat64(max(n)) AS most FROM (SELECT rule, uniqExact(toJSONString(key)) AS n FROM evaluations"  # noqa: S608
-        f" WHERE run = {quoted('')} AND window_end > {first} AND window_end <= {last} AND notEmpty(key)"
-        " GROUP BY rule, toDate(window_end)) GROUP BY rule"
+        "SELECT rule, toFloat64(intDiv(toUnixTimestamp(window_end), 86400)) AS day,"  # noqa: S608
+        " toFloat64(uniqExact(toJSONString(key))) AS n"
+        f" FROM evaluations WHERE run = {quoted('')} AND window_end > {first} AND window_end <= {last} AND notEmpty(key)"
+        " AND (level != 'no_data' OR state_after IN ('firing', 'recovering')) GROUP BY rule, day"
     )
-    return {row["rule"]: int(row["most"]) for row in rows}
+    days: dict[tuple[str, int], int] = {}
+    most: dict[str, int] = {}
+    for row in rows:
+        rule, number = row["rule"], int(row["n"])
+        days[rule, int(row["day"])] = number
+        most[rule] = max(number, most.get(rule, 0))
+    return lambda rule, at: days.get((rule, at // 1000 // _DAY_S), most.get(rule, 0))
 
 
 def _component(each: Component, zone: ZoneInfo) -> dict[str, Any]:

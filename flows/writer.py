@@ -4,7 +4,6 @@ Guarantee: what `write_batch` took is durable in the spool when it returns (an a
 nothing is unflushed when `snapshot` returns. What a resume emits again carries the same identity and is recognised.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from flows.catch_up import CatchUp
 from flows.engine import Writer
 from flows.firing import KIND, FiringFile
 from flows.output import Block, Closed
+from flows.spool_ids import rows_id, said_id
 from sinks.files import Segments
 from sinks.notification import Notification
 from sinks.rows import Rows
@@ -99,11 +99,10 @@ class SpoolWriter(Writer):
                 for channel in item.channels:
                     if channel in held.get(item.id, ()):
                         continue
-                    yield SpoolItem(f"{item.id}/{channel}", channel, item.episode, payload, item.at)
+                    yield SpoolItem(said_id(item.id, channel), channel, item.episode, payload, item.at)
             elif self._with_rows and isinstance(item, Block) and item.kind in TABLES:
-                name = hashlib.sha256(item.data).hexdigest()[:32]
                 rows = Rows(TABLES[item.kind], b"".join(self._stamp + line[1:] for line in item.data.splitlines(keepends=True)))
-                yield rows.item(f"{item.kind}/{item.at}/{name}", item.at)
+                yield rows.item(rows_id(item), item.at)
 
     def snapshot(self) -> bytes:
         """Give nothing: the spool is its own state."""

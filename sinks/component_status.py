@@ -9,6 +9,7 @@ arrived or not. Either status is then ours, and neither a person's.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import orjson
 
@@ -33,33 +34,47 @@ _HOUR_S = 3600.0
 _FORGET_MS = 7 * 86_400_000
 
 
-def worst(wants: Collection[tuple[str, str]], keys: int) -> str:
-    """Give the worst of what alerts (status, key) call for; an outage of less than half of so many keys is a partial one.
+class Want(NamedTuple):
+    """What an alert calls for: a status, for a key of a rule; the key is empty where the alert is about all of them."""
 
-    The key is empty where an alert is about all of them; with 0 `keys` it is not known how many there are.
+    status: str
+    key: str = ""
+    rule: str = ""
+
+
+def worst(wants: Collection[Want], heard: Mapping[str, int], keys: int = 0) -> str:
+    """Give the worst of what alerts call for; an outage of less than half of the keys is a partial one.
+
+    Counted are a rule's keys against those it has `heard`, by rule: rules have keys of different sorts. Where it is said how
+    many `keys` a component has, those of all rules are counted against that. A rule that is not known to hear any is about all.
     """
-    status = max((status for status, _ in wants), key=STATUSES.index, default=OPERATIONAL)
-    if status != MAJOR or not keys:
+    status = max((each.status for each in wants), key=STATUSES.index, default=OPERATIONAL)
+    if status != MAJOR:
         return status
-    out = {key for status, key in wants if status == MAJOR}
-    return MAJOR if "" in out or len(out) >= ALL_FROM * keys else PARTIAL
+    out: dict[str, set[str]] = {}
+    for each in wants:
+        if each.status == MAJOR:
+            out.setdefault("" if keys else each.rule, set()).add(each.key)
+    whole = ("" in found or len(found) >= ALL_FROM * (keys or heard.get(rule, 0)) for rule, found in out.items())
+    return MAJOR if any(whole) else PARTIAL
 
 
 @dataclass(slots=True)
 class ComponentStatus:
-    """What is known of one component: the status that each episode calls for, since when (ms) and for which key.
+    """What is known of one component: what each episode calls for and when it was heard of (ms), and the keys heard by rule.
 
     `keys` is how many keys (hosts, locations) it has; 0 where that is not said.
     """
 
-    wants: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    wants: dict[str, tuple[Want, int]] = field(default_factory=dict)
+    heard: dict[str, int] = field(default_factory=dict)
     ours: tuple[str, ...] = ()
     person: bool = False
     keys: int = 0
 
     def goal(self) -> str:
         """Give the worst that is called for."""
-        return worst([(status, key) for status, _, key in self.wants.values()], self.keys)
+        return worst([want for want, _ in self.wants.values()], self.heard, self.keys)
 
     def change(self, current: str) -> str | None:
         """Give what to write where the page shows `current`, or None; sees whether a person was there."""
@@ -114,12 +129,17 @@ class ComponentBoard:
         """Give the components whose last change did not come through."""
         return sorted(name for name, each in self._components.items() if each.unsettled())
 
-    def want(self, episode: str, name: str, status: str, at: int, key: str = "") -> None:
-        """Take down what an episode calls for; one unheard of for a week lost its resolve and is taken for over."""
-        wants = self[name].wants
-        wants[episode] = (status, at, key)
-        for each in [each for each, (_, heard, _) in wants.items() if at - heard > _FORGET_MS]:
-            del wants[each]
+    def want(self, episode: str, name: str, want: Want, at: int, heard: int = 0) -> None:
+        """Take down what an episode calls for, and of how many keys its rule has `heard`, 0 where it does not say.
+
+        An episode unheard of for a week lost its resolve and is taken for over.
+        """
+        component = self[name]
+        component.wants[episode] = (want, at)
+        if heard:
+            component.heard[want.rule] = heard
+        for each in [each for each, (_, last) in component.wants.items() if at - last > _FORGET_MS]:
+            del component.wants[each]
 
     def release(self, episode: str) -> None:
         """Forget what an episode called for."""
@@ -137,10 +157,13 @@ class ComponentBoard:
 
 def _read(text: str) -> ComponentStatus:
     found = orjson.loads(text)
-    wants = {episode: (status, at, "".join(key)) for episode, (status, at, *key) in found["wants"].items()}
-    return ComponentStatus(wants, tuple(found["ours"]), found["person"])
+    wants = {episode: (Want(status, *named), at) for episode, (status, at, *named) in found["wants"].items()}
+    return ComponentStatus(wants, found.get("heard", {}), tuple(found["ours"]), found["person"])
 
 
 def _text(component: ComponentStatus) -> str:
-    found = {"wants": component.wants, "ours": component.ours, "person": component.person}
+    wants = {episode: [want.status, at, want.key, want.rule] for episode, (want, at) in component.wants.items()}
+    rules = {want.rule for want, _ in component.wants.values()}
+    heard = {rule: number for rule, number in component.heard.items() if rule in rules}
+    found = {"wants": wants, "heard": heard, "ours": component.ours, "person": component.person}
     return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode()

@@ -15,7 +15,7 @@ from typing import IO
 
 from sinks.clock import Clock, SystemClock
 from sinks.failure import FailureAlert, notification_items
-from sinks.lane import IDLE_S, Destination, Lane, LaneStatus
+from sinks.lane import IDLE_S, Around, Destination, Lane, LaneStatus, unseen
 from sinks.notebook import KeepsNotebook, SpoolNotebook
 from sinks.notification import UNLIMITED, Channel, Notification, Pace
 from sinks.proposal import TellsPeople, readers
@@ -92,7 +92,7 @@ class ChannelDestination:
 class Delivery:
     """Delivers what is in a spool until stopped."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a spool, where it goes, and what it goes by, named
         self,
         spool: Spool,
         destinations: Sequence[Destination],
@@ -100,8 +100,9 @@ class Delivery:
         environment: str = "",
         clock: Clock | None = None,
         jitter: random.Random | None = None,
+        around: Around = unseen,
     ) -> None:
-        """Start nothing yet."""
+        """Start nothing yet; `around` is entered for each attempt."""
         self._spool = spool
         self._clock = clock or SystemClock()
         channels = [each for each in destinations if isinstance(each, ChannelDestination)]
@@ -118,6 +119,7 @@ class Delivery:
                 random=draw,
                 lost=partial(self._failure.lost, each.name),
                 well=partial(self._failure.well, each.name),
+                around=around,
             )
             for each in destinations
         }

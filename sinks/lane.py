@@ -10,6 +10,7 @@ could first be tried.
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -28,6 +29,14 @@ _PRUNE_S = 60.0
 _BYTES = 1 << 20  # compressed; rows grow twentyfold on the way out
 _EXPIRED = 1000
 _log = logging.getLogger("edgewatch.delivery")
+
+
+Around = Callable[[str, Sequence[Waiting]], AbstractContextManager[None]]
+
+
+def unseen(destination: str, items: Sequence[Waiting]) -> AbstractContextManager[None]:  # noqa: ARG001
+    """Look at no attempt."""
+    return nullcontext()
 
 
 class Destination(Protocol):
@@ -92,10 +101,12 @@ class Lane:
         random: Callable[[], float],
         lost: Callable[[Sequence[Waiting], str], None],
         well: Callable[[], None],
+        around: Around = unseen,
     ) -> None:
-        """Start with a closed breaker; `well` is called after each delivery."""
+        """Start with a closed breaker; `well` is called after each delivery, `around` is entered for each attempt."""
         self.destination = destination
         self._spool, self._clock, self._random, self._lost, self._well = spool, clock, random, lost, well
+        self._around = around
         self._bucket, self._breaker = TokenBucket(destination.pace), Breaker()
         self._held_until = self._prune_at = 0.0
         self._one_by_one = 0
@@ -149,7 +160,8 @@ class Lane:
         items = items[: 1 if self._one_by_one else self.destination.take(items, memory)]
         self._attempts += 1
         try:
-            after = self.destination.send(items, memory)
+            with self._around(self.destination.name, items):
+                after = self.destination.send(items, memory)
         except DeliveryError as error:
             if memory != before:
                 self._record(partial(self._spool.remember, self.destination.name, episode, memory))

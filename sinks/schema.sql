@@ -220,3 +220,6 @@ FROM (
     ARRAY JOIN buckets AS bucket, counts AS n
 )
 GROUP BY run, hour, metric, key;
+
+-- version 2
+ALTER TABLE {database}.exemplars ADD COLUMN IF NOT EXISTS trace_id String DEFAULT '' AFTER ray_id;

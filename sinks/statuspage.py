@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from sinks.clock import Clock, SystemClock
-from sinks.component_status import BUILT_IN, DEGRADED, MAJOR, SHOWN_WARNINGS, STATUSES, ComponentBoard
+from sinks.component_status import BUILT_IN, DEGRADED, MAJOR, SHOWN_WARNINGS, STATUSES, ComponentBoard, Want
 from sinks.http import HttpClient
 from sinks.incident_words import closing, incident, update
 from sinks.notebook import LooseNotebook, Notebook
@@ -49,7 +49,7 @@ class StatuspageOptions:
         default_factory=dict,
         metadata={
             "unit": "keys",
-            "help": "how many hosts or locations a component has: while less than half are out it is a partial outage",
+            "help": "how many hosts or locations a component has; default: as many as the alert's rule hears",
         },
     )
     warnings: tuple[str, ...] = field(
@@ -126,8 +126,9 @@ class Statuspage:
             return memory
         status = self._status(notification)
         key = orjson.dumps(notification.key, option=orjson.OPT_SORT_KEYS).decode() if notification.key else ""
+        heard = notification.evidence.get("keys_heard", 0)
         for name in names:
-            board.want(notification.episode, name, status, notification.at, key)
+            board.want(notification.episode, name, Want(status, key, notification.rule), notification.at, heard)
         self._show(board, names)
         if self._options.incidents == "propose":
             self._propose(board, notification, names)

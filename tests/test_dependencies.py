@@ -14,7 +14,15 @@ NOT_OURS = {"edgewatch", "pip"}  # pip comes with Python
 ALLOWED = {
     *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "PSF-2.0", "Zlib"),
     # as classifiers and older metadata write them
-    *("Apache", "Apache License 2.0", "Apache Software License", "BSD License", "ISC License (ISCL)", "MIT License"),
+    *(
+        "3-Clause BSD License",
+        "Apache",
+        "Apache License 2.0",
+        "Apache Software License",
+        "BSD License",
+        "ISC License (ISCL)",
+        "MIT License",
+    ),
     "Mozilla Public License 2.0 (MPL 2.0)",
 }
 # They say it in their licence files alone.

@@ -45,6 +45,7 @@ metric = "path_time"
 statistic = "p99"
 budgets = { "/api/search" = 600, "*" = 500 }
 """
+OBSERVE = '\n[observe]\ntrace_url = "https://traces.example.com/{trace_id}"\n'
 TOPICS = '"app.performance" = "performance", "app.health" = "health", "app.business" = "business"'
 EVENTS = ("pitch_created", "nda_signed", "investment_made")
 
@@ -72,7 +73,7 @@ def watched(folder: Path) -> Iterator[Watched]:
     _write(folder / "logs", "business", [_event(minute) for minute in range(120)])
     head = (ROOT / "flows" / "demo.toml").read_text().split("# What users get")[0]
     head = head.replace('"app.performance" = "performance"', TOPICS)
-    tail = '\n[[route]]\nchannels = ["console"]\n\n[channel.console]\n' + SLO
+    tail = '\n[[route]]\nchannels = ["console"]\n\n[channel.console]\n' + SLO + OBSERVE
     with Embedded(folder / "clickhouse") as server:
         (folder / "monitor.toml").write_text(f'{head}{pack}{tail}\n[clickhouse]\nurl = "{server.url}"\n')
         config = load(folder / "monitor.toml")

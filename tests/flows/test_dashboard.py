@@ -18,6 +18,7 @@ from tests.runs import edgewatch, start, wait_until
 from tests.watched import END, HOUR, START, Watched, served, watched
 
 API = '{"ClientRequestHost":"api.example.com"}'
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TOKEN = "0123456789abcdef0123"
 
 
@@ -146,6 +147,7 @@ def test_what_a_range_is_compared_with_is_that_of_the_day_before(place, http):
 
 
 def test_alerts_say_what_fired_and_why(http, place):
+    place.client.execute(f"ALTER TABLE exemplars UPDATE trace_id = '{TRACE}' WHERE reason = 'error'")
     found = asked(http, "alerts", **{"from": START, "to": END})
     (row,) = [each for each in found["rows"] if each["rule"] == "high_error_rate" and each["key"] == json.loads(API)]
     assert "firing" in {state for _, _, state, _ in row["states"]}
@@ -156,6 +158,7 @@ def test_alerts_say_what_fired_and_why(http, place):
     rays = {each["ray_id"] for each in why["exemplars"]}
     assert {line.rpartition("ray ")[2] for line in why["evidence"]["lines"] if "ray" in line} == rays
     assert {each["reason"] for each in why["exemplars"]} == {"error"}
+    assert {each["trace"] for each in why["exemplars"]} == {f"https://traces.example.com/{TRACE}"}
     records = asked(http, "records", rule="high_error_rate", key=API, **{"from": told["at"] - HOUR, "to": told["at"]})
     assert records["records"][-1]["level"] == told["severity"]
     nothing = asked(http, "alert", rule="high_error_rate", key='{"ClientRequestHost":"nowhere"}', at=told["at"])

@@ -1,6 +1,7 @@
 """Notifications: who hears, the words, and where the facts can be looked up."""
 
 import json
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from flows.amount import amount
 from flows.exemplar import Exemplar
 from flows.policy import PolicyOptions
 from flows.route import RouteOptions
-from flows.rows import window_lines
+from flows.rows import exemplar_lines, window_lines
 from flows.rule import Override, Thresholds
 from flows.runbook import first_steps
 from flows.shown import rule_version
@@ -215,10 +216,17 @@ def test_evidence_names_the_records_but_not_where_they_stand():
         "contribution": None,
         "window": {"start": "2025-12-01T00:00:00Z", "end": "2025-12-01T00:05:00Z"},
         "n": 1000,
+        "keys_heard": 1,
         "rule_version": rule_version(rule(), METRICS[0]),
     }
     assert told.labels == {"team": "edge", "host": "a"}
     assert (told.value, told.threshold, told.group, told.environment) == (0.4, 0.05, None, "test")
+
+
+def test_a_row_of_an_exemplar_has_its_trace_where_it_is_part_of_one():
+    place, (plain,) = next(iter(with_exemplars().exemplars.items()))
+    (block,) = exemplar_lines(result_of(0, {place: (0.4, 1000)}, {place: (plain, replace(plain, trace_id="4bf9"))}))
+    assert [json.loads(line).get("trace_id") for line in block.data.splitlines()] == [None, "4bf9"]
 
 
 def test_provenance_names_where_the_records_stand_and_what_the_window_was_read_from():
@@ -229,6 +237,17 @@ def test_provenance_names_where_the_records_stand_and_what_the_window_was_read_f
     assert line["exemplars"] == [{"partition": "logpush-0", "offset": 17, "index": 3, "ray_id": "8f1a"}]
     assert line["partitions"] == read
     assert decisions.provenance[0] == orjson.dumps(line, option=orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def test_how_many_keys_the_rule_heard_counts_those_with_a_row_and_those_that_fire_without_one():
+    rows = {("error_rate", f'{{"host":"{host}"}}'): (0.4 if host == "a" else 0.0, 1000) for host in "abc"}
+    rows |= {("error_rate", "{}"): (0.4, 3000)}
+    first = said([result_of(0, rows)], keys="all")
+    assert {each.key.get("host"): each.evidence.get("keys_heard") for each in first} == {"a": 3, None: None}
+    del rows["error_rate", '{"host":"a"}'], rows["error_rate", '{"host":"c"}']
+    rows["error_rate", '{"host":"b"}'] = 0.4, 1000
+    later = said([result_of(0, {**rows, ("error_rate", '{"host":"a"}'): (0.4, 1000)}), result_of(1, rows)])
+    assert [each.evidence["keys_heard"] for each in later] == [2, 2]
 
 
 def test_what_goes_out_says_where_it_was_read_from_and_shares_it_between_alerts():

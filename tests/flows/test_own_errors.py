@@ -111,45 +111,6 @@ def test_a_check_in_goes_through_the_scrubbing(sentry):
     assert [(kind, each["status"], each["monitor_slug"]) for kind, each in items] == [("check_in", "ok", "edgewatch")]
 
 
-_TRACED = """
-from pathlib import Path
-from flows.config import load
-from flows.engine import prepare_recovery
-from flows.process import run_process
-from flows.run_folder import RunFolder, RunSpec
-folder = Path({folder!r})
-sentry_sdk.get_client().options["traces_sample_rate"] = {rate}
-spec = RunSpec(
-    mode="until_end", config=str(folder / "m.toml"), source=f"archive:{{folder / 'logs'}}", start=None, end=None,
-    state=str(folder / "state"), out=str(folder / "out"),
-)
-prepare_recovery(RunFolder(folder / "state").recovery)
-run_process(load(folder / "m.toml"), spec)
-sentry_sdk.flush(20)
-"""
-
-
-@pytest.mark.parametrize("rate", [1.0, 0.0])
-def test_each_dataset_whose_windows_close_makes_a_transaction_of_its_stages(sentry, tmp_path, rate):
-    logs = tmp_path / "logs" / "http_requests" / "0"
-    logs.mkdir(parents=True)
-    lines = [
-        json.dumps({"EdgeEndTimestamp": 1_764_547_200 + n, "EdgeResponseStatus": 200, "RayID": f"{n}"}) for n in range(900)
-    ]
-    (logs / "a.ndjson").write_text("\n".join(lines))
-    (tmp_path / "m.toml").write_text('[input.kafka]\nbrokers = ["127.0.0.1:1"]\ntopics = { "t" = "http_requests" }\n')
-    items = ran(sentry, _TRACED.format(folder=str(tmp_path), rate=rate), environment="test")
-    assert events(items) == []
-    made = [payload for kind, payload in items if kind == "transaction"]
-    assert bool(made) == bool(rate)
-    for each in made:
-        assert (each["transaction"], each["tags"]["dataset"]) == ("window of http_requests", "http_requests")
-        assert [span["op"] for span in each["spans"]][-3:] == ["window", "rules", "delivery"]
-        assert all(each["start_timestamp"] <= span["start_timestamp"] <= span["timestamp"] for span in each["spans"])
-    if made:
-        assert {"decode", "metric"} <= {span["op"] for each in made for span in each["spans"]}
-
-
 def test_where_at_cloudflare_it_happened_is_a_context(sentry):
     (event,) = events(
         ran(sentry, 'log.error("bad record", extra={"cf": {"colo": "FRA", "ray": "8f1a", "country": "DE", "other": "x"}})\n')

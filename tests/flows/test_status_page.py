@@ -29,7 +29,7 @@ def stay(start, end, *, rule="failing", key="{}", severity="critical", state="fi
 
 
 def seen(*stays, keys=0, calendar=DAYS, **options):
-    found = component("api", stays, StatusPageOptions(**options), keys, calendar)
+    found = component("api", stays, StatusPageOptions(**options), lambda rule, at: keys, calendar)
     return found, [(day.status, {name: ms // HOUR for name, ms in day.lasted.items()}) for day in found.days]
 
 

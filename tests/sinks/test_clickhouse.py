@@ -167,7 +167,25 @@ def test_migrating_again_does_nothing(clickhouse: ClickHouse) -> None:
 
 def test_migrating_says_what_it_did(embedded: Embedded) -> None:
     client = ClickHouse(ClickHouseOptions(url=embedded.url, database="fresh"))
-    assert client.migrate() == ["database fresh made", "schema version 1 applied (11 statements)"]
+    assert client.migrate() == [
+        "database fresh made",
+        "schema version 1 applied (11 statements)",
+        "schema version 2 applied (1 statements)",
+    ]
+
+
+def test_rows_of_the_first_version_stay_and_the_next_ones_have_its_columns(embedded: Embedded) -> None:
+    options = ClickHouseOptions(url=embedded.url, database="older")
+    client = ClickHouse(options)
+    client._ask("CREATE DATABASE older", {})
+    for statement in dict(migrations(options))[1]:
+        client._ask(statement, {})
+    client._stamp(1)
+    client.insert("exemplars", orjson.dumps(LINES["exemplars"]))
+    assert client.migrate() == ["schema version 2 applied (1 statements)"]
+    client.insert("exemplars", orjson.dumps(LINES["exemplars"] | {"offset": 99, "trace_id": "4bf9"}))
+    found = client.query("SELECT offset, trace_id FROM exemplars ORDER BY offset DESC")
+    assert [each["trace_id"] for each in found] == ["4bf9", ""]
 
 
 def test_another_ttl_is_applied_to_every_table(embedded: Embedded, clickhouse: ClickHouse) -> None:
@@ -183,7 +201,7 @@ def test_another_ttl_is_applied_to_every_table(embedded: Embedded, clickhouse: C
 
 def test_comments_and_placeholders_leave_no_trace() -> None:
     statements = [each for _, part in migrations(ClickHouseOptions(database="d")) for each in part]
-    assert len(statements) == 11
+    assert len(statements) == 12
     assert [each for each in statements if "{" in each or "--" in each or ";" in each] == []
     assert "{database}" in schema()
 

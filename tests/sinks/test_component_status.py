@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.component_status import OPERATIONAL, STATUSES, ComponentBoard, worst
+from sinks.component_status import OPERATIONAL, STATUSES, ComponentBoard, Want, worst
 
 DEGRADED, PARTIAL, MAJOR = STATUSES[1:]
 HOUR = 3600.0
@@ -31,7 +31,7 @@ class Page:
         return goal
 
     def fire(self, episode: str, status: str) -> None:
-        self.board.want(episode, "api", status, 0)
+        self.board.want(episode, "api", Want(status), 0)
         self.sync()
 
     def over(self, episode: str) -> None:
@@ -68,12 +68,31 @@ def test_a_component_shows_the_worst_of_its_alerts() -> None:
     ],
 )
 def test_an_outage_of_less_than_half_of_the_keys_is_a_partial_one(wants: list[tuple[str, str]], keys: int, status: str) -> None:
-    assert worst(wants, keys) == status
+    assert worst([Want(*each, "slow") for each in wants], {"slow": keys}) == status
+    assert worst([Want(*each, "slow") for each in wants], {"slow": 100}, keys) == (status if keys or not wants else PARTIAL)
+
+
+def test_each_rule_counts_the_keys_of_its_own_sort() -> None:
+    hosts, paths = [Want(MAJOR, host, "hosts") for host in "ab"], [Want(MAJOR, path, "paths") for path in "vwxyz"]
+    heard = {"hosts": 4, "paths": 1000}
+    assert [worst(wants, heard) for wants in (hosts[:1], paths, hosts[:1] + paths, hosts)] == [PARTIAL, PARTIAL, PARTIAL, MAJOR]
+    assert worst([*paths, Want(MAJOR, "k", "of which nothing is known")], heard) == MAJOR
+
+
+def test_how_many_keys_were_heard_is_remembered_while_an_alert_of_the_rule_is_open() -> None:
+    board = ComponentBoard({})
+    board.want("e", "api", Want(MAJOR, "a", "hosts"), 0, 9)
+    board = ComponentBoard(board.content())
+    assert board["api"].goal() == PARTIAL
+    board.want("f", "api", Want(MAJOR, "b", "hosts"), 0, 4)
+    assert ComponentBoard(board.content())["api"].goal() == MAJOR
 
 
 def test_what_was_written_down_before_keys_were_is_read() -> None:
     old = ComponentBoard({"component/api": '{"ours":[],"person":false,"wants":{"e":["major_outage",1]}}'}, {"api": 9})
     assert old["api"].goal() == MAJOR
+    keyed = '{"ours":[],"person":false,"wants":{"e":["major_outage",1,"a"]}}'
+    assert [ComponentBoard({"component/api": keyed}, keys)["api"].goal() for keys in ({"api": 9}, {})] == [PARTIAL, MAJOR]
 
 
 @pytest.mark.parametrize("word", [DEGRADED, PARTIAL, MAJOR, "under_maintenance"])
@@ -101,7 +120,7 @@ def test_what_a_person_set_during_an_alert_stays_until_all_alerts_are_over(word:
 @pytest.mark.parametrize("arrives", [True, False])
 def test_a_change_whose_answer_was_lost_is_still_ours(arrives: bool) -> None:  # noqa: FBT001
     page = Page()
-    page.board.want("a", "api", MAJOR, 0)
+    page.board.want("a", "api", Want(MAJOR), 0)
     page.sync(arrives=arrives, known=False)
     page.sync()
     assert (page.shown, page.board["api"].person, page.board.unsettled()) == (MAJOR, False, [])
@@ -111,7 +130,7 @@ def test_a_change_whose_answer_was_lost_is_still_ours(arrives: bool) -> None:  #
 
 def test_a_component_whose_change_did_not_come_through_is_unsettled() -> None:
     page = Page()
-    page.board.want("a", "api", MAJOR, 0)
+    page.board.want("a", "api", Want(MAJOR), 0)
     before = page.board.unsettled()
     page.sync()
     settled = page.board.unsettled()
@@ -121,8 +140,8 @@ def test_a_component_whose_change_did_not_come_through_is_unsettled() -> None:
 
 def test_an_alert_unheard_of_for_a_week_is_taken_for_over() -> None:
     board = ComponentBoard({})
-    board.want("a", "api", MAJOR, 0)
-    board.want("b", "api", DEGRADED, 7 * 86_400_000 + 1)
+    board.want("a", "api", Want(MAJOR), 0)
+    board.want("b", "api", Want(DEGRADED), 7 * 86_400_000 + 1)
     assert (board.held("a"), board["api"].goal()) == ([], DEGRADED)
 
 
@@ -141,7 +160,7 @@ def test_only_operational_or_our_own_last_word_is_ever_overwritten(seed: int, st
     for _ in range(steps):
         match draw.randrange(4):
             case 0:
-                page.board.want(draw.choice("abc"), "api", draw.choice(STATUSES[1:]), 0)
+                page.board.want(draw.choice("abc"), "api", Want(draw.choice(STATUSES[1:])), 0)
             case 1:
                 page.board.release(draw.choice("abc"))
             case 2:

@@ -126,10 +126,13 @@ def test_where_the_platform_calls_a_part_degraded_a_warning_shows_and_posts_noth
     assert page.incidents == []
 
 
-def test_while_less_than_half_of_the_keys_are_out_it_is_a_partial_outage(page: FakeStatuspage, clock: ManualClock) -> None:
-    there, shown = channel(page, clock, keys={"api": 3}), []
+@pytest.mark.parametrize(("keys", "heard"), [({"api": 3}, {}), ({}, {"keys_heard": 3}), ({"api": 3}, {"keys_heard": 90})])
+def test_while_less_than_half_of_the_keys_are_out_it_is_a_partial_outage(
+    page: FakeStatuspage, clock: ManualClock, keys: dict[str, int], heard: dict[str, int]
+) -> None:
+    there, shown = channel(page, clock, keys=keys), []
     for host in ("a", "b"):
-        there.send(notification(key={"host": host}, episode=f"{host}:1"), {})
+        there.send(notification(key={"host": host}, episode=f"{host}:1", evidence=heard), {})
         shown.append(page.components[API])
     for host in ("a", "b"):
         there.send(notification(key={"host": host}, episode=f"{host}:1", status="resolved", reason="resolved"), {})

@@ -20,16 +20,18 @@ const records = (found, unit, at, here) => table("Decision records before this w
     return [time, shown(row.value, unit), number(Number(row.count)), level, moved, row.suppressed_by || ""];
   }), "none");
 
+const traceOf = (row) => row.trace ? make("a", { href: row.trace, rel: "noreferrer" }, row.trace_id) : row.trace_id || "";
+
 const evidence = (found) => {
   const lines = found.evidence.lines || [];
   const share = (found.evidence.contribution || []).map((each) => make("li", {}, make("span", {}, `${each.dimension} ${each.value}`),
     make("meter", { min: 0, max: 1, value: each.share, "aria-label": `${each.dimension} ${each.value} contributes` }), `${number(each.share * 100)} % of the ${each.of}`));
-  const rays = found.exemplars.map((row) => [row.reason, row.value === null ? "" : number(row.value), String(row.event_time), row.ray_id || "", `${row.partition} at ${row.offset}/${row.index}`]);
+  const rays = found.exemplars.map((row) => [row.reason, row.value === null ? "" : number(row.value), String(row.event_time), row.ray_id || "", traceOf(row), `${row.partition} at ${row.offset}/${row.index}`]);
   return section("Evidence",
     card(share.length ? make("ul", { class: "shares" }, share) : null,
       make("ul", {}, lines.filter((each) => !each.includes("contributes")).map((each) => make("li", {}, each))),
       lines.length ? null : make("p", { class: "none" }, "Nothing was said of this alert up to this window, so no evidence was kept.")),
-    card(table("Records kept as examples", ["Why", ["Value", "number"], ["Time (UTC)", "plain"], "Ray", "Where it was read"], rays, "none in this window")));
+    card(table("Records kept as examples", ["Why", ["Value", "number"], ["Time (UTC)", "plain"], "Ray", "Trace", "Where it was read"], rays, "none in this window")));
 };
 
 export const alert = async (meta, signal) => {
