@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 import zstandard
@@ -288,14 +289,10 @@ def test_an_expired_offset_stops_with_what_was_lost(brokers, topic, tmp_path):
 
 
 def test_an_expired_offset_stops_a_lane_that_was_opened_while_its_brokers_were_away(brokers, topic, tmp_path, monkeypatch):
-    name = topic(1)
-    topics.send(brokers, name, [Sent(None, line(n), START, 0) for n in range(30)])
+    topics.send(brokers, name := topic(1), [Sent(None, line(n), START, 0) for n in range(30)])
     found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
     topics.delete_before(brokers, name, {0: 12})
-
-    def away(*_, **__):
-        raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-
+    away = Mock(side_effect=KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)))
     with monkeypatch.context() as patched:
         patched.setattr(kafka_lane, "low_and_high", away)
         lane = found.open("lane-0", None)
