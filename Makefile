@@ -3,10 +3,10 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
-# What needs no broker runs in a process for each processor; the rest mostly waits, in three with a broker each.
-# PARALLEL= and WAITING= for one process.
-PARALLEL ?= -n auto --dist loadgroup
-WAITING ?= -n 3 --dist loadgroup
+# A process for each processor; among all tests two more, each with a broker, as many tests mostly wait.
+# PARALLEL= and TOGETHER= for one process.
+PARALLEL ?= -n auto
+TOGETHER ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,8 +34,7 @@ demo: $(VENV)/.demo
 
 test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(STRACE)$(COMPILER)
 test: java $(JARS)/classes.jsa lint types
-	@bad=0; $(BIN)/pytest $(PARALLEL) -m "not kafka" $(ARGS) $(NONE_IS_FINE) || bad=1; \
-		$(BIN)/pytest $(WAITING) -m kafka $(ARGS) $(NONE_IS_FINE) || bad=1; exit $$bad
+	@$(BIN)/pytest $(TOGETHER) $(ARGS)
 
 check: lint types
 	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)
@@ -66,15 +65,12 @@ clean:
 
 comma := ,
 
-# Tests that ARGS chooses may all be of one kind; without ARGS there are always some of both.
-NONE_IS_FINE = $(if $(ARGS),|| test $$? = 5)
-
 ALERTMANAGER = $(if $(shell command -v prometheus-alertmanager || command -v alertmanager),$(comma)alertmanager)
 STRACE = $(if $(shell command -v strace),$(comma)strace)
 BROWSER = $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),$(comma)browser)
 
 # Decoding in C is built where there are a compiler and Python's headers; elsewhere Python decodes, with the same results.
-NATIVE := connectors/_native.c connectors/_native.h
+NATIVE := connectors/_native.c connectors/_native.h connectors/_consume.c
 HEADERS = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)
 COMPILER = $(if $(shell command -v cc),$(if $(wildcard $(HEADERS)/Python.h),$(comma)compiler))
 

@@ -366,21 +366,13 @@ static int collect(PyObject *payloads, Bytes *starts, Py_ssize_t *sizes) {
     return 0;
 }
 
-static PyObject *read_columns(PyObject *module, PyObject *arguments) {
-    PyObject *spec, *given, *out = NULL;
-    int lines;
-    unsigned long long seed;
-    (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!OpK", &PyTuple_Type, &spec, &given, &lines, &seed)) return NULL;
-    PyObject *payloads = PySequence_Tuple(given); /* holds every payload until the end */
-    if (payloads == NULL) return NULL;
-    Py_ssize_t count = PyTuple_Size(payloads);
+/* Read payloads into columns; frees `starts` and `sizes`. What holds the bytes is the caller's. */
+static PyObject *read_all(PyObject *spec, Py_ssize_t count, Bytes *starts, Py_ssize_t *sizes, int lines, uint64_t seed) {
+    PyObject *out = NULL;
     Reader *r = calloc(1, sizeof(Reader));
-    Bytes *starts = calloc((size_t)count + 1, sizeof(Bytes));
-    Py_ssize_t *sizes = calloc((size_t)count + 1, sizeof(Py_ssize_t));
-    if (r == NULL || starts == NULL || sizes == NULL) {
+    if (r == NULL) {
         PyErr_NoMemory();
-    } else if (prepare(r, spec) == 0 && collect(payloads, starts, sizes) == 0) {
+    } else if (prepare(r, spec) == 0) {
         r->seed = seed;
         Py_BEGIN_ALLOW_THREADS
         for (Py_ssize_t i = 0; i < count && !r->no_memory; i++)
@@ -392,7 +384,65 @@ static PyObject *read_columns(PyObject *module, PyObject *arguments) {
     }
     if (r != NULL) release(r);
     free(starts), free(sizes);
+    return out;
+}
+
+static int places(Py_ssize_t count, Bytes **starts, Py_ssize_t **sizes) {
+    *starts = calloc((size_t)count + 1, sizeof(Bytes));
+    *sizes = calloc((size_t)count + 1, sizeof(Py_ssize_t));
+    if (*starts != NULL && *sizes != NULL) return 0;
+    free(*starts), free(*sizes);
+    PyErr_NoMemory();
+    return -1;
+}
+
+static PyObject *read_columns(PyObject *module, PyObject *arguments) {
+    PyObject *spec, *given, *out = NULL;
+    int lines;
+    unsigned long long seed;
+    Bytes *starts;
+    Py_ssize_t *sizes;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!OpK", &PyTuple_Type, &spec, &given, &lines, &seed)) return NULL;
+    PyObject *payloads = PySequence_Tuple(given); /* holds every payload until the end */
+    if (payloads == NULL) return NULL;
+    if (places(PyTuple_Size(payloads), &starts, &sizes) == 0) {
+        if (collect(payloads, starts, sizes) == 0) out = read_all(spec, PyTuple_Size(payloads), starts, sizes, lines, seed);
+        else free(starts), free(sizes);
+    }
     Py_DECREF(payloads);
+    return out;
+}
+
+/* Find the bytes of every message in a block; one without a value (size -1) is an empty one. */
+static int collect_block(const Py_buffer *block, const Py_buffer *start, const Py_buffer *size, Bytes *starts, Py_ssize_t *sizes) {
+    const int64_t *from = start->buf, *long_ = size->buf;
+    for (Py_ssize_t i = 0; i < start->len / 8; i++) {
+        sizes[i] = long_[i] < 0 ? 0 : (Py_ssize_t)long_[i];
+        if (from[i] < 0 || from[i] > block->len || sizes[i] > block->len - from[i]) {
+            PyErr_SetString(PyExc_ValueError, "a message lies outside of its block");
+            return -1;
+        }
+        starts[i] = (Bytes)block->buf + from[i];
+    }
+    return 0;
+}
+
+static PyObject *read_block(PyObject *module, PyObject *arguments) {
+    PyObject *spec, *out = NULL;
+    Py_buffer block, start, size;
+    unsigned long long seed;
+    Bytes *starts;
+    Py_ssize_t *sizes;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!y*y*y*K", &PyTuple_Type, &spec, &block, &start, &size, &seed)) return NULL;
+    Py_ssize_t count = start.len / 8;
+    if (start.len != size.len) PyErr_SetString(PyExc_ValueError, "as many starts as sizes");
+    else if (places(count, &starts, &sizes) == 0) {
+        if (collect_block(&block, &start, &size, starts, sizes) == 0) out = read_all(spec, count, starts, sizes, 0, seed);
+        else free(starts), free(sizes);
+    }
+    PyBuffer_Release(&block), PyBuffer_Release(&start), PyBuffer_Release(&size);
     return out;
 }
 
@@ -418,6 +468,7 @@ static PyObject *line_ends(PyObject *module, PyObject *lines) {
 
 static PyMethodDef methods[] = {
     {"read", read_columns, METH_VARARGS, "Read payloads into columns; see _native.pyi."},
+    {"read_block", read_block, METH_VARARGS, "Read messages of a block into columns; see _native.pyi."},
     {"line_ends", line_ends, METH_O, "Find the new lines of a block; see _native.pyi."},
     {0}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = -1, .m_methods = methods};

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 _Column: TypeAlias = bytearray | tuple[bytearray, list[str]] | tuple[bytearray, bytearray, bytearray]
 
 def read(
@@ -19,6 +22,14 @@ def read(
     (m, 4) int64 of payload, index (-1: the whole payload), begin and end. Columns are float64 (NaN), (int32 codes, strings),
     int8 (-1), int64 ms, and (int64 start in the payload, int32 size or -1, uint64 hash or 0). `seed` is of the vocabularies'
     hash, results do not depend on it.
+    """
+
+def read_block(
+    keys: tuple[tuple[bytes, str, int], ...], block: bytes, start: NDArray[np.int64], size: NDArray[np.int64], seed: int, /
+) -> tuple[bytearray, bytearray, tuple[_Column, ...], bytearray]:
+    """Read the messages of a block as `read` does its payloads; `start` and `size` (-1: no value) are (n,) int64.
+
+    Raises ValueError where one lies outside of the block.
     """
 
 def line_ends(lines: bytes, /) -> bytearray:

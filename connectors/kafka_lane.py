@@ -11,16 +11,18 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from connectors.advances import Advance, Advances
 from connectors.archive import Reading
 from connectors.batch import DONE, UNHEARD, Batch
+from connectors.block import bytes_of
 from connectors.decoder import Decoder
 from connectors.hold import Hold
 from connectors.kafka_client import close
 from connectors.kafka_extent import low_and_high
+from connectors.kafka_messages import Event, Run, messages_of
 from connectors.plan import PlannedPartition
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
 from connectors.source import SourceError
@@ -88,6 +90,14 @@ class _Part:
         vitals.write(self.progress, position, stamp=self.stamp, behind=self.behind)
 
 
+_Work = tuple[_Part, Sequence[bytes | None], NDArray[np.int64], NDArray[np.int64]]  # payloads, their offsets and timestamps
+_NONE: NDArray[np.int64] = np.zeros(0, np.int64)
+
+
+def _nothing(part: _Part) -> _Work:
+    return part, [], _NONE, _NONE
+
+
 class KafkaLane:
     """Reads its partitions with one consumer."""
 
@@ -135,6 +145,7 @@ class KafkaLane:
         self._fresh = True
         self._committed = time.monotonic()
         self._check_offsets()
+        self._fetched = messages_of(consumer, self._parts)
         consumer.assign([part.place for part in self._open()])
         for part in self._parts.values():
             hold.write(part.progress.name, part.watermark())
@@ -199,8 +210,8 @@ class KafkaLane:
         if not self._may_read():
             time.sleep(_HELD_S)
             return []
-        messages = self._consumer.consume(self._messages, 0)  # what is there; waiting for more would hold up the others
-        batches = self._take(messages) if messages else []
+        runs, events = self._fetched.take(self._messages)
+        batches = self._take(runs, events) if runs or events else []
         if self._advances is not None:
             batches += self._idle()
             self._commit()
@@ -217,14 +228,14 @@ class KafkaLane:
                 self._finish(part)
         for part in self._parts.values():
             self._apply(part, part.progress.next_offset)
-        return self._batches([[part, [], []] for part in self._parts.values()])
+        return self._batches(map(_nothing, self._parts.values()))
 
     def _last_marks(self) -> list[Batch]:
         """Say of partitions that they are done: what their watermarks close was closed by the marks before."""
         ending, self._ending = self._ending, []
         for part in ending:
             self._done(part)
-        return self._batches([[part, [], []] for part in ending])
+        return self._batches(map(_nothing, ending))
 
     def _may_read(self) -> bool:
         """Keep aligned: a lane far ahead of the others waits; a partition far ahead of its own lane is paused."""
@@ -245,40 +256,24 @@ class KafkaLane:
                     part.paused = False
         return True
 
-    def _take(self, messages: list[Message]) -> list[Batch]:
-        """Sort messages by partition, in order, and decode them."""
-        runs: dict[tuple[str, int], list[Message]] = {}
-        ended: list[_Part] = []
-        places = [(message.topic(), message.partition()) for message in messages]
-        if all(message.error() is None for message in messages):
-            if len(set(places)) == 1:
-                runs[places[0]] = messages  # type: ignore[index]
-            else:
-                for message, place in zip(messages, places, strict=True):
-                    runs.setdefault(place, []).append(message)  # type: ignore[arg-type]
-        else:
-            for message, place in zip(messages, places, strict=True):
-                if message.error() is None:
-                    runs.setdefault(place, []).append(message)  # type: ignore[arg-type]
-                else:
-                    ended += self._event(message)
+    def _take(self, runs: Sequence[Run], events: Sequence[Event]) -> list[Batch]:
+        """Decode messages, and take what is said of partitions."""
+        ended = [part for event in events for part in self._event(event)]
         self._watch.on_message()
-        work = [self._columns(self._parts[place], run) for place, run in sorted(runs.items())]
-        batches = self._batches(work)
+        batches = self._batches([self._within(run) for run in runs])
         over = [part for part in ended if part.planned.end is not None and part.progress.next_offset >= part.planned.end]
         for part in over:  # only now: what came with the end is judged by the time before it
             self._finish(part)
-        return batches + self._batches([[part, [], []] for part in over])
+        return batches + self._batches(map(_nothing, over))
 
-    def _event(self, message: Message) -> list[_Part]:
+    def _event(self, event: Event) -> list[_Part]:
         """Take an end of partition; any other event is an error that stops the lane."""
-        error = message.error()
-        place = (message.topic() or "", message.partition() or 0)
-        part = self._parts.get(place)
-        if error is None or part is None:
+        error, reached = event.error, event.offset
+        part = self._parts.get(event.place)
+        if part is None:
             return []
         if error.code() == KafkaError._PARTITION_EOF:
-            end, reached = part.planned.end, message.offset()
+            end = part.planned.end
             if not part.at_end:
                 part.quiet_since = time.monotonic()
             part.end_seen = -1 if reached is None else reached
@@ -292,33 +287,26 @@ class KafkaLane:
             return []
         raise SourceError(self._watch.words(error, part.progress.name))
 
-    def _columns(self, part: _Part, messages: list[Message]) -> list[object]:
-        """Take what is needed of each message, once, and leave what lies at or beyond the end."""
-        offsets = [message.offset() for message in messages]
-        end = part.planned.end
-        if part.progress.done or (end is not None and offsets[0] >= end):  # type: ignore[operator]
-            messages, offsets = [], []
-            if not part.progress.done:
-                part.progress.next_offset = max(part.progress.next_offset, end or 0)
-        elif end is not None and offsets[-1] >= end:  # type: ignore[operator]
-            keep = sum(offset < end for offset in offsets)  # type: ignore[operator]
-            messages, offsets = messages[:keep], offsets[:keep]
-            part.progress.next_offset = end
+    def _within(self, run: Run) -> _Work:
+        """Leave what lies at or beyond the partition's end."""
+        part = self._parts[run.place]
+        end, keep = part.planned.end, len(run.offsets)
+        if part.progress.done:
+            keep = 0
+        elif end is not None and run.offsets[-1] >= end:
+            keep = int(np.searchsorted(run.offsets, end))
+            part.progress.next_offset = max(part.progress.next_offset, end)
         part.quiet_since = time.monotonic()
-        return [part, messages, offsets]
+        return part, run.payloads[:keep], run.offsets[:keep], run.stamps[:keep]
 
-    def _batches(self, work: list[list[object]]) -> list[Batch]:
+    def _batches(self, work: Iterable[_Work]) -> list[Batch]:
         """Decode by dataset; a partition with recorded advances inside its run is decoded piece by piece."""
         by_dataset: dict[str, list[Chunk]] = {}
         out: list[Batch] = []
         size = count = 0
-        for part, messages, offsets in work:
-            assert isinstance(part, _Part)  # noqa: S101 (narrows the type)
-            payloads = [message.value() for message in messages]  # type: ignore[attr-defined]
-            stamps = np.array([message.timestamp()[1] for message in messages], np.int64)  # type: ignore[attr-defined]
-            size += sum(map(len, filter(None, payloads)))
+        for part, payloads, column, stamps in work:
+            size += bytes_of(payloads)
             count += len(payloads)
-            column = np.array(offsets, np.int64)
             limits = self._limits(part, column, stamps)
             if part.waited and len(stamps):
                 self._clock.heard(int(stamps.max()))
@@ -350,7 +338,7 @@ class KafkaLane:
         return Batch(**(values | {"marks": tuple(chunk.progress.mark(chunk.timing) for chunk in chunks)}))
 
     def _decode(
-        self, part: _Part, payloads: list[bytes | None], offsets: NDArray[np.int64], limits: NDArray[np.int64]
+        self, part: _Part, payloads: Sequence[bytes | None], offsets: NDArray[np.int64], limits: NDArray[np.int64]
     ) -> Batch:
         chunk = Chunk(part.progress, part.timing, payloads, offsets, limits)
         return read_batch(self._decoders[part.planned.dataset], [chunk])
@@ -399,7 +387,7 @@ class KafkaLane:
         for part in idle:
             part.advanced, part.behind = now, 0
             part.progress.high = max(part.progress.high or UNHEARD, stamp)
-        return self._batches([[part, [], []] for part in idle])
+        return self._batches(map(_nothing, idle))
 
     def _more_may_wait(self, part: _Part, now: float) -> bool:
         """Tell whether the broker has more, or may have: silence counts from when it is known to have none.
@@ -459,6 +447,7 @@ class KafkaLane:
 
     def close(self) -> None:
         """Close the client; a lane that is gone holds nobody."""
+        self._fetched.close()
         close(self._consumer)
         if self._advances is not None:
             self._advances.close()

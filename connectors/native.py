@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import Identities, Strings
+from connectors.block import Block
 from connectors.dataset import Dataset, Field
 from connectors.decoded import Decoded, coalesced, folded
 from connectors.event_time import INVALID
@@ -75,7 +76,11 @@ class NativeReader:
 
     def read(self, payloads: Sequence[bytes | None], *, lines: bool) -> Found:
         """Read what can be read natively."""
-        payload, index, columns, holes = _native.read(tuple(self._keys), payloads, lines, _SEED)
+        if isinstance(payloads, Block) and not lines:
+            found = _native.read_block(tuple(self._keys), payloads.data, payloads.start, payloads.size, _SEED)
+        else:
+            found = _native.read(tuple(self._keys), payloads, lines, _SEED)
+        payload, index, columns, holes = found
         numbers = np.frombuffer(payload, np.int32)
         left = [
             (number, place, begin, end) for number, place, begin, end in np.frombuffer(holes, np.int64).reshape(-1, 4).tolist()
@@ -132,7 +137,10 @@ class NativeReader:
         return coalesced([Strings(np.frombuffer(codes, np.int32), vocabulary) for codes, vocabulary in columns])
 
     def _identities(self, found: Found, name: str) -> Identities:
-        start, size, hashes = found.columns[self._places[name][0]]
+        begin, long, hashed = found.columns[self._places[name][0]]
         payloads: Sequence[Any] = found.payloads
-        places = np.frombuffer(start, np.int64), np.frombuffer(size, np.int32)
-        return Identities(payloads, found.source, *places, np.frombuffer(hashes, np.uint64))
+        start, size, hashes = np.frombuffer(begin, np.int64), np.frombuffer(long, np.int32), np.frombuffer(hashed, np.uint64)
+        if isinstance(payloads, Block):
+            whole = np.zeros(len(size), np.int32)
+            return Identities([payloads.data], whole, payloads.start[found.source] + start, size, hashes)
+        return Identities(payloads, found.source, start, size, hashes)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import DONE, UNHEARD, Batch, DeadLetter, Detail, Identities, Mark, Place
+from connectors.block import joined
 from connectors.decoded import EXCERPT, Decoded
 from connectors.decoder import Decoder
 from connectors.event_time import EARLIEST, INVALID
@@ -128,7 +129,7 @@ def read_batch(decoder: Decoder, chunks: Sequence[Chunk], *, lines: bool = False
 
     With `lines` a payload is a part of an NDJSON file: `offsets` then count lines, and a record's offset is its line's.
     """
-    payloads = [payload for chunk in chunks for payload in chunk.payloads]
+    payloads = joined([chunk.payloads for chunk in chunks])
     decoded = decoder.decode(payloads, lines=lines)
     bounds = np.cumsum([0, *(len(chunk.payloads) for chunk in chunks)])
     offsets = np.concatenate([chunk.offsets for chunk in chunks]) if chunks else np.zeros(0, np.int64)

@@ -1,7 +1,7 @@
-"""Child: one process of a run, as its supervisor sees it: started afresh, or forked from the process that planned the run.
+"""Child: one process of a run, as its supervisor sees it: started afresh, or forked from the process that plans the run.
 
-Why fork: a start imports for most of a second of a processor, once a process, and a replay of files waits for nothing else.
-Why not always: a process that has threads, as Kafka's library makes them, must not fork.
+Why fork: a start imports for most of a second of a processor, once a process, and a replay waits for nothing else.
+A process that has threads, as Kafka's library makes them, must not fork: what reads Kafka is forked before, and waits.
 """
 
 import gc
@@ -11,7 +11,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
+
+import msgspec
 
 _STDERR = 2
 _TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # what a supervisor hears, and passes on
@@ -53,6 +55,45 @@ def afresh(command: Sequence[str], *, quiet: bool = False) -> Start:
 def forked(work: Callable[[int, Sequence[str]], int]) -> Start:
     """Fork processes from this one; each ends with the exit code that `work` gives."""
     return lambda number, addresses: _Forked(partial(work, number, addresses))
+
+
+class Waiting:
+    """Processes forked now, before there is anything that must not be forked; each goes on when it is started.
+
+    As a context: those that were not started end with it.
+    """
+
+    def __init__(self, work: Callable[[int, Sequence[str]], int], count: int) -> None:
+        """Fork `count` processes."""
+        self._free: list[tuple[_Forked, int]] = []
+        for _ in range(count):
+            read, write = os.pipe()
+            ours = [write, *(other for _, other in self._free)]
+            self._free.append((_Forked(partial(_when_told, work, read, ours)), write))
+            os.close(read)
+
+    def start(self, number: int, addresses: Sequence[str]) -> Child:
+        """Have one of them be process `number` (a `Start`)."""
+        child, write = self._free.pop(0)
+        with os.fdopen(write, "wb") as told:
+            told.write(msgspec.json.encode((number, tuple(addresses))))
+        return child
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child, write in self._free:
+            os.close(write)
+            child.wait()
+
+
+def _when_told(work: Callable[[int, Sequence[str]], int], read: int, others: Sequence[int]) -> int:
+    for each in others:  # a pipe ends when nobody can write to it any more: the parent alone can
+        os.close(each)
+    with os.fdopen(read, "rb") as pipe:
+        told = pipe.read()
+    return work(*msgspec.json.decode(told, type=tuple[int, tuple[str, ...]])) if told else 0
 
 
 class _Forked:

@@ -1,11 +1,13 @@
 """Monitor: the programs that run the line: live, to the end offsets, over history, and over an archive for the demo."""
 
+import contextlib
+import importlib
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from connectors.source import SourceError
 from flows.alerts_before import doubts_of, take_alerts
 from flows.barrier import Output
 from flows.board import Board
-from flows.child import Start, afresh, forked
+from flows.child import Start, Waiting, afresh, forked
 from flows.config import Config
 from flows.engine import missing_parts, parts_in, prepare_recovery
 from flows.firing import closed_of
@@ -106,11 +108,11 @@ def _bounded(config: Config, spec: RunSpec, processes: int, out: Path, report: R
 def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> bool:
     """Run all processes of a run to their end; False where it was told to stop before."""
     folder = RunFolder(Path(spec.state))
-    with folder.locked():
+    with folder.locked(), _starting_early(config, spec, folder, processes) as start:
         prepared(config, spec, folder)
         source = open_source(config, build_line(config, archive_datasets(config, spec)), spec)
         board = Board(folder.board, source.lanes())
-        tick, start = Ticker(board, report), starting(config, spec, folder)
+        tick = Ticker(board, report)
         if spec.mode != "live":
             return _once(config, spec, tick) if processes == 1 else supervise(start, Alone(processes), tick.tick)
         grow(source, folder)
@@ -130,6 +132,20 @@ def starting(config: Config, spec: RunSpec, folder: RunFolder) -> Start:
         return forked(partial(work, config, spec))
     # What the engine says of itself goes elsewhere in a bounded run, whose standard output is perhaps JSON.
     return afresh([sys.executable, "-m", "flows.worker", str(folder.spec)], quiet=spec.mode != "live")
+
+
+@contextlib.contextmanager
+def _starting_early(config: Config, spec: RunSpec, folder: RunFolder, processes: int) -> Iterator[Start]:
+    """Say how they are started; those of a bounded run that reads Kafka are forked now, before its library has threads.
+
+    A live run may have to start them again, and cannot fork by then.
+    """
+    if spec.mode == "live" or spec.source.startswith(ARCHIVE) or processes == 1 or threading.active_count() > 1:
+        yield starting(config, spec, folder)
+        return
+    importlib.import_module("connectors.kafka")  # once for all
+    with Waiting(partial(work, config, spec), processes) as waiting:
+        yield waiting.start
 
 
 def _once(config: Config, spec: RunSpec, tick: "Ticker") -> bool:

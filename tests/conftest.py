@@ -6,8 +6,9 @@ from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
 
-from tests import runs, services
+from tests import runs, schedule, services
 
 pytest_plugins = ["tests.browser", "tests.kafka.fixtures"]
 
@@ -28,12 +29,18 @@ _KAFKA = {"broker", "brokers", "topic", "own_broker"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what asks for a broker; in a parallel run the slow tests begin, so that no process waits for one at the end."""
+    """Mark what asks for a broker; in a parallel run what takes long begins, so that no process waits for it at the end."""
     for item in items:
         if _KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        items.sort(key=lambda item: (item.get_closest_marker("slow") is None, not schedule.shares(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> schedule.ByModule:
+    """Keep what shares a fixture together."""
+    return schedule.ByModule(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -24,7 +24,7 @@ COMMON = "In every table but"
 SAID = {"window": {"window_start", "window_end"}, "time": {"at"}, "record": {"partition", "offset", "index"}}
 
 
-pytestmark = [pytest.mark.xdist_group("schema-docs"), pytest.mark.slow]  # one server for all of it, eight seconds to fill
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from flows.child import afresh, forked
+from flows.child import Waiting, afresh, forked
 from flows.supervisor import Alone, ProcessDied, Restarts, _Supervisor, free_addresses, supervise, wait_for_listener
 
 LIVES = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); [time.sleep(0.05) for _ in range(600)]"
@@ -124,6 +125,19 @@ def test_forked_processes_go_on_from_this_one_and_each_ends_with_its_own_exit_co
         supervise(forked(work), Alone(2), lambda: None)
     told = [(tmp_path / str(number)).read_text() for number in range(2)]
     assert told[0] == told[1] != ""
+
+
+def test_processes_that_wait_go_on_as_they_are_started_and_end_where_they_are_not(tmp_path):
+    def work(number, addresses):
+        (tmp_path / str(number)).write_text(" ".join(addresses))
+        return 0
+
+    with Waiting(work, 3) as waiting:
+        left = [child._process.pid for child, _ in waiting._free]
+        assert supervise(waiting.start, Alone(2), lambda: None)
+    told = [path.read_text() for path in sorted(tmp_path.iterdir())]
+    assert (len(told), told[0] == told[1] != "") == (2, True)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in left)
 
 
 def test_a_signal_to_the_supervisor_ends_forked_processes_that_have_no_handler_of_their_own():

@@ -3,12 +3,14 @@
 import gzip
 import json
 import logging
+import threading
 import time
 
 import pytest
 import zstandard
 from confluent_kafka import Producer
 
+from connectors import kafka_messages, native
 from connectors.archive import Reading
 from connectors.batch import DONE
 from connectors.dataset import DatasetOptions, build_dataset
@@ -17,6 +19,7 @@ from connectors.kafka_options import KafkaOptions, TopicOptions
 from connectors.plan import MAX_LANES
 from connectors.source import SourceError
 from connectors.vitals import Vital, Vitals
+from tests import services
 from tests.kafka import topics
 from tests.kafka.broker import Login
 from tests.kafka.topics import Sent
@@ -29,6 +32,15 @@ DATASETS = {
     "performance": build_dataset(DatasetOptions(name="performance", kind="data_points", doubles=("total",))),
 }
 FIELDS = {"http_requests": frozenset({"ClientRequestHost"}), "performance": frozenset({"total"})}
+
+
+@pytest.fixture(params=["1", "0"], ids=["natively", "as objects"])
+def either_way(request, monkeypatch):
+    """Take messages natively, and then as objects: what is read does not depend on it."""
+    monkeypatch.setenv("EDGEWATCH_CONSUME", request.param)
+    if request.param == "1" and not native.available():
+        services.missing("compiler")
+    assert kafka_messages.available() == (request.param == "1"), "confluent-kafka was not tried in this version"
 
 
 def reading(**changes):
@@ -78,6 +90,7 @@ def final_marks(batches):
     return {mark.partition: mark for batch in batches for mark in batch.marks}
 
 
+@pytest.mark.usefixtures("either_way")
 def test_messages_of_every_form_are_read_once_and_in_order(brokers, topic, tmp_path):
     name = topic(1)
     bodies = [
@@ -147,6 +160,7 @@ def test_a_resume_reads_on_from_the_snapshot(brokers, topic, tmp_path):
     assert sorted(got) == whole == sorted(f"h{n}" for n in range(400))
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_partition_that_ran_ahead_is_read_on_when_the_one_it_waited_for_is_done(brokers, topic, tmp_path):
     name = topic(MAX_LANES + 1)  # the first lane reads the first partition and the last
     slow = [Sent(None, line(n), START, 0) for n in range(100)]
@@ -184,6 +198,7 @@ def test_what_is_sent_after_the_plan_is_left_alone(brokers, topic, tmp_path):
     assert hosts(read_all(again.open("lane-0", None))) == [f"h{n}" for n in range(10)]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_transaction_markers_and_aborted_messages_leave_gaps_that_end_well(brokers, topic, tmp_path):
     name = topic(1)
     producer = Producer({"bootstrap.servers": brokers, "transactional.id": "t", "log_level": 0})
@@ -197,6 +212,7 @@ def test_transaction_markers_and_aborted_messages_leave_gaps_that_end_well(broke
     assert hosts(batches) == ["h0", "h2"]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_range_starts_an_hour_before_and_ends_when_the_watermark_is_past_it(brokers, topic, tmp_path):
     name = topic(1)
     stamps = [START + n * 60_000 for n in range(600)]
@@ -269,6 +285,33 @@ def test_an_expired_offset_stops_with_what_was_lost(brokers, topic, tmp_path):
     topics.delete_before(brokers, name, {0: 12})
     with pytest.raises(SourceError, match=rf"{name}/0: offsets 0 to 11 are lost"):
         found.open("lane-0", state)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_an_offset_that_is_gone_while_it_is_read_stops_the_lane(brokers, topic, tmp_path):
+    name = topic(2)
+    found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    lane = found.open("lane-1", None)
+    state = json.loads(lane.snapshot())
+    lane.close()
+    state[f"{name}/1"]["next_offset"] = 100
+    lane = found.open("lane-1", json.dumps(state).encode())
+    with pytest.raises(SourceError, match=rf"{name}/1: offset 100 is not there any more"):
+        wait_until(lambda: len(lane.read()) > 9, what="the error")
+    lane.close()
+
+
+def test_a_consumer_that_is_closed_is_not_touched(brokers, topic, tmp_path):
+    if not native.available():
+        services.missing("compiler")
+    lane = source(brokers, tmp_path, {topic(1): "http_requests"}, live=True).open("lane-0", None)
+    lane._fetched.close()
+    with pytest.raises(RuntimeError, match="the consumer is closed"):
+        lane._fetched.take(1)
+    lane.close()
+    wait_until(lambda: all(each.name != "close" for each in threading.enumerate()), what="the end of the client")
+    with pytest.raises(RuntimeError, match="the consumer is closed"):
+        kafka_messages.NativeMessages(lane._consumer, [("t", 0)])
 
 
 def test_wrong_credentials_stop_the_start_with_one_clear_sentence_and_show_no_secret(own_broker, tmp_path):
