@@ -8,9 +8,24 @@ START = 1_764_547_200_000
 CACHE = ["hit"] * 60 + ["miss"] * 12 + ["dynamic"] * 15 + ["expired", "revalidated", "stale", "updating", "bypass", "none"]
 STATUSES = [200] * 980 + [304] * 10 + [404] * 6 + [500, 502, 503, 403]
 
+UNREAD = [
+    "ClientRequestUserAgent",
+    "ClientRequestURI",
+    "OriginResponseDurationMs",
+    "WorkerSubrequestCount",
+    "EdgeStartTimestamp",
+]
+UNREAD += ["OriginResponseStatus", "EdgeResponseBytes", "ClientRequestSource", "ClientRequestMethod", "WorkerStatus"]
+UNREAD += ["ClientCountry", "EdgeColoCode", "ClientRequestPath"]
 
-def lines(count: int, *, hosts: int = 12, span_ms: int = 900_000, seed: int = 1, dirt: float = 0.0) -> list[bytes]:
-    """Make `count` lines over `span_ms`; `dirt` is the share with a wrong type, a null or broken JSON."""
+
+def lines(  # noqa: PLR0913 (what records can be like)
+    count: int, *, hosts: int = 12, span_ms: int = 900_000, seed: int = 1, dirt: float = 0.0, size: int = 0
+) -> list[bytes]:
+    """Make `count` lines over `span_ms`; `dirt` is the share with a wrong type, a null or broken JSON.
+
+    `size` (0: as they are) is about how many bytes a line has: fields that no metric reads are left out, or one is longer.
+    """
     rng = random.Random(seed)
     agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
     out = []
@@ -41,12 +56,24 @@ def lines(count: int, *, hosts: int = 12, span_ms: int = 900_000, seed: int = 1,
             "WorkerStatus": "ok",
             "WorkerSubrequestCount": rng.randrange(4),
         }
+        if size:
+            record = _sized(record, size)
         if rng.random() < dirt:
             out.append(_dirty(rng, record))
         else:
             # Copied, because the library leaves each result in a buffer ten times its size.
             out.append(bytes(bytearray(orjson.dumps(record))))
     return out
+
+
+def _sized(record: dict, size: int) -> dict:
+    spare = size - len(orjson.dumps(record))
+    if spare > 0:
+        return record | {"ClientRequestUserAgent": record["ClientRequestUserAgent"] + "x" * spare}
+    for name in UNREAD:
+        if len(orjson.dumps(record)) > size:
+            record = {key: value for key, value in record.items() if key != name}
+    return record
 
 
 def _dirty(rng: random.Random, record: dict) -> bytes:

@@ -31,19 +31,20 @@ STEP_MS = 1_200_000
 TIME = re.compile(rb"\b1\d{18}\b")
 
 
-def fill(folder, records, times, hosts=12):
-    """Write an archive of `times` parts, each the same records 20 minutes later."""
-    made = lines(records, hosts=hosts, span_ms=STEP_MS)
+def fill(folder, records, times, hosts=12, partitions=PARTITIONS, **like):
+    """Write an archive of `times` parts, each the same records 20 minutes later; `like` is what benchmarks.records takes."""
+    made = lines(records, hosts=hosts, span_ms=STEP_MS, **like)
+    size = min(FILE, -(-records // partitions))
     for part in range(times):
         shift = part * STEP_MS * 1_000_000
 
         def later(found, shift=shift):
             return b"%d" % (int(found[0]) + shift)
 
-        for number, first in enumerate(range(0, len(made), FILE)):
-            place = folder / "http_requests" / f"p{number % PARTITIONS}"
+        for number, first in enumerate(range(0, len(made), size)):
+            place = folder / "http_requests" / f"p{number % partitions}"
             place.mkdir(parents=True, exist_ok=True)
-            body = TIME.sub(later, b"\n".join(made[first : first + FILE]))
+            body = TIME.sub(later, b"\n".join(made[first : first + size]))
             (place / f"{part:04}_{number:04}.ndjson.gz").write_bytes(gzip.compress(body, 6, mtime=0))
 
 

@@ -90,7 +90,7 @@ def measure(archive, records, interval):
         nonlocal count
         if not marks or count >= records * len(marks) / QUARTERS:
             marks.append((count, time.process_time()))
-        count += len(found)
+        count += len(found) + len(found.dead)
 
     with tempfile.TemporaryDirectory() as name:
         config, state = Path(name) / "monitor.toml", Path(name) / "state"

@@ -34,3 +34,8 @@ def read_block(
 
 def line_ends(lines: bytes, /) -> bytearray:
     """Give where the new lines are, as int64."""
+
+def texts(
+    sources: list[bytes], source: NDArray[np.int32], start: NDArray[np.int64], size: NDArray[np.int32], /
+) -> list[str | None]:
+    """Give n texts of UTF-8: source (n,) int32 in `sources`, start (n,) int64 and size (n,) int32 in bytes; size -1 is None."""

@@ -11,6 +11,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+try:
+    from connectors._native import texts as _native_texts
+except ImportError:  # built without a C compiler
+    _native_texts = None  # type: ignore[assignment]
+
 UNHEARD = -(2**63)  # the watermark of a partition that has not been heard yet
 DONE = 2**63 - 1  # the watermark of a bounded partition that was read to its end
 _SIZE, _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0x9FB21C651E98DF25)
@@ -121,6 +126,8 @@ class Identities(Sequence[str | None]):
     def texts(self, places: NDArray[np.int64]) -> list[str | None]:
         """Give the identities at `places`."""
         sources, start, size = self.sources, self.start[places], self.size[places]
+        if _native_texts is not None and isinstance(sources, list):
+            return _native_texts(sources, self.source[places], start, size)
         found = zip(self.source[places].tolist(), start.tolist(), (start + size).tolist(), strict=True)
         return [sources[each][a:b].decode() if b >= a else None for each, a, b in found]
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import Batch
+from flows.exemplar_gate import Limits
 from flows.partial import GroupPart, SamplePart
 from flows.pick import Bad
 
@@ -19,8 +20,11 @@ _HEAVIEST = 1 << 31
 class Split:
     """How the keys of a pane and grouping fall to shards: each key gets a number local to its shard."""
 
-    def __init__(self, codes: NDArray[np.int32], shard_of_key: NDArray[np.uint8], shards: int) -> None:
+    def __init__(
+        self, codes: NDArray[np.int32], shard_of_key: NDArray[np.uint8], shards: int, numbers: NDArray[np.int32]
+    ) -> None:
         self.codes = codes
+        self.numbers = numbers  # of the keys, over all batches
         self.size = len(shard_of_key)
         self._order = np.argsort(shard_of_key, kind="stable")
         self._edges = np.searchsorted(shard_of_key[self._order], np.arange(shards + 1))
@@ -28,7 +32,7 @@ class Split:
         local = np.empty(self.size, np.int32)
         local[self._order] = np.arange(self.size) - self._edges[shard_of_key[self._order]]
         self._local = local
-        self.occupied = np.unique(shard_of_key).tolist()
+        self.occupied = np.flatnonzero(np.bincount(shard_of_key)).tolist()
         self._seen = self.per_key(None)
 
     def members(self, shard: int) -> list[int]:
@@ -88,7 +92,8 @@ class Found(NamedTuple):
 class Cell:
     """One metric over the rows of one pane: the batch, the rows in question and the metric's masks over them.
 
-    `extra` is how many more records each row stands for; None where every row stands for itself.
+    `extra` is how many more records each row stands for; None where every row stands for itself. `limits` say which records can
+    be shown.
     """
 
     batch: Batch
@@ -97,6 +102,7 @@ class Cell:
     where: NDArray[np.bool_] | None
     chosen: NDArray[np.bool_] | None
     extra: NDArray[np.int64] | None = None
+    limits: Limits | None = None
 
     def of_rows(self, column: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take the rows in question of a column of the batch."""

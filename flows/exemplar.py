@@ -103,6 +103,21 @@ def _sorted_first(key: NDArray[Any], rank: NDArray[np.float64], time: NDArray[np
     return chosen
 
 
+def _in_order(whole: Candidates) -> NDArray[np.int64]:
+    """Give places by key, rank, time, ray id and where a record stands; few tie in the first three."""
+    order = np.lexsort((whole.time, whole.rank, whole.key))
+    key, rank, time = whole.key[order], whole.rank[order], whole.time[order]
+    tied = (key[1:] == key[:-1]) & (rank[1:] == rank[:-1]) & (time[1:] == time[:-1])
+    edges = np.flatnonzero(np.diff(tied, prepend=False, append=False)).tolist()
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        places = order[first : last + 1]
+        part = whole.take(places)
+        rays = [ray or "" for ray in part.ray]
+        rows = list(zip(rays, part.partition.tolist(), part.offset.tolist(), part.index.tolist(), strict=True))
+        order[first : last + 1] = places[sorted(range(len(rows)), key=rows.__getitem__)]
+    return order
+
+
 class Exemplars:
     """The best candidates so far, by key number."""
 
@@ -140,22 +155,9 @@ class Exemplars:
         whole = self._cut()
         if not len(whole.key):
             return whole
-        rows = list(
-            zip(
-                whole.key.tolist(),
-                whole.rank.tolist(),
-                whole.time.tolist(),
-                [ray or "" for ray in whole.ray],
-                whole.partition.tolist(),
-                whole.offset.tolist(),
-                whole.index.tolist(),
-                strict=True,
-            )
-        )
-        order = np.array(sorted(range(len(rows)), key=rows.__getitem__), np.int64)
-        whole = whole.take(order)
+        whole = whole.take(_in_order(whole))
         start = np.searchsorted(whole.key, whole.key)
-        whole = whole.take(np.flatnonzero(np.arange(len(order)) - start < PER_KEY))
+        whole = whole.take(np.flatnonzero(np.arange(len(start)) - start < PER_KEY))
         self._parts, self._buffered = [whole], len(whole.key)
         return whole
 

@@ -51,10 +51,7 @@ class Group:
 
     def add(self, part: GroupPart) -> None:
         """Add one batch's part."""
-        found = list(map(self.keys.get, part.keys))
-        if None in found:
-            found = [self._number(key) if number is None else number for key, number in zip(part.keys, found, strict=True)]
-        ids = np.array(found, np.int64)
+        ids = self._numbers(part.keys)
         self._resize()
         np.add.at(self.seen, ids, part.seen)
         merged = self._threshold is not None and len(np.unique(ids)) != len(ids)
@@ -70,7 +67,7 @@ class Group:
 
     def absorb(self, other: "Group") -> None:
         """Add another group of the same grouping; `other` is of no use afterwards."""
-        ids = np.array([self._number(key) for key in other.keys], np.int64)
+        ids = self._numbers(list(other.keys))
         self._resize()
         np.add.at(self.seen, ids, other.seen)
         for number, measure in self.measures.items():  # one that is new since the snapshot of this pane is left out
@@ -84,6 +81,17 @@ class Group:
         measure.resize(size)
         measure.add(added, np.arange(size))
         self.measures[number].absorb(measure, ids)
+
+    def _numbers(self, keys: list[str]) -> NDArray[np.int64]:
+        """Give the numbers of different keys, which are made known."""
+        if not self.keys and self._threshold is None:
+            self.keys = dict(zip(keys, range(len(keys)), strict=True))
+            return np.arange(len(keys))
+        found: list[Any] = list(map(self.keys.get, keys))
+        if None in found:
+            for place in [place for place, number in enumerate(found) if number is None]:
+                found[place] = self._number(keys[place])
+        return np.array(found, np.int64)
 
     def _number(self, key: str) -> int:
         if self._threshold is not None and _rank(key) >= self._threshold:
@@ -165,12 +173,17 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
 
 def top_keys(groups: Sequence[Group], limit: int) -> list[str]:
     """Give the `limit` keys with most records over all groups (ties by key), sorted as bytes; never `(other)`."""
-    counts: dict[str, int] = {}
-    for group in groups:
-        for key, seen in zip(group.keys, group.seen.tolist(), strict=True):
-            counts[key] = counts.get(key, 0) + seen
-    counts.pop(groups[0].grouping.other if groups[0].grouping.columns else "", None)
-    keys = list(counts)
-    if len(keys) > limit:
-        keys = sorted(keys, key=lambda key: (-counts[key], key))[:limit]
-    return sorted(keys)  # code points sort as UTF-8 bytes do
+    numbers = dict(groups[0].keys)
+    places = [np.array([numbers.setdefault(key, len(numbers)) for key in group.keys], np.int64) for group in groups]
+    counts = np.zeros(len(numbers), np.int64)
+    for group, place in zip(groups, places, strict=True):
+        np.add.at(counts, place, group.seen)
+    keys = list(numbers)
+    other = numbers.get(groups[0].grouping.other, -1) if groups[0].grouping.columns else -1
+    chosen = np.flatnonzero(np.arange(len(keys)) != other)
+    if len(chosen) > limit:
+        least = np.partition(counts[chosen], len(chosen) - limit)[len(chosen) - limit]
+        more, tied = chosen[counts[chosen] > least], chosen[counts[chosen] == least]
+        ties = sorted([keys[place] for place in tied.tolist()])[: limit - len(more)]
+        return sorted([*(keys[place] for place in more.tolist()), *ties])
+    return sorted(keys[place] for place in chosen.tolist())  # code points sort as UTF-8 bytes do

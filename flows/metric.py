@@ -19,7 +19,8 @@ from connectors.batch import Batch
 from connectors.dataset import Dataset
 from flows.cell import Cell, Found, Split, bad_of, extra_of
 from flows.event import Event, first_of_each_key, in_time, record_at
-from flows.exemplar import Candidates, first_of_each
+from flows.exemplar import Candidates
+from flows.exemplar_gate import ExemplarGate
 from flows.expression import Expression
 from flows.output import canonical
 from flows.partial import CountPart, DistinctPart, GroupPart, Partial, Picked, RatioPart, SamplePart
@@ -153,7 +154,8 @@ class Fold:
         self._shards = shards
         self._pane_ms = pane_ms
         self._events = [n for n, metric in enumerate(self.metrics) if metric.options.name in events]
-        self._keys: dict[tuple[str, ...], dict[Any, tuple[str, int]]] = {}
+        self._keys = {grouping: _Keys(grouping, shards) for grouping in self.groupings}
+        self._gate = ExemplarGate()
         self._picker = Picker(tuple(dataset.dimensions), dataset.paths)
 
     @property
@@ -165,6 +167,10 @@ class Fold:
     def __call__(self, batch: Batch) -> list[tuple[int, Partial]]:
         """Fold one batch; gives (shard, partial) for every shard."""
         partials = [Partial(batch.dataset, shard, batch.marks, [], []) for shard in range(self._shards)]
+        for keys in self._keys.values():
+            if keys.full:
+                keys.clear()
+                self._gate.forget()
         in_time = None if not batch.late.any() else np.flatnonzero(~batch.late)
         times = batch.times if in_time is None else batch.times[in_time]
         if len(times):
@@ -194,7 +200,7 @@ class Fold:
             ends = (batch.times[places] // self._pane_ms + 1) * self._pane_ms
             for grouping in dict.fromkeys(((), metric.group_by)):
                 codes, texts = self._codes(batch, places, grouping)
-                keys, shards = self._keys_of(grouping, texts)
+                keys, shards, _ = self._keys[grouping].of(texts)
                 for row in first_of_each_key(codes, ends):
                     code, end = codes[row], int(ends[row])
                     event = Event(metric.name, keys[code], end - self._pane_ms, end, record_at(batch, int(places[row])))
@@ -219,8 +225,8 @@ class Fold:
         masks, extra = weighed
         extra = extra if extra is None or rows is None else extra[rows]
         codes, texts = self._codes(batch, rows, grouping)
-        keys, shard_of_key = self._keys_of(grouping, texts)
-        split = Split(codes, shard_of_key, self._shards)
+        keys, shard_of_key, numbers = self._keys[grouping].of(texts)
+        split = Split(codes, shard_of_key, self._shards, numbers)
         groups = [
             GroupPart(place[0], place[1], [keys[k] for k in split.members(shard)], split.counts(shard), {})
             for shard in range(self._shards)
@@ -228,7 +234,8 @@ class Fold:
         for number, metric in enumerate(self.metrics):
             if grouping in ((), metric.options.group_by):
                 where, chosen = (mask if mask is None or rows is None else mask[rows] for mask in masks[number])
-                cell = Cell(batch, rows, metric, where, chosen, extra)
+                limits = self._gate.of(place[0], number, place[1]) if metric.exemplars else None
+                cell = Cell(batch, rows, metric, where, chosen, extra, limits)
                 _fold_metric(cell, split, number, groups)
                 if metric.dimensions:
                     bad += bad_of(cell, split, (number, place[1], keys), groups)
@@ -284,20 +291,42 @@ class Fold:
         lookup = np.array([*(place[text] for text in templated), -1], np.int32)
         return lookup[column.codes], vocabulary
 
-    def _keys_of(self, grouping: tuple[str, ...], groups: list[Any]) -> tuple[list[str], NDArray[np.uint8]]:
-        """Give the key of each group, by its values, and the shard it falls to."""
-        known = self._keys.setdefault(grouping, {})
-        if len(known) > _CACHED_KEYS:
-            known.clear()
-        found = list(map(known.get, groups))
+
+class _Keys:
+    """The keys of a grouping that a fold has seen, numbered in the order in which they came."""
+
+    def __init__(self, grouping: tuple[str, ...], shards: int) -> None:
+        self._grouping = grouping
+        self._count = shards
+        self._known: dict[Any, int] = {}
+        self._names: list[str] = []
+        self._shards: NDArray[np.uint8] = np.zeros(0, np.uint8)
+
+    @property
+    def full(self) -> bool:
+        return len(self._known) > _CACHED_KEYS
+
+    def clear(self) -> None:
+        """Forget all keys: those that come are numbered anew."""
+        self._known.clear()
+        self._names.clear()
+        self._shards = np.zeros(0, np.uint8)
+
+    def of(self, groups: list[Any]) -> tuple[list[str], NDArray[np.uint8], NDArray[np.int32]]:
+        """Give the key of each group, by its values, the shard it falls to, and its number."""
+        found: list[Any] = list(map(self._known.get, groups))
         if None in found:
-            for place, values in enumerate(groups):
-                if found[place] is None:
-                    named = zip(grouping, (values,) if isinstance(values, str) else values, strict=True)
-                    key = canonical(dict(named))
-                    found[place] = known[values] = (key.decode(), zlib.crc32(key) % self._shards)
-        keys, shards = zip(*found, strict=True) if found else ((), ())
-        return list(keys), np.array(shards, np.uint8)
+            fresh = []
+            for place in [place for place, number in enumerate(found) if number is None]:
+                values = groups[place]
+                named = zip(self._grouping, (values,) if isinstance(values, str) else values, strict=True)
+                key = canonical(dict(named))
+                fresh.append(zlib.crc32(key) % self._count)
+                found[place] = self._known[values] = len(self._names)
+                self._names.append(key.decode())
+            self._shards = np.concatenate((self._shards, np.array(fresh, np.uint8)))
+        numbers = np.array(found, np.int32)
+        return list(map(self._names.__getitem__, found)), self._shards[numbers], numbers
 
 
 def _spans(batch: Batch, rows: NDArray[np.int64] | None) -> dict[str, tuple[int, int]]:
@@ -359,30 +388,26 @@ def _fold_ratio(cell: Cell, split: Split, number: int, groups: list[GroupPart]) 
     if cell.metric.exemplars and chosen is not None:
         shown = next((cell.batch.numbers[f] for f in sorted(cell.metric.chosen.fields) if f in cell.batch.numbers), None)  # type: ignore[union-attr]
         values = np.full(len(split.codes), np.nan) if shown is None else cell.of_rows(shown)
-        for shard, places in split.places(cell.bad()):
-            if len(places):
-                candidates = _candidates(cell, split, places, np.zeros(len(places)), values[places])
-                found = groups[shard].metrics[number]
-                if isinstance(found, RatioPart):
-                    found.candidates = candidates
+        places = np.flatnonzero(cell.bad() & (split.codes >= 0))
+        _show(cell, split, (places, np.zeros(len(places)), values[places]), (number, groups))
 
 
 def _fold_samples(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
     values = cell.numbers()
     present = ~np.isnan(values)
     kind = cell.metric.options.kind
-    for shard, places in split.places(present if cell.where is None else present & cell.where):
-        if not len(places):
+    times = (cell.batch.times if cell.rows is None else cell.batch.times[cell.rows]) if kind == "gauge" else None
+    places = np.flatnonzero((present if cell.where is None else present & cell.where) & (split.codes >= 0))
+    for shard, at in split.by_shard(split.codes[places]):
+        if not len(at):
             continue
-        taken, local = values[places], split.local(places)
-        times = cell.batch.times if cell.rows is None else cell.batch.times[cell.rows]
-        part = SamplePart(local, taken, times[places] if kind == "gauge" else None, None)
+        of_shard = places[at]
+        part = SamplePart(split.local(of_shard), values[of_shard], None if times is None else times[of_shard], None)
         if cell.extra is not None and kind != "gauge":
-            part.extra = cell.extra[places]
-        if cell.metric.exemplars and kind == "distribution":
-            best = first_of_each(local, -taken, times[places])
-            part.candidates = _candidates(cell, split, places[best], -taken[best], taken[best])
+            part.extra = cell.extra[of_shard]
         groups[shard].metrics[number] = part
+    if cell.metric.exemplars and kind == "distribution":
+        _show(cell, split, (places, -values[places], values[places]), (number, groups))
 
 
 def _fold_distinct(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
@@ -403,23 +428,36 @@ def _different(codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return np.flatnonzero(np.bincount(codes, minlength=size)) if size <= 4 * len(codes) + 64 else np.unique(codes)
 
 
-def _candidates(
-    cell: Cell, split: Split, places: NDArray[np.int64], rank: NDArray[np.float64], values: NDArray[np.float64]
-) -> Candidates:
-    rows = places if cell.rows is None else cell.rows[places]
-    batch, at = cell.batch, cell.batch.place
-    keep = first_of_each(split.local(places), rank, batch.times[rows])
-    rows, places = rows[keep], places[keep]
-    names = np.array(at.partitions, object)
+def _show(
+    cell: Cell,
+    split: Split,
+    found: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]],
+    to: tuple[int, list[GroupPart]],
+) -> None:
+    """Put candidates among records (their places, ranks and values) into the parts of a metric by its number."""
+    places, rank, values = found
+    times = cell.batch.times[places if cell.rows is None else cell.rows[places]]
+    codes = split.codes[places]
+    assert cell.limits is not None  # noqa: S101 (a metric that is shown has them)
+    keep = cell.limits.admit(split.numbers[codes], rank, times)
+    if not len(keep):
+        return
+    codes, rows = codes[keep], places[keep] if cell.rows is None else cell.rows[places[keep]]
+    batch, where = cell.batch, cell.batch.place
+    names = np.array(where.partitions, object)
     rays = np.empty(len(rows), object)
     rays[:] = batch.identities(rows)
     traces = np.full(len(rows), None, object)
     if batch.traces:
         traces[:] = batch.traces(rows)
-    return Candidates(
-        split.local(places), rank[keep], values[keep], batch.times[rows], rays, names[at.partition[rows]], at.offset[rows],
-        at.index[rows].astype(np.int64), traces,
+    whole = Candidates(
+        split.local_of(codes), rank[keep], values[keep], times[keep], rays, names[where.partition[rows]], where.offset[rows],
+        where.index[rows].astype(np.int64), traces,
     )  # fmt: skip
+    for shard, at in split.by_shard(codes):
+        part = to[1][shard].metrics.get(to[0])
+        if len(at) and isinstance(part, RatioPart | SamplePart):
+            part.candidates = whole.take(at)
 
 
 def compile_metrics(

@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors import native
+from connectors import batch, native
 from connectors.batch import Identities
 from connectors.dataset import DatasetOptions, build_dataset
 from connectors.decoder import Decoder
@@ -400,3 +400,12 @@ def test_without_the_compiled_reader_python_reads(monkeypatch):
     assert not Decoder(REQUESTS, FIELDS).native
     with pytest.raises(RuntimeError, match="was not built"):
         Decoder(REQUESTS, FIELDS, native=True)
+
+
+def test_identities_are_made_texts_alike_with_and_without_a_compiler(monkeypatch):
+    texts = ["a", None, "", "naïve", "b" * 40, "\N{SNOWMAN}"]
+    column = Identities.joined([Identities.of(texts), Identities.of(texts[::-1])])
+    places = np.array([11, 0, 3, 5, 1, 2, 8])
+    found = column.texts(places)
+    monkeypatch.setattr(batch, "_native_texts", None)
+    assert found == column.texts(places) == ["a", "a", "naïve", "\N{SNOWMAN}", None, "", "naïve"]
