@@ -2,19 +2,22 @@
 
 Usage: python -m benchmarks.soak [--seconds N] [--rate N] [--seed N] [--out FOLDER]      (a JSON line a fault, one at the end)
 
-Faults come by the seed, one after the other, each when the line is live again; EDGEWATCH_FAULT_SECONDS bounds how long one is
-(4 s; 3600 for the full lengths). What ends with an exit code is started again, as a node would. At the end every record and
-every alert is accounted for: windows, decisions and alerts equal an unbroken run over the same topic.
+Faults come in rounds, each once in a round, in an order by the seed, the next when the line is live again;
+EDGEWATCH_FAULT_SECONDS bounds how long one is (4 s; 3600 for the full lengths). What ends with an exit code is started again,
+as a node would. At the end every record and every alert is accounted for: windows, decisions and alerts equal an unbroken run
+over the same topic. Where they do not the folder of the run is kept, and the page is drawn all the same.
 """
 
 import argparse
 import json
 import random
+import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,8 @@ from tests.faults.world import world
 
 STEP_S = 2.0
 MB = 1 << 20
+_LIVE_S = 600.0
+HANG_AFTER = "30s"  # a busy machine is slow to start processes
 FAULTS = (
     *(faults.kill_one, faults.kill_all, faults.kill_supervisor, faults.freeze_one, faults.stop_within_a_window),
     *(faults.kill_broker, faults.broker_gone, faults.freeze_broker, faults.poison, faults.channel_down),
@@ -77,8 +82,10 @@ class Soak:
 
     def go(self):
         deadline = time.monotonic() + self._options.seconds
+        left: list[Callable[..., None]] = []
         while time.monotonic() < deadline:
-            self._hurt(self._random.choice(FAULTS))
+            left = left or self._random.sample(FAULTS, len(FAULTS))
+            self._hurt(left.pop())
             time.sleep(self._random.uniform(2, 10))
 
     def _hurt(self, fault):
@@ -96,7 +103,7 @@ class Soak:
         """Wait until the line is live; a run that was given up is started again."""
         before = time.monotonic()
         while not line.is_live():
-            assert time.monotonic() - before < 300, line.said()[-3000:]
+            assert time.monotonic() - before < _LIVE_S, line.said()[-3000:]
             if line.process.poll() is not None:
                 self.starts += 1
                 line.start()
@@ -126,7 +133,7 @@ def page(samples, soak, summary):
         Figure(title="Resident set of the largest process", chart=chart("MB", samples, memory, soak.marks)),
         Figure(title="State folder by part", chart=chart("MB", samples, files, soak.marks)),
     ]
-    lead = f"{summary['records_in']:,} records, {sum(soak.counts.values())} faults, by seed {summary['seed']}."
+    lead = f"{summary.get('records_in', 0):,} records, {sum(soak.counts.values())} faults, by seed {summary['seed']}."
     return html(Page(title="Soak", lead=lead, sections=[Section("What the run used", blocks)]))
 
 
@@ -143,26 +150,32 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="where soak.html goes")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clock = SteppedClock(folder)
-        with world(folder, idle_after="5s", clock=clock, rate=options.rate) as there:
-            samples = Samples(there)
-            samples.start()
-            soak = Soak(there, options)
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    print(json.dumps({"folder": str(folder)}), file=sys.stderr, flush=True)
+    run(folder, options)
+    shutil.rmtree(folder)
+
+
+def run(folder, options):
+    """Hurt a line in a folder for as long as the options say, and print what became of it."""
+    clock = SteppedClock(folder)
+    with world(folder, idle_after="5s", hang_after=HANG_AFTER, clock=clock, rate=options.rate) as there:
+        samples, soak = Samples(there), Soak(there, options)
+        samples.start()
+        summary = {"seed": options.seed, "fault_seconds": SECONDS}
+        try:
             soak.go()
+            found = there.account.settle("soak", lasted_s=options.seconds, recovered_s=max(soak.recovered, default=0.0))
+            summary |= json.loads(found.line())
+        finally:
             samples.end.set()
             samples.join()
-            found = there.account.settle("soak", lasted_s=options.seconds, recovered_s=max(soak.recovered))
             held = [each for _, each, _ in samples.rows]
             state = [sum(used.values()) / MB for *_, used in samples.rows]
-            summary = {
-                **json.loads(found.line()),
-                "seed": options.seed,
-                "fault_seconds": SECONDS,
+            summary |= {
                 "faults": dict(sorted(soak.counts.items())),
                 "started_again": soak.starts,
-                "recovered_median_s": round(float(np.median(soak.recovered)), 1),
+                "recovered_median_s": round(float(np.median(soak.recovered)), 1) if soak.recovered else None,
                 "memory_mb_by_quarter": [round(quarter(held, n)) for n in range(4)],
                 "state_mb_by_quarter": [round(quarter(state, n), 1) for n in range(4)],
                 "own_words": len(there.account.own_words()),

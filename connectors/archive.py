@@ -9,7 +9,7 @@ import calendar
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ _BATCH = 8 << 20  # bytes of lines that are decoded together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How a source is read, whatever it is; times in ms."""
+    """How a source is read, whatever it is; times in ms. `lateness` has that of a dataset where it is another."""
 
     datasets: Mapping[str, Dataset]
     fields: Mapping[str, frozenset[str]]
@@ -47,6 +47,7 @@ class Reading:
     chunk_records: int
     start: int | None = None
     end: int | None = None
+    lateness: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def last_end(self) -> int | None:
@@ -116,7 +117,7 @@ def _partitions(root: Path, reading: Reading) -> list[PlannedPartition]:
                     topic=dataset,
                     partition=partition,
                     dataset=dataset,
-                    allowed_lateness_ms=reading.allowed_lateness_ms,
+                    allowed_lateness_ms=reading.lateness.get(dataset, reading.allowed_lateness_ms),
                     files=tuple(path.name for path in files if not _before(path.name, reading)),
                 )
             )
@@ -139,7 +140,9 @@ def _identity(root: Path, reading: Reading) -> dict[str, str]:
         "source": f"archive:{root.absolute()}",
         "datasets": ", ".join(reading.datasets),
         "window": f"{reading.length_ms} ms every {reading.pane_ms} ms",
-        "allowed_lateness": f"{reading.allowed_lateness_ms} ms",
+        "allowed_lateness": ", ".join(
+            [f"{reading.allowed_lateness_ms} ms", *(f"{name} {own} ms" for name, own in sorted(reading.lateness.items()))]
+        ),
         "range": f"{reading.start} to {reading.end}",
     }
 

@@ -33,6 +33,8 @@ _FATAL: Mapping[int, str] = {
 }
 # A broker that wants another certificate of the client says so after the handshake, as if the connection broke.
 _ALERT = re.compile(r"SSL alert number")
+# A broker that hangs up at a login, or that a network keeps away then, is no wrong login: it has given no word about it.
+_HUNG_UP = re.compile(r"SASL .*: Local: ")
 _WHEN = re.compile(r" \(after \d+ms in state \w+.*\)$")
 _SECRET = re.compile(r"password|secret|token|pem|key|oauthbearer\.config")
 
@@ -76,6 +78,8 @@ class Watch:
     @staticmethod
     def is_refusal(error: KafkaError) -> bool:
         """Tell whether an error is one that a person has to mend."""
+        if _HUNG_UP.search(error.str()):
+            return False
         return error.code() in _FATAL or _ALERT.search(error.str()) is not None
 
     def refused(self, error: KafkaError, what: str = "") -> str:
@@ -141,9 +145,11 @@ def topics_there(client: Consumer | AdminClient, watch: Watch, timeout_s: float)
             if watch.fatal is not None:
                 raise SourceError(watch.fatal) from error
             if time.monotonic() > deadline:
+                heard = watch.heard or reason(error.args[0])
+                login = "; some brokers hang up on a wrong one: check the login there, too" if _HUNG_UP.search(heard) else ""
                 raise SourceError(
-                    f"Kafka at {watch.brokers} cannot be reached ({watch.heard or reason(error.args[0])}); "
-                    "start it, or correct [input.kafka].brokers, or security.protocol in [input.kafka.client]"
+                    f"Kafka at {watch.brokers} cannot be reached ({heard}); "
+                    f"start it, or correct [input.kafka].brokers, or security.protocol in [input.kafka.client]{login}"
                 ) from error
 
 

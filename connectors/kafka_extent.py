@@ -15,7 +15,7 @@ _WAIT_S = 5.0
 _SOON_S = 0.2
 _ASK_S = 3.0
 _LEADER_MOVES = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
-_AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
+AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
 _UNKNOWN = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
@@ -48,7 +48,7 @@ def low_and_high(
             consumer.poll(0)  # has the client say what is wrong with its connections
             if code in _UNKNOWN and (why := _why_unknown(consumer, place.topic, left)) is not None:
                 raise KafkaException(why) from error
-            if refused() or code not in _LEADER_MOVES | _AWAY | _UNKNOWN or time.monotonic() > deadline:
+            if refused() or code not in _LEADER_MOVES | AWAY | _UNKNOWN or time.monotonic() > deadline:
                 raise
             time.sleep(_SOON_S)
         else:

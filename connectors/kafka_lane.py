@@ -4,6 +4,7 @@ Guarantee: exactly the messages from the planned start (or the snapshot) on, in 
 fixed end are left alone. Only here does a clock touch the line, and what it decides is written before it takes effect.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from connectors.block import bytes_of
 from connectors.decoder import Decoder
 from connectors.hold import Hold
 from connectors.kafka_client import close
-from connectors.kafka_extent import low_and_high
+from connectors.kafka_extent import AWAY, low_and_high
 from connectors.kafka_messages import Event, Run, messages_of
 from connectors.plan import PlannedPartition
 from connectors.progress import NO_LIMIT, Chunk, Progress, Timing, read_batch
@@ -36,6 +37,8 @@ _SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's w
 _COMMIT_S = 5.0
 _ADVANCE_S = 1.0
 _REPORT_S = 0.1
+_CHECK_S, _LIVE_CHECK_S = 30.0, 2.0
+_log = logging.getLogger(__name__)
 _OFFSET_LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -165,17 +168,35 @@ class KafkaLane:
                 part.highs[advance.offset] = max(advance.high, part.highs.get(advance.offset, UNHEARD))
 
     def _check_offsets(self) -> None:
-        """Refuse to start where retention has taken what the state wants to read next; never jump silently."""
+        """Refuse to start where retention has taken what the state wants to read next; never jump silently.
+
+        A live lane that goes on while its brokers are away waits for them as one that reads does: it is no fault of its start.
+        What has gone by then ends it as it asks for it.
+        """
+        patience = _CHECK_S if self._advances is None else _LIVE_CHECK_S
         for part in self._open():
             end = part.planned.end
             if end is not None and part.progress.next_offset >= end:
                 continue
             try:
-                low, _ = low_and_high(self._consumer, part.place, timeout_s=30.0, refused=lambda: self._watch.fatal is not None)
+                low, _ = low_and_high(
+                    self._consumer, part.place, timeout_s=patience, refused=lambda: self._watch.fatal is not None
+                )
             except KafkaException as error:
+                if self._advances is not None and self._watch.fatal is None and error.args[0].code() in AWAY:
+                    _log.warning("%s goes on without a look at what is there: no broker answers", part.progress.name)
+                    return
                 raise SourceError(self._watch.words(error.args[0], part.progress.name)) from error
             if low > part.progress.next_offset:
                 raise self._lost(part, low)
+
+    def _low(self, part: _Part) -> int | None:
+        """Give the first offset that is there, where it is behind the next one to read."""
+        try:
+            low, _ = low_and_high(self._consumer, part.place, timeout_s=_CHECK_S)
+        except KafkaException:
+            return None
+        return low if low > part.progress.next_offset else None
 
     def _lost(self, part: _Part, low: int | None) -> SourceError:
         first = part.progress.next_offset
@@ -282,7 +303,7 @@ class KafkaLane:
                 part.progress.next_offset = max(part.progress.next_offset, end)
             return [part]
         if error.code() in _OFFSET_LOST:
-            raise self._lost(part, None)
+            raise self._lost(part, self._low(part))
         if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             return []
         raise SourceError(self._watch.words(error, part.progress.name))

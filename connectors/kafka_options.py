@@ -14,7 +14,11 @@ class TopicOptions:
 
     dataset: str = field(metadata={"help": "what the topic holds"})
     allowed_lateness_ms: int | None = field(
-        default=None, metadata={"duration": True, "help": "of this topic; default: the window's"}
+        default=None,
+        metadata={
+            "duration": True,
+            "help": "of this topic; default: the window's. A folder has the longest of its dataset's topics",
+        },
     )
     sample_rate: float = field(default=1.0, metadata={"unit": "share", "help": "share of records that the Logpush job sends"})
     labels: dict[str, str] = field(default_factory=dict, metadata={"help": "columns that every record of the topic has"})

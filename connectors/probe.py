@@ -158,12 +158,12 @@ class Probe:
     async def _steps(self, timing: Timing, seen: "_Seen") -> None:
         variables = dict(self.options.variables)
         seen.secrets = [*variables.values(), *self.options.headers.values()]
-        async with connection(self._trust) as client:
+        async with connection(self._trust) as line:
             for step in self.options.steps():
                 seen.step = step.name
                 seen.secrets += step.headers.values()
                 request = self._request(step, variables)
-                answer = await ask(client, request, timing, redirects=self.options.redirects)
+                answer = await ask(line, request, timing, redirects=self.options.redirects)
                 seen.take(answer, keep=not self.options.step)
                 judge(step, answer)
                 refuse_unhealthy(seen.content)

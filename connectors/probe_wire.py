@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from connectors.certificate import expiry_ms
+from connectors.probe_address import CheckedAddresses
 from connectors.probe_answer import Answer, CheckFailed
 
 LARGEST_BODY = 1 << 20
@@ -73,25 +74,35 @@ class Ask:
     content: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the requests of one check go over: they connect to addresses that were checked."""
+
+    client: httpx.AsyncClient
+    addresses: CheckedAddresses
+
+
 @contextlib.asynccontextmanager
-async def connection(trust: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
+async def connection(trust: ssl.SSLContext) -> AsyncIterator[Line]:
     """Give a client for one check: what was connected to and which cookies were set ends with it."""
     limits = httpx.Timeout(None)  # the check as a whole has a limit
     headers = {"User-Agent": _AGENT, "Cache-Control": "no-cache"}
-    async with httpx.AsyncClient(verify=trust, trust_env=False, timeout=limits, headers=headers) as client:
-        yield client
+    transport = httpx.AsyncHTTPTransport(verify=trust, trust_env=False)
+    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=limits, headers=headers) as client:
+        yield Line(client, CheckedAddresses.of(transport))
 
 
-async def ask(client: httpx.AsyncClient, request: Ask, timing: Timing, *, redirects: int) -> Answer:
+async def ask(line: Line, request: Ask, timing: Timing, *, redirects: int) -> Answer:
     """Make a request and follow redirects; raises CheckFailed where no answer came, or it leads to where none is followed."""
     begun = time.monotonic()
     own_network: bool | None = None  # whether what was asked first is of it
     for left in range(redirects, -1, -1):
-        public = await _look_up(request.url, timing)
+        public, found = await _look_up(request.url, timing)
+        line.addresses.note(request.url.raw_host.decode(), found)
         if own_network is False and not public:
             raise CheckFailed("redirect", f"the redirect leads into the own network ({_plain(request.url)}), not followed")
         own_network = not public if own_network is None else own_network
-        answer = await _once(client, request, timing, begun)
+        answer = await _once(line, request, timing, begun)
         goal = answer.headers.get("location")
         if answer.status not in _MOVED or goal is None or redirects == 0:
             return answer
@@ -100,8 +111,9 @@ async def ask(client: httpx.AsyncClient, request: Ask, timing: Timing, *, redire
     raise CheckFailed("redirect", f"more than {redirects} redirects, the last to {_plain(request.url)}")
 
 
-async def _once(client: httpx.AsyncClient, request: Ask, timing: Timing, begun: float) -> Answer:
+async def _once(line: Line, request: Ask, timing: Timing, begun: float) -> Answer:
     body = bytearray()
+    client = line.client
     built = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.content)
     built.extensions["trace"] = timing.told
     try:
@@ -117,7 +129,7 @@ async def _once(client: httpx.AsyncClient, request: Ask, timing: Timing, begun: 
     except httpx.InvalidURL:  # httpx looks at where a redirect leads although it does not follow
         raise CheckFailed("redirect", "the redirect leads to no address") from None
     except httpx.HTTPError as error:
-        raise await _trouble(error, request.url, timing) from None
+        raise await _trouble(error, request.url, timing, line.addresses) from None
     elapsed = (time.monotonic() - begun) * 1000
     return Answer(
         response.status_code,
@@ -128,16 +140,18 @@ async def _once(client: httpx.AsyncClient, request: Ask, timing: Timing, begun: 
     )
 
 
-async def _look_up(url: httpx.URL, timing: Timing) -> bool:
+async def _look_up(url: httpx.URL, timing: Timing) -> tuple[bool, list[str]]:
     """Look the host's name up, apart from the connection: what takes long or fails is told apart.
 
-    Gives whether all its addresses are public. Raises CheckFailed where one is where clouds keep a machine's credentials.
+    Gives whether all its addresses are public, and these. Raises CheckFailed where one is where clouds keep a machine's
+    credentials.
     """
-    found = [ipaddress.ip_address(each) for each in await _addresses(url, timing)]
-    addresses = [getattr(each, "ipv4_mapped", None) or each for each in found]
+    found = await _addresses(url, timing)
+    given = [ipaddress.ip_address(each) for each in found]
+    addresses = [getattr(each, "ipv4_mapped", None) or each for each in given]
     if any(each.is_link_local or each in _CLOUD for each in addresses):
         raise CheckFailed("connect", f"{url.host} is of the machine's own link, where clouds keep its credentials: never asked")
-    return all(each.is_global for each in addresses)
+    return all(each.is_global for each in addresses), found
 
 
 async def _addresses(url: httpx.URL, timing: Timing) -> list[str]:
@@ -151,7 +165,7 @@ async def _addresses(url: httpx.URL, timing: Timing) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise CheckFailed("dns", f"{host} cannot be looked up ({getattr(error, 'strerror', None) or 'no name'})") from None
     timing.add("dns_ms", time.monotonic() - begun)
-    return [str(each[4][0]) for each in found]
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 def _see_certificate(response: httpx.Response, timing: Timing) -> None:
@@ -161,12 +175,12 @@ def _see_certificate(response: httpx.Response, timing: Timing) -> None:
         timing.certificate(secured.getpeercert(binary_form=True))
 
 
-async def _trouble(error: httpx.HTTPError, url: httpx.URL, timing: Timing) -> CheckFailed:
+async def _trouble(error: httpx.HTTPError, url: httpx.URL, timing: Timing, addresses: CheckedAddresses) -> CheckFailed:
     where = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
     cause = _of_kind(error, ssl.SSLError)
     if cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            timing.certificate(await _unverified(url))
+            timing.certificate(await _unverified(url, addresses))
             return CheckFailed("tls", f"the certificate of {where} is not valid: {cause.verify_message}")
         return CheckFailed("tls", f"no TLS with {where}: {cause.reason or 'it hung up'}")
     if isinstance(error, httpx.ConnectError):
@@ -177,12 +191,13 @@ async def _trouble(error: httpx.HTTPError, url: httpx.URL, timing: Timing) -> Ch
     return CheckFailed("protocol", f"the exchange with {where} failed ({type(error).__name__})")
 
 
-async def _unverified(url: httpx.URL) -> bytes | None:
+async def _unverified(url: httpx.URL, addresses: CheckedAddresses) -> bytes | None:
     """Give the certificate that a host shows, whatever it is worth: nothing is sent to it."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        _, writer = await asyncio.open_connection(url.host, url.port or 443, ssl=context, server_hostname=url.host)
+        (address, *_) = addresses.known(url.raw_host.decode())
+        _, writer = await asyncio.open_connection(address, url.port or 443, ssl=context, server_hostname=url.host)
     except OSError:
         return None
     secured = writer.get_extra_info("ssl_object")

@@ -43,7 +43,7 @@ class ReceiveOptions:
     message_bytes: int = field(
         default=256_000, metadata={"unit": "bytes", "help": "bytes of lines in one Kafka message, about"}
     )
-    max_body: int = field(default=268_435_456, metadata={"unit": "bytes", "help": "bytes of an upload as it comes"})
+    max_body: int = field(default=1_073_741_824, metadata={"unit": "bytes", "help": "bytes of an upload as it comes"})
     max_inflated: int = field(default=1_073_741_824, metadata={"unit": "bytes", "help": "bytes of an upload when inflated"})
     max_ratio: int = field(
         default=400,
@@ -53,7 +53,11 @@ class ReceiveOptions:
         default=16, metadata={"unit": "uploads", "help": "uploads at a time; others are asked to come again"}
     )
     max_in_flight: int = field(
-        default=536_870_912, metadata={"unit": "bytes", "help": "bytes of all uploads at a time, as they come"}
+        default=2_147_483_648,
+        metadata={
+            "unit": "bytes",
+            "help": "bytes of all uploads at a time, as they come; they wait in the folder for temporary files",
+        },
     )
     remember: int = field(
         default=0, metadata={"unit": "uploads", "help": "uploads whose repeats are known and not sent on again"}

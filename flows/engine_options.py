@@ -27,6 +27,10 @@ class EngineOptions:
     token: str = field(
         default="", repr=False, metadata={"secret": True, "help": "what the machines of a run know each other by (--addresses)"}
     )
+    allow_public: bool = field(
+        default=False,
+        metadata={"help": "true: a machine of a run (--addresses) may listen on a public address, without a password"},
+    )
     directory: str = field(default="state", metadata={"help": "folder of the plan, recovery store, spool and advances"})
 
     def problems(self) -> Iterable[tuple[str, str]]:

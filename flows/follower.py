@@ -56,6 +56,7 @@ class Follower:
 
     def meet(self, told: threading.Event) -> tuple[Sequence[int], Sequence[str]] | None:
         """Ask machine 0 until it says that all are there; raises SourceError where it refuses this machine."""
+        self.waits_for = (self._place.named(0),)
         while not told.is_set():
             answer: Joined | None = self._ask(JOIN, self._joins(), Joined)
             if answer is None:

@@ -40,6 +40,7 @@ def open_source(config: Config, line: Line, spec: RunSpec, clock: SteadyClock | 
         chunk_records=config.kafka.poll_records if config.kafka else _CHUNK_RECORDS,
         start=spec.start,
         end=spec.end,
+        lateness=own_lateness(config) if lateness is None else {},
     )
     folder = Path(spec.state)
     if spec.source.startswith(ARCHIVE):
@@ -61,6 +62,16 @@ def open_source(config: Config, line: Line, spec: RunSpec, clock: SteadyClock | 
         recorded=recorded_in(RunFolder.at(folder)) if spec.recorded else None,
         clock=clock,
     )
+
+
+def own_lateness(config: Config) -> dict[str, int]:
+    """Give the allowed lateness (ms) of datasets whose topics have their own: a folder's files are of any of them."""
+    usual = config.window.allowed_lateness_ms
+    found: dict[str, int] = {}
+    for topic in config.kafka.topic_options().values() if config.kafka else ():
+        own = usual if topic.allowed_lateness_ms is None else topic.allowed_lateness_ms
+        found[topic.dataset] = max(own, found.get(topic.dataset, 0))
+    return {dataset: own for dataset, own in found.items() if own != usual}
 
 
 def not_read(config: Config, spec: RunSpec) -> list[str]:

@@ -3,6 +3,7 @@
 Each machine has a supervisor with one process of the engine. Machine 0 leads (`muster`), the others follow (`follower`).
 """
 
+import ipaddress
 import logging
 import os
 import socket
@@ -39,7 +40,7 @@ def run_machine(config: Config, place: Place, report: Report) -> None:
     spec = live_spec(config).with_(machine=place.machine, machines=len(place.engines))
     folder = RunFolder(Path(spec.state))
     with folder.locked():
-        check_address(place.engines[place.machine])
+        check_address(place.engines[place.machine], allow_public=config.engine.allow_public)
         if place.leads:
             _lead(config, place, spec, folder, report)
         else:
@@ -130,11 +131,16 @@ def _probe_server(config: Config, application: Starlette) -> StatusServer | None
     return None if address is None else StatusServer(application, address)
 
 
-def check_address(address: Address) -> None:
-    """Refuse an address that this machine cannot listen at; a name that is not known yet is waited for. Raises SourceError."""
+def check_address(address: Address, *, allow_public: bool) -> None:
+    """Refuse an address that this machine cannot listen at, or that is not of a network of its own. Raises SourceError.
+
+    A name that is not known yet is waited for.
+    """
     deadline = time.monotonic() + _NAME_S
     while True:
         try:
+            if not allow_public:
+                _refuse_public(address)
             socket.create_server((address.host, address.port), family=_family(address)).close()
         except socket.gaierror as error:
             if time.monotonic() > deadline:
@@ -145,6 +151,19 @@ def check_address(address: Address) -> None:
             raise _cannot_listen(address, error) from error
         else:
             return
+
+
+def _refuse_public(address: Address) -> None:
+    """Raise SourceError for an address that strangers may reach, or that is all of this machine's."""
+    for *_, found in socket.getaddrinfo(address.host, address.port, _family(address), socket.SOCK_STREAM):
+        where = ipaddress.ip_address(str(found[0]).partition("%")[0])
+        if where.is_global or where.is_unspecified:
+            kind = "is every address of this machine" if where.is_unspecified else "is a public address"
+            raise SourceError(
+                f"{address} {kind}, and the engine's port has neither password nor encryption: who reaches it can run code "
+                "here. Give the machines addresses of a private network (or of WireGuard) in the file of --addresses; or, "
+                "where a firewall lets nobody but them in, allow_public = true in [engine]"
+            )
 
 
 def _family(address: Address) -> socket.AddressFamily:

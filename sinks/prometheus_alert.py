@@ -27,9 +27,10 @@ def labels(notification: Notification, name_of: Callable[[str], str] = str) -> d
 
 
 def group_labels(notification: Notification) -> dict[str, str]:
-    """Give what is the same in all that is said about one alert: all labels of its identity."""
-    found = {"alertname": notification.rule, "environment": notification.environment}
-    _add(found, notification.key, str)
+    """Give what is the same in all that is said about one alert: the labels of its identity, as `labels` has them."""
+    found = {"alertname": notification.rule, "severity": notification.severity, "environment": notification.environment}
+    _add(found, {name: value for name, value in notification.key.items() if value}, str)
+    del found["severity"]  # it changes
     return found
 
 

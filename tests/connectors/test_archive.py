@@ -14,6 +14,8 @@ from connectors.archive import ArchiveSource, Reading
 from connectors.batch import DONE
 from connectors.dataset import DatasetOptions, build_dataset
 from connectors.source import SourceError
+from flows.config import loads
+from flows.inputs import own_lateness
 
 START = 1_764_547_200_000
 DATASETS = {"http_requests": build_dataset(DatasetOptions(name="http_requests", kind="http_requests"))}
@@ -203,3 +205,23 @@ def test_new_lines_are_found_alike_with_and_without_a_compiler(lines, monkeypatc
     found = log_blocks.line_ends(lines).tolist()
     monkeypatch.setattr(log_blocks, "_native_ends", None)
     assert found == log_blocks.line_ends(lines).tolist() == [place for place, byte in enumerate(lines) if byte == 10]
+
+
+def test_the_topic_s_own_lateness_holds_for_a_folder_too(tmp_path):
+    base = tmp_path / "logs" / "http_requests"
+    base.mkdir(parents=True)
+    (base / "a.ndjson").write_bytes(b"\n".join([line(0), *(line(n) for n in range(700, 720)), line(1)]))
+    text = """
+[input.kafka]
+brokers = ["127.0.0.1:1"]
+topics = { a = "http_requests", b = { dataset = "http_requests", allowed_lateness = "20m" }, c = "health" }
+"""
+    own = own_lateness(loads(text, tmp_path / "m.toml"))
+    assert own == {"http_requests": 1_200_000}
+    lost = []
+    for number, lateness in enumerate(({}, own)):
+        found = source(tmp_path / "logs", tmp_path / f"state{number}", lateness=lateness)
+        lost.append(sum(int(batch.late.sum()) for batch in all_of(found)))
+    assert lost == [1, 0]
+    with pytest.raises(SourceError, match="allowed_lateness"):
+        source(tmp_path / "logs", tmp_path / "state0", lateness=own)

@@ -178,7 +178,7 @@ def test_lines_travel_in_messages_of_the_stated_size_keyed_by_a_ray_id(brokers, 
         ("http_requests", "POST", {}, b"no gzip", 400, "cannot be inflated"),
         ("http_requests", "POST", {}, gzip.compress(line(1) * 50, mtime=0)[:-4], 400, "cannot be inflated"),
         ("http_requests", "POST", {}, gzip.compress(line(1) + b" " * 2_000_000, mtime=0), 413, "more than 2000000 bytes"),
-        ("http_requests", "POST", {"Content-Length": "999999999"}, b"", 413, "at most 268435456 bytes"),
+        ("http_requests", "POST", {"Content-Length": "9999999999"}, b"", 413, "at most 1073741824 bytes"),
     ],
 )
 def test_what_can_never_be_accepted_is_refused_with_a_reason(shared, path, method, headers, content, status, words):

@@ -157,13 +157,34 @@ def test_a_redirect_from_a_public_host_does_not_lead_into_the_own_network(site, 
     look_up = probe_wire._look_up
 
     async def looked_up(url, timing):
-        return url.host == "localhost" or await look_up(url, timing)
+        public, found = await look_up(url, timing)
+        return public or url.host == "localhost", found
 
     monkeypatch.setattr(probe_wire, "_look_up", looked_up)
     moved = Answer(302, headers={"Location": f"http://127.0.0.1:{site.port}/inside"})
     words = f"the redirect leads into the own network (http://127.0.0.1:{site.port}/inside), not followed"
     assert failed(site, moved, redirects=1) == ("redirect", words)
     assert [seen.path for seen in site.seen] == ["/api/health/all"]
+
+
+def test_a_name_whose_address_changes_after_it_was_looked_at_leads_nowhere_else(site, monkeypatch):
+    looked_up = []
+
+    def changes(host, port, *_, **__):
+        looked_up.append(host)
+        address = "127.0.0.1" if len(looked_up) == 1 else "169.254.169.254"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", changes)
+    outcome = checked(probe(site, url=f"http://moves.test:{site.port}/api"))
+    assert (outcome.failure, looked_up) == ("", ["moves.test"])
+    assert site.seen[-1].headers["host"] == f"moves.test:{site.port}"
+
+
+def test_a_host_is_asked_at_another_of_its_addresses_where_one_does_not_answer(site, monkeypatch):
+    given = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, site.port)) for address in ("127.0.0.2", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: given)
+    assert checked(probe(site, url=f"http://two.test:{site.port}/api")).ok
 
 
 @pytest.mark.parametrize("goal", ["ftp://localhost/x", "file:///etc/passwd", "gopher://localhost", "data:text/plain,x"])

@@ -41,7 +41,7 @@ stall_after = "30s"
 [engine]
 directory = "{directory}"
 snapshot_interval = "500ms"
-hang_after = "5s"
+hang_after = "{hang_after}"
 token = "{token}"
 
 [health]
@@ -137,7 +137,14 @@ class Line:
         self.folder, self.state, self.config, self.log = folder, folder / "state", folder / "monitor.toml", folder / "log"
         with socket.create_server(("127.0.0.1", 0)) as found:
             self._port = found.getsockname()[1]
-        known = {"client": "", "token": "", "idle_after": "60s", "directory": self.state, "port": self._port}
+        known = {
+            "client": "",
+            "token": "",
+            "idle_after": "60s",
+            "hang_after": "5s",
+            "directory": self.state,
+            "port": self._port,
+        }
         self.config.write_text(CONFIG.format(**{**known, **words}))
         self.processes = 2
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,4 +1,7 @@
-"""Machines: one run on several machines, each with its own folder, configuration and probes; they share addresses alone."""
+"""Machines: one run on several machines, each with its own folder, configuration and probes; they share addresses alone.
+
+The others reach machine 0 through wires that can be cut, so their files of addresses name those in its place.
+"""
 
 import contextlib
 import os
@@ -13,7 +16,8 @@ import httpx
 
 from flows.supervisor import free_addresses
 from tests.faults.line import CONFIG, Line
-from tests.runs import ROOT, wait_until
+from tests.faults.wire import Wire
+from tests.runs import ROOT, checked, wait_until
 
 
 def free_ports(count: int) -> list[int]:
@@ -27,12 +31,12 @@ class Machines(Line):
 
     def __init__(self, folder: Path, **words: object) -> None:
         super().__init__(folder, **words)
-        self.addresses = folder / "machines"
         *ports, door = free_ports(3 + 1)
-        first, *others = [f"127.0.0.1:{port}" for port in ports]
-        self._lines = [f"{first} 127.0.0.1:{door}  # the door", *others]
+        self.wires = [Wire(ports[0]), Wire(door)]
+        self._others = [f"127.0.0.1:{port}" for port in ports[1:]]
+        self._first = (ports[0], door)
         self.ports = [self._port, *free_ports(2)]  # of the probes
-        known = {"client": "", "token": "", "idle_after": "60s"}
+        known = {"client": "", "token": "", "idle_after": "60s", "hang_after": "5s"}
         for machine in (1, 2):
             mine = {"directory": self.state_of(machine), "port": self.ports[machine]}
             self.config_of(machine).write_text(CONFIG.format(**{**known, **words, **mine}))
@@ -47,12 +51,24 @@ class Machines(Line):
     def log_of(self, machine: int) -> Path:
         return self.folder / f"log-{machine}" if machine else self.log
 
+    def addresses_of(self, machine: int) -> Path:
+        """Write where the machines are, as one of them reaches them."""
+        path = self.folder / f"machines-{machine}"
+        engine, door = self._first if machine == 0 else [each.port for each in self.wires]
+        lines = ["# one run", f"127.0.0.1:{engine} 127.0.0.1:{door}  # the door", *self._others[: self.count - 1]]
+        path.write_text("\n".join(lines))
+        return path
+
     def start(self, machines: Iterable[int] | None = None) -> None:
-        """Start all, the last one first."""
-        self.addresses.write_text("\n".join(["# one run", *self._lines[: self.count]]))
+        """Start all, the last one first; where there is one alone, as the processes of a run on one machine."""
+        if self.count == 1:
+            super().start()
+            assert self.process is not None
+            self.running = {0: self.process}
+            return
         for machine in reversed(range(self.count)) if machines is None else machines:
             command = [sys.executable, "-m", "flows.cli", "run", "-c", str(self.config_of(machine))]
-            place = ["--process-id", str(machine), "--addresses", str(self.addresses)]
+            place = ["--process-id", str(machine), "--addresses", str(self.addresses_of(machine))]
             with self.log_of(machine).open("ab") as log:
                 self.running[machine] = subprocess.Popen(
                     [*command, *place],
@@ -95,6 +111,18 @@ class Machines(Line):
         for machine in self.running:
             self.signal_machine(machine, signal.SIGCONT)
             self.signal_machine(machine, signal.SIGKILL)
+
+        for wire in self.wires:
+            wire.close()
+
+    def take_away(self, count: int) -> None:
+        """Have a run that stands still be one of `count` machines: what the others have of its state goes to machine 0."""
+        for machine in range(count, self.count):
+            part = self.folder / f"part-{machine}.tar.zst"
+            checked("recovery", "export", "-c", self.config_of(machine), part)
+            checked("recovery", "import", "-c", self.config, part)
+            del self.running[machine]
+        self.count = count
 
     def said_by(self, machine: int) -> str:
         return self.log_of(machine).read_text() if self.log_of(machine).exists() else ""

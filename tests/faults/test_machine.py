@@ -85,6 +85,7 @@ def test_a_run_that_is_given_up_on_a_full_disk_is_said_all_the_same(tmp_path):
             client="",
             token="",
             idle_after="5s",
+            hang_after="5s",
             directory=place,
             port=9,
             hook=hook.hook_url,

@@ -1,10 +1,12 @@
-"""Faults of a run on several machines: killed, frozen, told to stop, started in any order; and state that is not whole."""
+"""Faults of a run on several machines: killed, frozen, cut off, told to stop, started in any order, more and fewer of them."""
 
 import signal
+import time
 
 import pytest
 
 from flows.engine import parts_in
+from tests.faults.account import length
 from tests.faults.machines import Machines
 from tests.faults.world import PARTITIONS, world
 from tests.kafka import topics
@@ -32,14 +34,34 @@ def test_machines_that_start_in_any_order_and_are_killed_decide_as_one(there):
             line.until_live()
 
 
-def test_a_machine_that_is_frozen_is_missed_and_joins_again(there):
+MISSED = r"has not been heard of for \d+ s|has not answered for \d+ s|the run made no progress for \d+ s"
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_machine_that_is_frozen_is_missed_and_joins_again(there, frozen):
+    line, other = there.line, 1 - frozen
+    known = len(line.said_by(other))
+    with there.fault(f"SIGSTOP of machine {frozen}", repeats=1):
+        line.signal_machine(frozen, signal.SIGSTOP)
+        line.until_said(other, MISSED, after=known)
+        line.until_said(other, f"waiting for machine {frozen}", after=known)
+        time.sleep(max(length(60) - 5, 0))  # to be missed took the others
+        line.signal_machine(frozen, signal.SIGCONT)
+
+
+def test_machines_that_lose_each_other_stop_and_begin_again_when_the_network_is_back(there):
     line = there.line
-    known = len(line.said_by(0))
-    with there.fault("SIGSTOP of machine 1", repeats=1):
-        line.signal_machine(1, signal.SIGSTOP)
-        line.until_said(0, r"(machine 1 \(.*\) has not been heard of|the run made no progress) for \d+ s", after=known)
-        line.until_said(0, "waiting for machine 1", after=known)
-        line.signal_machine(1, signal.SIGCONT)
+    known = [len(line.said_by(machine)) for machine in (0, 1)]
+    with there.fault("network between machines cut", repeats=1):
+        for wire in line.wires:
+            wire.cut()
+        for machine in (0, 1):
+            line.until_said(machine, MISSED, after=known[machine])
+        line.until_said(0, "waiting for machine 1", after=known[0])
+        wait_until(lambda: line.asked(0, "/readyz")[0] == line.asked(1, "/readyz")[0] == 503, what="machines that wait")
+        time.sleep(max(length(60) - 5, 0))  # to be missed took the others
+        for wire in line.wires:
+            wire.mend()
 
 
 def test_machines_take_new_partitions_wait_for_one_that_is_told_to_stop_and_go_on_with_one_more(there):
@@ -62,3 +84,12 @@ def test_machines_take_new_partitions_wait_for_one_that_is_told_to_stop_and_go_o
     assert there.load.partitions == len(line.report().partitions) == PARTITIONS + 2
     assert parts_in(line.state_of(2) / "recovery") == ()
     assert (line.state_of(2) / "advances").is_dir()
+
+
+def test_machines_are_taken_away_for_good_and_their_state_and_offsets_follow(there):
+    line = there.line
+    with there.fault("three machines become one"):
+        line.stop()
+        line.take_away(1)
+        line.start()
+    assert parts_in(line.state / "recovery") == (0, 1, 2, 3)

@@ -90,7 +90,16 @@ def test_what_cannot_be_meant_is_refused_at_once(tmp_path, options, words):
 
 def test_an_address_of_another_machine_is_refused():
     with pytest.raises(SourceError, match=r"cannot listen on 192.0.2.1:9200.*is --process-id the line of this machine"):
-        check_address(Address("192.0.2.1", 9200))
+        check_address(Address("192.0.2.1", 9200), allow_public=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"), [("8.8.8.8", "is a public address"), ("2600::1", "is a public"), ("0.0.0.0", "is every address")]
+)
+def test_a_machine_does_not_listen_where_strangers_are_unless_it_is_told_to(host, words):
+    with pytest.raises(SourceError, match=rf"{words}.*who reaches it can run code.*allow_public = true in \[engine\]"):
+        check_address(Address(host, 9200), allow_public=False)
+    check_address(Address("0.0.0.0", free_ports(1)[0]), allow_public=True)
 
 
 class Run:

@@ -3,13 +3,18 @@
 Each refusal is one sentence that names the broker and the keys of the configuration to look at, and holds no secret.
 """
 
+import contextlib
 import re
+import socket
+import struct
+import threading
 
 import pytest
 from confluent_kafka.admin import AclOperation as Right  # type: ignore[attr-defined]
 
 from connectors.forward import TopicMissing, check_topics, shared_settings
 from connectors.kafka import KafkaSource
+from connectors.kafka_client import Watch, open_consumer, topics_there
 from connectors.kafka_options import KafkaOptions
 from connectors.source import SourceError
 from sinks.kafka_topic import KafkaTopic, KafkaTopicOptions
@@ -90,6 +95,61 @@ def test_a_wrong_password_is_said(there, tmp_path, protocol, mechanism):
     assert said.startswith(f"Kafka at {address} refused this client: ")
     assert "SASL authentication error" in said
     assert said.endswith("; check [input.kafka.client]")
+
+
+class HangsUp:
+    """Stands before a broker's SASL port, and hangs up at the first so many requests of a kind."""
+
+    def __init__(self, address, kind, times):
+        self._to, self._kind, self.left = int(address.rpartition(":")[2]), kind, times
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.suppress(OSError, struct.error))  # one of the two ends it
+            far = stack.enter_context(socket.create_connection(("127.0.0.1", self._to)))
+            asks, says = (stack.enter_context(each.makefile("rb")) for each in (stack.enter_context(near), far))
+            while size := asks.read(4):
+                asked = asks.read(struct.unpack(">i", size)[0])
+                if struct.unpack(">h", asked[:2])[0] == self._kind and self.left:
+                    self.left -= 1
+                    return
+                far.sendall(size + asked)
+                size = says.read(4)
+                near.sendall(size + says.read(struct.unpack(">i", size)[0]))
+
+
+@pytest.mark.parametrize("kind", [17, 36], ids=["SaslHandshake", "SaslAuthenticate"])
+def test_a_broker_that_hangs_up_at_a_login_is_no_wrong_login(there, kind):
+    client = there.login(**{"security.protocol": "SASL_PLAINTEXT"})
+    del client["ssl.ca.location"]
+    with HangsUp(there.broker.sasl_address, kind, times=1_000) as hook:
+        options = KafkaOptions(brokers=(hook.address,), topics={"t": "http_requests"}, client=client)
+        watch = Watch(hook.address)
+        asks = open_consumer(options, watch)
+        with pytest.raises(SourceError) as caught:
+            topics_there(asks, watch, 0.5)
+        assert watch.fatal is None
+        assert re.search(
+            r"cannot be reached \(.*SASL .*; some brokers hang up on a wrong one: check the login", str(caught.value)
+        )
+        hook.left = 0
+        assert "t" in topics_there(asks, watch, 30)  # it goes on by itself
+        asks.close()
 
 
 def test_an_authority_that_did_not_sign_the_brokers_certificate_is_said(there, tmp_path):

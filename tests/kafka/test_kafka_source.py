@@ -5,12 +5,13 @@ import json
 import logging
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 import zstandard
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from connectors import kafka_messages, native
+from connectors import kafka_lane, kafka_messages, native
 from connectors.archive import Reading
 from connectors.batch import DONE
 from connectors.dataset import DatasetOptions, build_dataset
@@ -287,6 +288,19 @@ def test_an_expired_offset_stops_with_what_was_lost(brokers, topic, tmp_path):
         found.open("lane-0", state)
 
 
+def test_an_expired_offset_stops_a_lane_that_was_opened_while_its_brokers_were_away(brokers, topic, tmp_path, monkeypatch):
+    topics.send(brokers, name := topic(1), [Sent(None, line(n), START, 0) for n in range(30)])
+    found = source(brokers, tmp_path, {name: "http_requests"}, live=True)
+    topics.delete_before(brokers, name, {0: 12})
+    away = Mock(side_effect=KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)))
+    with monkeypatch.context() as patched:
+        patched.setattr(kafka_lane, "low_and_high", away)
+        lane = found.open("lane-0", None)
+    with pytest.raises(SourceError, match=rf"{name}/0: offsets 0 to 11 are lost"):
+        wait_until(lambda: hosts(lane.read()))
+    lane.close()
+
+
 @pytest.mark.usefixtures("either_way")
 def test_an_offset_that_is_gone_while_it_is_read_stops_the_lane(brokers, topic, tmp_path):
     name = topic(2)
@@ -330,11 +344,13 @@ def test_wrong_credentials_stop_the_start_with_one_clear_sentence_and_show_no_se
     assert source(broker.sasl_address, tmp_path / "ok", {"t": "http_requests"}, client=right).lanes() == ["lane-0"]
 
 
-def test_a_broker_that_goes_away_is_said_once_and_reading_goes_on_by_itself(own_broker, tmp_path, caplog):
+def test_a_broker_that_goes_away_is_said_once_and_reading_goes_on_by_itself(own_broker, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(kafka_lane, "_LIVE_CHECK_S", 0.2)
     broker = own_broker()
     topics.create(broker.address, "t", 1, {"retention.ms": "-1"})
     topics.send(broker.address, "t", [Sent(None, line(n), START, 0) for n in range(5)])
-    lane = source(broker.address, tmp_path, {"t": "http_requests"}, live=True).open("lane-0", None)
+    found = source(broker.address, tmp_path, {"t": "http_requests"}, live=True)
+    lane = found.open("lane-0", None)
     got = []
     caplog.set_level(logging.WARNING)
 
@@ -353,6 +369,14 @@ def test_a_broker_that_goes_away_is_said_once_and_reading_goes_on_by_itself(own_
     words = [record.message for record in caplog.records if record.name.startswith("connectors")]
     assert [broker.address in word for word in words] == [True, True]
     assert ["cannot be reached" in word for word in words] == [True, False]
+    broker.kill()
+    lane = found.open("lane-0", lane.snapshot())  # a process that is started again meanwhile
+    assert hosts(lane.read()) == []
+    broker.start()
+    topics.send(broker.address, "t", [Sent(None, line(n), START, 0) for n in range(9, 12)])
+    wait_until(lambda: read(12), what="the records after it")
+    lane.close()
+    assert got == [f"h{n}" for n in range(12)]
 
 
 def test_a_silent_partition_advances_and_a_resume_advances_at_the_same_offset(brokers, topic, tmp_path):

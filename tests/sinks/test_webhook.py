@@ -102,6 +102,12 @@ def test_a_key_that_is_named_like_a_label_of_ours_keeps_alerts_apart() -> None:
     labels = got["alerts"][0]["labels"]
     named = (labels["severity"], labels["exported_severity"], labels["exported_exported_severity"])
     assert named == ("critical", "7", "x")
+    assert got["groupLabels"].items() <= got["commonLabels"].items()
+
+
+def test_a_key_without_a_value_is_taken(server: FakeWebhook) -> None:
+    channel(server).send(notification(key={"ClientRequestHost": ""}), {})
+    assert "ClientRequestHost" not in server.seen[-1].json["groupLabels"]
 
 
 def test_an_attempt_that_is_repeated_has_the_same_id_and_a_signature_of_its_own(server: FakeWebhook) -> None:
