@@ -45,7 +45,7 @@ class Decisions:
         return [each.notification for each in self.told]
 
 
-_TOTAL = "{}"  # sorts behind all others
+TOTAL = "{}"  # sorts behind all others
 _NO_COLUMNS, _NO_CODES = AlertColumns(), np.zeros(0, np.int8)
 _NOBODY = Judged(
     [],
@@ -95,8 +95,10 @@ def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
 
 def _heard(judged: Judged) -> dict[str, int]:
     """Give as a fact how many keys the rule could see: those with a row, or whose alert is open though they have none."""
-    seen = (judged.cells.level != NO_DATA) | (judged.after.columns.state >= FIRING)
-    number = int(np.count_nonzero(seen)) - (judged.keys[-1:] == [_TOTAL] and bool(seen[-1]))
+    number = judged.seen
+    if number is None:
+        seen = (judged.cells.level != NO_DATA) | (judged.after.columns.state >= FIRING)
+        number = int(np.count_nonzero(seen)) - (judged.keys[-1:] == [TOTAL] and bool(seen[-1]))
     return {"keys_heard": number} if number else {}
 
 
@@ -380,7 +382,7 @@ class Book:
                 moved = (STATES[fact.before], STATES[fact.after], SEVERITIES[fact.severity], MOVES[fact.move])
                 transition = Transition(result.end, name, fact.key, fingerprint, episode, *moved)
             if fact.notice:
-                known = reading.facts(fact.key) if fact.key == _TOTAL else {**reading.facts(fact.key), **heard}
+                known = reading.facts(fact.key) if fact.key == TOTAL else {**reading.facts(fact.key), **heard}
                 saying = self._saying(fact, (fingerprint, episode), result, known)
             changes.append(_Change(fact.key, transition, saying))
         return changes

@@ -89,10 +89,14 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What one window did to a rule's alerts: columns (k,) over `keys`; `gone` are those that were forgotten."""
+    """What one window did to a rule's alerts: columns (k,) over `keys`; `gone` are those that were forgotten.
+
+    `seen`: how many keys the rule could see, its total left out, where `keys` are not all that it knows.
+    """
 
     keys: list[str]
     cells: Cells
     before: AlertColumns
     after: Step
     gone: "Judged | None" = None
+    seen: int | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.alert_state import FIRING, NEVER, STATES, AlertColumns, Step, forget, step
-from flows.book import Book
+from flows.book import TOTAL, Book
 from flows.chunk_levels import Loaded, at_window, laid_out, limits_of, policies_of
 from flows.flap import flapped
 from flows.history import Chunk, keys_of
@@ -112,7 +112,7 @@ class Resting:
         news = np.ones(len(cells), np.bool_) if every else (after.move > 0) | (after.notice > 0) | flaps
         busy = np.diff(np.searchsorted(np.flatnonzero(news), np.searchsorted(cells, self._edges))) > 0
         due = [place for place, book in enumerate(self.books) if busy[place] or place in over or book.owes]
-        return self._by_rule(cells, (Cells(values, chunk.counts[number, cells], level), before, after), over, due)
+        return self._by_rule(number, cells, (Cells(values, chunk.counts[number, cells], level), before, after), over, due)
 
     def _found(self, number: int) -> dict[str, Judged]:
         """Give what a window did where all of it is known beforehand."""
@@ -125,10 +125,11 @@ class Resting:
         rows = Cells(played.rows.values[here], played.rows.counts[here], played.rows.level[here])
         places = np.searchsorted(self._edges, cells, side="right") - 1
         due = sorted({*places.tolist(), *over})
-        return self._by_rule(cells, (rows, cut(played.before, here), cut_step(played.after, here)), over, due)
+        return self._by_rule(number, cells, (rows, cut(played.before, here), cut_step(played.after, here)), over, due)
 
     def _by_rule(
         self,
+        number: int,
         cells: NDArray[np.int64],
         moved: tuple[Cells, AlertColumns, Step],
         over: dict[int, Judged],
@@ -142,9 +143,22 @@ class Resting:
             here = slice(edges[place], edges[place + 1])
             keys = [self._keys[place][at] for at in (cells[here] - self._edges[place]).tolist()]
             kept = Cells(rows.values[here], rows.counts[here], rows.level[here])
-            judged = Judged(keys, kept, cut(before, here), cut_step(after, here), over.get(place))
+            moved = cut_step(after, here)
+            seen = self._seen(number, place, keys, kept, moved.columns.state)
+            judged = Judged(keys, kept, cut(before, here), moved, over.get(place), seen)
             out[self.books[place].rule.options.name] = judged
         return out
+
+    def _seen(self, number: int, place: int, keys: list[str], moved: Cells, state: NDArray[np.int8]) -> int:
+        """Count the keys that a rule could see in a window: those with a row, or whose alert is open though they have none.
+
+        `keys`, `moved` and `state` are of the alerts that are not at rest: no other is open.
+        """
+        row = self._chunk.level[number, int(self._edges[place]) : int(self._edges[place + 1])] != NO_DATA
+        silent = (moved.level == NO_DATA) & (state >= FIRING)
+        has_total = self._keys[place][-1:] == [TOTAL]
+        total = has_total and bool(row[-1] or (keys[-1:] == [TOTAL] and silent[-1]))
+        return int(np.count_nonzero(row)) + int(np.count_nonzero(silent)) - total
 
     def settle(self) -> None:
         """Keep what the last window left, after what was said of it is counted in its columns."""
