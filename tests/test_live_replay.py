@@ -288,10 +288,10 @@ def test_verify_finds_production_rows_equal_and_says_what_differs_and_why(broker
         same = compare(client, tmp_path / "again", table, first + 2000, last)
         assert (same.differences, same.rows) == ([], report["tables"]["evaluations"]["rows"])
         assert "alerts before --from" not in checked(*again[:-1], tmp_path / "fresh", "--alerts", "none").stderr
-        told = "SELECT * FROM notifications FINAL WHERE rule = 'high_error_rate' AND reason = 'first' ORDER BY at LIMIT 1"
+        # The first alert may be of the few records that are always bad, which have nothing in common.
+        told = "SELECT * FROM notifications FINAL WHERE JSONLength(evidence, 'contribution') > 0 ORDER BY at, id LIMIT 1"
         (said,) = client.query(told)
         evidence = json.loads(said["evidence"])
-        assert evidence["contribution"]
         other = canonical(evidence | {"contribution": [evidence["contribution"][0] | {"count": 1}]}).decode()
         for kept in (other, said["evidence"]):
             client.insert("notifications", canonical(said | {"evidence": kept, "version": int(said["version"]) + 1}) + b"\n")
