@@ -143,9 +143,9 @@ class Resting:
             here = slice(edges[place], edges[place + 1])
             keys = [self._keys[place][at] for at in (cells[here] - self._edges[place]).tolist()]
             kept = Cells(rows.values[here], rows.counts[here], rows.level[here])
-            moved = cut_step(after, here)
-            seen = self._seen(number, place, keys, kept, moved.columns.state)
-            judged = Judged(keys, kept, cut(before, here), moved, over.get(place), seen)
+            stepped = cut_step(after, here)
+            seen = self._seen(number, place, keys, kept, stepped.columns.state)
+            judged = Judged(keys, kept, cut(before, here), stepped, over.get(place), seen)
             out[self.books[place].rule.options.name] = judged
         return out
 
