@@ -94,10 +94,10 @@ def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
 
 
 def _heard(judged: Judged) -> dict[str, int]:
-    """Give as a fact how many keys the rule could see: those with a row, or whose alert is open though they have none."""
+    """Give as a fact how many keys the rule could see: those with a row."""
     number = judged.seen
     if number is None:
-        seen = (judged.cells.level != NO_DATA) | (judged.after.columns.state >= FIRING)
+        seen = judged.cells.level != NO_DATA
         number = int(np.count_nonzero(seen)) - (judged.keys[-1:] == [TOTAL] and bool(seen[-1]))
     return {"keys_heard": number} if number else {}
 

@@ -144,21 +144,15 @@ class Resting:
             keys = [self._keys[place][at] for at in (cells[here] - self._edges[place]).tolist()]
             kept = Cells(rows.values[here], rows.counts[here], rows.level[here])
             stepped = cut_step(after, here)
-            seen = self._seen(number, place, keys, kept, stepped.columns.state)
+            seen = self._seen(number, place)
             judged = Judged(keys, kept, cut(before, here), stepped, over.get(place), seen)
             out[self.books[place].rule.options.name] = judged
         return out
 
-    def _seen(self, number: int, place: int, keys: list[str], moved: Cells, state: NDArray[np.int8]) -> int:
-        """Count the keys that a rule could see in a window: those with a row, or whose alert is open though they have none.
-
-        `keys`, `moved` and `state` are of the alerts that are not at rest: no other is open.
-        """
+    def _seen(self, number: int, place: int) -> int:
+        """Count the keys with a row in a window, the total left out."""
         row = self._chunk.level[number, int(self._edges[place]) : int(self._edges[place + 1])] != NO_DATA
-        silent = (moved.level == NO_DATA) & (state >= FIRING)
-        has_total = self._keys[place][-1:] == [TOTAL]
-        total = has_total and bool(row[-1] or (keys[-1:] == [TOTAL] and silent[-1]))
-        return int(np.count_nonzero(row)) + int(np.count_nonzero(silent)) - total
+        return int(np.count_nonzero(row)) - (self._keys[place][-1:] == [TOTAL] and bool(row[-1]))
 
     def settle(self) -> None:
         """Keep what the last window left, after what was said of it is counted in its columns."""
