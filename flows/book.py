@@ -17,8 +17,9 @@ from flows.alert_state import FIRING, INACTIVE, MOVES, NEVER, SEVERITIES, STATES
 from flows.evaluation import Evaluations
 from flows.event import Event
 from flows.flap import FOREVER_MS, flapped
-from flows.judged import Cells, Judged, Window
+from flows.judged import Cells, Judged, Window, count_seen
 from flows.labels import Labels
+from flows.metric import TOTAL
 from flows.notify import ENDED, Notifier, Saying, Told, provenance_line
 from flows.rule import INSUFFICIENT, LEVELS, NO_DATA, OK, Rule
 from flows.second_route import SecondRoute
@@ -45,7 +46,6 @@ class Decisions:
         return [each.notification for each in self.told]
 
 
-TOTAL = "{}"  # sorts behind all others
 _NO_COLUMNS, _NO_CODES = AlertColumns(), np.zeros(0, np.int8)
 _NOBODY = Judged(
     [],
@@ -94,11 +94,11 @@ def _facts(judged: Judged, places: NDArray[np.int64]) -> Iterable[_Fact]:
 
 
 def _heard(judged: Judged) -> dict[str, int]:
-    """Give as a fact how many keys the rule could see: those with a row."""
+    """Give as a fact how many keys the rule could see: those with a row, or whose alert is open though they have none."""
     number = judged.seen
     if number is None:
-        seen = judged.cells.level != NO_DATA
-        number = int(np.count_nonzero(seen)) - (judged.keys[-1:] == [TOTAL] and bool(seen[-1]))
+        seen = (judged.cells.level != NO_DATA) | (judged.after.columns.state >= FIRING)
+        number = count_seen(judged.keys, seen)
     return {"keys_heard": number} if number else {}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.alert_state import AlertColumns, Step
+from flows.metric import TOTAL
 from flows.rule import Rule
 from flows.window import MetricRows, WindowResult
 
@@ -60,7 +61,7 @@ def _chosen(rows: MetricRows, kind: str) -> MetricRows:
     chosen = [
         place
         for place, key in enumerate(rows.keys)
-        if (kind == "all" or (key == "{}") == (kind == "total")) and _OTHER not in key
+        if (kind == "all" or (key == TOTAL) == (kind == "total")) and _OTHER not in key
     ]
     if len(chosen) == len(rows.keys):
         return rows
@@ -100,3 +101,8 @@ class Judged:
     after: Step
     gone: "Judged | None" = None
     seen: int | None = None
+
+
+def count_seen(keys: Sequence[str], seen: NDArray[np.bool_]) -> int:
+    """Count the keys of a rule, sorted, that it could see: those with a row, or whose alert is open; its total left out."""
+    return int(np.count_nonzero(seen)) - (keys[-1:] == [TOTAL] and bool(seen[-1]))

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.alert_state import FIRING, NEVER, STATES, AlertColumns, Step, forget, step
-from flows.book import TOTAL, Book
+from flows.book import Book
 from flows.chunk_levels import Loaded, at_window, laid_out, limits_of, policies_of
 from flows.flap import flapped
 from flows.history import Chunk, keys_of
-from flows.judged import Cells, Judged
+from flows.judged import Cells, Judged, count_seen
 from flows.rule import INSUFFICIENT, NO_DATA
-from flows.spells import NOTHING_PLAYED, cut, cut_step, play, put
+from flows.spells import NOTHING_PLAYED, cut, cut_step, is_silent, play, put
 
 KINDS = ("threshold", "capacity", "budget")  # what these judge follows from one window alone
 _NOBODY = np.zeros(0, np.int64)
@@ -112,7 +112,9 @@ class Resting:
         news = np.ones(len(cells), np.bool_) if every else (after.move > 0) | (after.notice > 0) | flaps
         busy = np.diff(np.searchsorted(np.flatnonzero(news), np.searchsorted(cells, self._edges))) > 0
         due = [place for place, book in enumerate(self.books) if busy[place] or place in over or book.owes]
-        return self._by_rule(number, cells, (Cells(values, chunk.counts[number, cells], level), before, after), over, due)
+        silent = cells[is_silent(level, after)]
+        moved = (Cells(values, chunk.counts[number, cells], level), before, after)
+        return self._by_rule((number, silent), cells, moved, over, due)
 
     def _found(self, number: int) -> dict[str, Judged]:
         """Give what a window did where all of it is known beforehand."""
@@ -125,17 +127,21 @@ class Resting:
         rows = Cells(played.rows.values[here], played.rows.counts[here], played.rows.level[here])
         places = np.searchsorted(self._edges, cells, side="right") - 1
         due = sorted({*places.tolist(), *over})
-        return self._by_rule(number, cells, (rows, cut(played.before, here), cut_step(played.after, here)), over, due)
+        moved = (rows, cut(played.before, here), cut_step(played.after, here))
+        return self._by_rule((number, at_window(played.silent, number)), cells, moved, over, due)
 
     def _by_rule(
         self,
-        number: int,
+        window: tuple[int, NDArray[np.int64]],
         cells: NDArray[np.int64],
         moved: tuple[Cells, AlertColumns, Step],
         over: dict[int, Judged],
         due: Sequence[int],
     ) -> dict[str, Judged]:
-        """Cut what moved by rules; `due` are the places of those that are wanted."""
+        """Cut what moved by rules; `due` are the places of those that are wanted.
+
+        `window` is its number, and the alerts that are open in it though they have no row.
+        """
         edges = np.searchsorted(cells, self._edges).tolist()
         rows, before, after = moved
         out = {}
@@ -143,16 +149,17 @@ class Resting:
             here = slice(edges[place], edges[place + 1])
             keys = [self._keys[place][at] for at in (cells[here] - self._edges[place]).tolist()]
             kept = Cells(rows.values[here], rows.counts[here], rows.level[here])
-            stepped = cut_step(after, here)
-            seen = self._seen(number, place)
-            judged = Judged(keys, kept, cut(before, here), stepped, over.get(place), seen)
+            seen = self._seen(window, place)
+            judged = Judged(keys, kept, cut(before, here), cut_step(after, here), over.get(place), seen)
             out[self.books[place].rule.options.name] = judged
         return out
 
-    def _seen(self, number: int, place: int) -> int:
-        """Count the keys with a row in a window, the total left out."""
-        row = self._chunk.level[number, int(self._edges[place]) : int(self._edges[place + 1])] != NO_DATA
-        return int(np.count_nonzero(row)) - (self._keys[place][-1:] == [TOTAL] and bool(row[-1]))
+    def _seen(self, window: tuple[int, NDArray[np.int64]], place: int) -> int:
+        """Count the keys that a rule could see in a window."""
+        (number, silent), (first, last) = window, self._edges[place : place + 2].tolist()
+        seen = self._chunk.level[number, first:last] != NO_DATA
+        seen[silent[np.searchsorted(silent, first) : np.searchsorted(silent, last)] - first] = True
+        return count_seen(self._keys[place], seen)
 
     def settle(self) -> None:
         """Keep what the last window left, after what was said of it is counted in its columns."""

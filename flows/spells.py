@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flows.alert_state import FIRING, AlertColumns, Step, step
 from flows.chunk_levels import Loaded, Places, Policies
 from flows.judged import Cells
+from flows.rule import NO_DATA
 
 _COLUMNS = tuple(column.name for column in fields(AlertColumns))
 _NOBODY = np.zeros(0, np.int64)
@@ -24,7 +25,10 @@ Part = slice | NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What moved or is said in a chunk, by window and alert: columns (m,); and the open alerts that were forgotten."""
+    """What moved or is said in a chunk, by window and alert: columns (m,); and the open alerts that were forgotten.
+
+    `silent` are the alerts that are open though they have no row.
+    """
 
     edges: NDArray[np.int64]  # where the windows begin: (t + 1,)
     cells: NDArray[np.int64]
@@ -34,6 +38,7 @@ class Played:
     gone_edges: NDArray[np.int64]
     gone: NDArray[np.int64]
     gone_columns: AlertColumns
+    silent: Places
 
     def is_idle(self, number: int) -> bool:
         """Tell whether a window has nothing of it."""
@@ -47,7 +52,8 @@ class Played:
 
 _NO_STEP = Step(AlertColumns(), *(np.zeros(0, np.int8) for _ in range(3)))
 _NO_ROWS = Cells(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int8))
-NOTHING_PLAYED = Played(_NOBODY, _NOBODY, AlertColumns(), _NO_STEP, _NO_ROWS, _NOBODY, _NOBODY, AlertColumns())
+_NOWHERE = (_NOBODY, _NOBODY)
+NOTHING_PLAYED = Played(_NOBODY, _NOBODY, AlertColumns(), _NO_STEP, _NO_ROWS, _NOBODY, _NOBODY, AlertColumns(), _NOWHERE)
 
 
 class _Cursors:
@@ -82,6 +88,7 @@ def play(chunk: Loaded, policies: Policies, columns: AlertColumns, states: NDArr
     cursors, size = _Cursors(chunk), len(chunk.ends)
     news: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
+    silent: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     every = np.arange(len(columns.state))
     at = np.where(columns.state > 0, 0, cursors.after(every, np.zeros(len(every), np.int64)))
     cells = every[at < size]
@@ -91,19 +98,19 @@ def play(chunk: Loaded, policies: Policies, columns: AlertColumns, states: NDArr
         if over is not None and over.any():
             gone += _forget(cells[over], at[over], columns)
             stays = ~over
-            _step((cells[stays], at[stays]), chunk, policies, (columns, states, news))
+            _step((cells[stays], at[stays]), chunk, policies, (columns, states, news, silent))
         else:
-            _step((cells, at), chunk, policies, (columns, states, news))
+            _step((cells, at), chunk, policies, (columns, states, news, silent))
         awake = columns.state[cells] > 0
         at = np.where(awake, at + 1, cursors.after(cells, at + 1))
         kept = at < size
         cells, at = cells[kept], at[kept]
-    return _sorted(news, gone, size)
+    return _sorted(news, gone, silent, size)
 
 
 def _step(where: tuple[NDArray[np.int64], NDArray[np.int64]], chunk: Loaded, policies: Policies, out: tuple[Any, ...]) -> None:
     """Move alerts by one window, each by its own, and keep what is news."""
-    (cells, at), (columns, states, news) = where, out
+    (cells, at), (columns, states, news, silent) = where, out
     before = cut(columns, cells)
     level, values = chunk.level[at, cells], chunk.values[at, cells]
     policy = policies.of(cells, before.flapping)
@@ -111,12 +118,21 @@ def _step(where: tuple[NDArray[np.int64], NDArray[np.int64]], chunk: Loaded, pol
     after = step(before, policy, level, values, chunk.clear[at, cells], now)
     put(columns, cells, after.columns)
     states[after.columns.state, cells] += 1
+    quiet = np.flatnonzero(is_silent(level, after))
+    if len(quiet):
+        silent.append((at[quiet], cells[quiet]))
     notice = np.where(policies.speaks[cells], after.notice, 0).astype(np.int8)
     found = np.flatnonzero((after.move > 0) | (notice > 0))
     if len(found):
         said = Step(cut(after.columns, found), after.move[found], notice[found], after.severity[found])
         rows = Cells(values[found], chunk.counts[at[found], cells[found]], level[found])
         news.append((at[found], cells[found], cut(before, found), said, rows))
+
+
+def is_silent(level: NDArray[np.int8], after: Step) -> NDArray[np.bool_]:
+    """Tell which alerts are open after a window in which they have no row."""
+    silent: NDArray[np.bool_] = (level == NO_DATA) & (after.columns.state >= FIRING)
+    return silent
 
 
 def _forget(cells: NDArray[np.int64], at: NDArray[np.int64], columns: AlertColumns) -> list[tuple[Any, ...]]:
@@ -127,7 +143,12 @@ def _forget(cells: NDArray[np.int64], at: NDArray[np.int64], columns: AlertColum
     return [(at[open_], cells[open_], cut(old, open_))] if len(open_) else []
 
 
-def _sorted(news: Sequence[tuple[Any, ...]], gone: Sequence[tuple[Any, ...]], size: int) -> Played:
+def _sorted(
+    news: Sequence[tuple[Any, ...]],
+    gone: Sequence[tuple[Any, ...]],
+    silent: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    size: int,
+) -> Played:
     """Put all that was kept in the order of windows and alerts."""
     windows = np.arange(size + 1)
     at, cells = (_joined([each[n] for each in news]) for n in range(2))
@@ -140,6 +161,8 @@ def _sorted(news: Sequence[tuple[Any, ...]], gone: Sequence[tuple[Any, ...]], si
     rows = Cells(*(_joined([getattr(each[4], name) for each in news])[order] for name in ("values", "counts", "level")))
     gone_at, gone_cells = (_joined([each[n] for each in gone]) for n in range(2))
     gone_order = np.lexsort((gone_cells, gone_at))
+    silent_at, silent_cells = (_joined([each[n] for each in silent]) for n in range(2))
+    silent_order = np.lexsort((silent_cells, silent_at))
     return Played(
         np.searchsorted(at[order], windows),
         cells[order],
@@ -149,6 +172,7 @@ def _sorted(news: Sequence[tuple[Any, ...]], gone: Sequence[tuple[Any, ...]], si
         np.searchsorted(gone_at[gone_order], windows),
         gone_cells[gone_order],
         _joined_columns([each[2] for each in gone], gone_order),
+        (silent_cells[silent_order], np.searchsorted(silent_at[silent_order], windows)),
     )
 
 
