@@ -33,6 +33,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from benchmarks.processor import used_s
 from flows.config import load
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
@@ -189,8 +190,7 @@ def until_ready(port: int) -> float:
 
 def processor_s(server: int) -> list[float]:
     """Give the processor time (s) that a process and this one, which serves the dashboard and closes windows, have used."""
-    times = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
-    return [sum(map(int, times[11:13])) / os.sysconf("SC_CLK_TCK"), time.process_time()]
+    return [used_s(server), time.process_time()]
 
 
 def page(address: str) -> dict[str, float]:

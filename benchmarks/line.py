@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.processor import used_s
 from benchmarks.records import START, lines
 from tests.kafka import topics
 from tests.kafka.broker import Broker
@@ -56,13 +57,12 @@ class Meter:
     """Processor time of the programs that were run, and of the broker beside them, in seconds."""
 
     def __init__(self, broker):
-        self._broker = Path(f"/proc/{broker}/stat")
+        self._broker = broker
         self.took: dict[str, list[float]] = {}
 
     def _now(self):
         ran = os.times()
-        ticks = self._broker.read_text().rpartition(")")[2].split()[11:13]  # utime and stime
-        return ran.children_user + ran.children_system, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return ran.children_user + ran.children_system, used_s(self._broker)
 
     def run(self, who, call, *arguments):
         before = self._now()

@@ -7,13 +7,13 @@ import numpy as np
 
 from flows.alert_state import SEVERITIES
 from flows.config import Config
+from flows.dashboard_chart import csv_of
 from flows.dashboard_live import closed
 from flows.dashboard_queries import Remembered
 from flows.dashboard_series import Sought, where_of
 from flows.decision_log import quoted
 from flows.kinds import SLO
 from flows.metric import TOTAL, MetricOptions
-from flows.output import rfc3339
 from flows.report_objectives import objectives
 from flows.report_source import Floats, Range
 from flows.report_tables import ReportTables
@@ -41,9 +41,7 @@ def objective_rows(config: Config, database: Remembered, until: int) -> Row:
 def left_csv(row: Row) -> str:
     """Give what was left of an objective's budget as CSV; what has no value is empty."""
     left = row.get("left", {"at": [], "values": []})
-    values = ["" if each is None else repr(each) for each in left["values"]]
-    lines = [f"{rfc3339(at)},{value}" for at, value in zip(left["at"], values, strict=True)]
-    return "\n".join(["time,budget_left_percent", *lines, ""])
+    return csv_of(["time", "budget_left_percent"], np.array(left["at"], np.int64), [np.array(left["values"], np.float64)])
 
 
 def _burnt(config: Config, database: Remembered, slo: SloOptions, metric: MetricOptions, until: int) -> Row:
