@@ -33,7 +33,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from benchmarks.processor import used_s
+from benchmarks.cpu_time import used_s
 from flows.config import load
 from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.processor import used_s
+from benchmarks.cpu_time import used_s
 from benchmarks.records import START, lines
 from tests.kafka import topics
 from tests.kafka.broker import Broker
