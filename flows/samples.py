@@ -19,6 +19,7 @@ _SHIFT = 45  # the float's sign, exponent and 7 bits of mantissa stay
 _COMPACT = 1 << 17
 _SORTED = 1 << 18  # values sorted at a time
 _ROOMY = 4
+_MANY = 8  # values a key from which it pays to sort each key's alone
 
 
 def bucket_of(values: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -159,14 +160,19 @@ class Samples:
         for low, high in pairwise(edges):
             chosen = (keys >= present[low]) & (keys <= present[high - 1])
             key, value = keys[chosen], values[chosen]
-            order = np.lexsort((value, key))
-            value = value[order]
             place = slice(starts[low], starts[low] + len(value))
-            out[place] = value
             if more is not None and of_each is not None:
-                of_each[place] = more[chosen][order]
-                value = value * (of_each[place] + 1)
-            sums.add(key[order], value)
+                order = np.lexsort((value, key))
+                out[place], of_each[place] = value[order], more[chosen][order]
+                sums.add(key[order], out[place] * (of_each[place] + 1))
+                continue
+            sums.add(key, value)
+            if len(value) < _MANY * (high - low):
+                out[place] = value[np.lexsort((value, key))]
+                continue
+            out[place] = value[_by_key(key - present[low])]
+            for start, stop in pairwise([*starts[low:high].tolist(), place.stop]):
+                out[start:stop].sort()
         return out, of_each
 
     def histograms(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
@@ -176,6 +182,11 @@ class Samples:
         whole.add(keys, values, more, len(self.counts))
         whole.absorb(self._folded, np.arange(len(self.counts)), len(self.counts))
         return whole.key, whole.bucket, whole.count
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Cross to another process as little as matters there: what is to be in buckets is put there before."""
+        self._compact()
+        return self.__dict__
 
     def to_state(self) -> dict[str, Any]:
         """Give plain arrays for a snapshot."""
@@ -287,6 +298,12 @@ class _Folded:
         out.sums = ExactSums.from_state(state["sums"])
         out._low, out._high = state["low"], state["high"]
         return out
+
+
+def _by_key(keys: NDArray[Any]) -> NDArray[np.int64]:
+    """Give the places of values in order of their keys (n,), which are not negative; sixteen bits are sorted by counting."""
+    narrow = len(keys) and int(keys.max()) <= np.iinfo(np.uint16).max
+    return np.argsort(keys.astype(np.uint16) if narrow else keys, kind="stable")
 
 
 def _between_ranks(values: NDArray[np.float64], ends: NDArray[np.int64], n: int, q: float) -> float:
