@@ -25,7 +25,7 @@ help:
 	@echo "make check   lint, types and the tests that need no broker: some four minutes on two cores"
 	@echo "make fuzz    100 000 cases against decoders and receiver, up to twenty minutes (EDGEWATCH_FUZZ=N for others)"
 	@echo "make audit   known vulnerabilities of what constraints.txt pins, where a service that knows them can be asked"
-	@echo "make bench   the benchmarks, one JSON line each"
+	@echo "make bench   the benchmarks, one JSON line each, with the figures of the run before beside"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   the Python to use (3.11 or 3.12; found: $(or $(PYTHON),none))"
 
@@ -57,7 +57,7 @@ audit: $(VENV)/.test
 	@$(BIN)/python -m tests.audit .cache/audit/bin/pip-audit
 
 bench: $(VENV)/.test java $(JARS)/classes.jsa
-	@for each in backtest barrier dashboard decode keys line memory receive storm sweep; do $(BIN)/python -m "benchmarks.$$each" $(ARGS) || exit 1; done
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache .state edgewatch-demo build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
