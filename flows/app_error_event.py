@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.app_error import AppError
-from sinks.sentry_wire import environment_name
+from sinks.sentry_project import environment_name
 
 _FRAME = re.compile(r"\s*at (?:(?P<name>.+?) \()?(?P<file>[^()]+?):(?P<line>\d+)(?::(?P<column>\d+))?\)?\s*")
 _TAG, _NAME, _MESSAGE, _FRAMES, _RELEASE = 200, 200, 4_000, 50, 200

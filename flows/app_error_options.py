@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sinks.sentry_wire import dsn_problem
+from sinks.sentry_project import dsn_problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from flows.otlp_options import OtlpOptions
-from sinks.sentry_wire import dsn_problem
+from sinks.sentry_project import dsn_problem
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")

@@ -13,16 +13,9 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-import sentry_sdk
-from sentry_sdk.integrations.atexit import AtexitIntegration
-from sentry_sdk.integrations.dedupe import DedupeIntegration
-from sentry_sdk.integrations.excepthook import ExcepthookIntegration
-from sentry_sdk.integrations.logging import LoggingIntegration
-from sentry_sdk.integrations.threading import ThreadingIntegration
-
 from flows.observe_options import ObserveOptions
 from sinks.http import scrub, url_secrets
-from sinks.sentry_wire import environment_name
+from sinks.sentry_project import environment_name
 
 _FILTERED = "[Filtered]"
 _NAMES = re.compile(
@@ -40,6 +33,13 @@ def report_own_errors(options: ObserveOptions, environment: str, config: object)
     """Send errors from now on; false without a DSN. `config` is where the secrets are that no event may hold."""
     if not options.sentry_dsn:
         return False
+    import sentry_sdk  # noqa: PLC0415  (who has no DSN is spared the import)
+    from sentry_sdk.integrations.atexit import AtexitIntegration  # noqa: PLC0415
+    from sentry_sdk.integrations.dedupe import DedupeIntegration  # noqa: PLC0415
+    from sentry_sdk.integrations.excepthook import ExcepthookIntegration  # noqa: PLC0415
+    from sentry_sdk.integrations.logging import LoggingIntegration  # noqa: PLC0415
+    from sentry_sdk.integrations.threading import ThreadingIntegration  # noqa: PLC0415
+
     rate = options.traces_sample_rate
     scrubber = Scrubber(secrets_of(config))
     sentry_sdk.init(

@@ -13,12 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import sentry_sdk
-from sentry_sdk.crons import capture_checkin
-
 from sinks.http import HttpClient, url_secrets
 from sinks.notification import DeliveryError
-from sinks.sentry_wire import SentryWire, client_of, dsn_problem
+from sinks.sentry_project import dsn_problem
 
 _MINUTE_MS = 60_000
 _JOIN_S = 2.0
@@ -165,6 +162,11 @@ class Cron:
 
     def __init__(self, options: HeartbeatOptions, environment: str) -> None:
         """Open no connection yet."""
+        import sentry_sdk  # noqa: PLC0415  (who has no such monitor is spared the import)
+        from sentry_sdk.crons import capture_checkin  # noqa: PLC0415
+
+        from sinks.sentry_wire import SentryWire, client_of  # noqa: PLC0415
+
         self._slug = options.monitor
         self._config: Any = {
             "schedule": {"type": "interval", "value": options.expect_ms // _MINUTE_MS, "unit": "minute"},
@@ -176,11 +178,12 @@ class Cron:
         }
         self._wire = SentryWire(self.name, options.sentry_dsn, timeout_ms=options.timeout_ms)
         self._scope = sentry_sdk.Scope(client=client_of(self._wire, options.sentry_dsn, environment))
+        self._within, self._check_in = sentry_sdk.scope.use_scope, capture_checkin
 
     def ping(self) -> None:
         """Check in; the monitor is made or changed as it says."""
-        with sentry_sdk.scope.use_scope(self._scope):
-            sent = capture_checkin(monitor_slug=self._slug, status="ok", monitor_config=self._config)
+        with self._within(self._scope):
+            sent = self._check_in(monitor_slug=self._slug, status="ok", monitor_config=self._config)
         if sent is None:
             raise self._wire.dropped()
 

@@ -15,12 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import sentry_sdk
-
 from sinks.notification import Notification, Pace, key_text, one_line, provenance_lines, rfc3339
 from sinks.own_words import TEXT, TITLE, OwnWords, template_problems, text_lines
 from sinks.runbook import dashboard_of, evidence_beside, runbook_of
-from sinks.sentry_wire import SentryWire, client_of, dsn_problem, environment_name, event_of
+from sinks.sentry_project import dsn_problem, environment_name
 
 PACE = Pace(per_second=5.0, burst=20)
 _LEVELS = {"critical": "fatal", "warning": "warning"}
@@ -52,18 +50,24 @@ class Sentry:
 
     def __init__(self, name: str, options: SentryOptions) -> None:
         """Open no connection yet."""
+        import sentry_sdk  # noqa: PLC0415  (who has no such channel is spared the import)
+
+        from sinks.sentry_wire import SentryWire, client_of  # noqa: PLC0415
+
         self.name = name
         self._words = OwnWords(name, options)
         self._wire = SentryWire(name, options.dsn, timeout_ms=options.timeout_ms)
         self._client = client_of(self._wire, options.dsn)
         self._scope = sentry_sdk.Scope(client=self._client)
+        self._within = sentry_sdk.scope.use_scope
 
     def send(self, notification: Notification, memory: dict[str, str]) -> dict[str, str]:
         """Send the event; what raises in the transport comes through the SDK."""
         said = self._words.reworded(notification)
         # Processors that integrations of another client left in the process ask for the current scope's client: ours.
-        with sentry_sdk.scope.use_scope(self._scope):
-            sent = self._client.capture_event(event_of(event(said)), scope=self._scope)
+        with self._within(self._scope):
+            found: Any = event(said)  # of the SDK's type, which is a dict at run time
+            sent = self._client.capture_event(found, scope=self._scope)
         if sent is None:
             raise self._wire.dropped()
         return memory

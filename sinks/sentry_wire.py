@@ -12,13 +12,13 @@ from typing import Any
 import sentry_sdk
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
-from sentry_sdk.utils import BadDsn, Dsn
+from sentry_sdk.utils import Dsn
 
 from sinks.http import RETRY_AFTER_MAX_S, Answer, HttpClient
 from sinks.notification import DeliveryError
+from sinks.sentry_project import environment_name
 
 _LIMIT = re.compile(r"(\d{1,9}):([a-z_;]*)(?::.*)?")
-_ENVIRONMENT = 64
 _SECRET_LENGTH = 8  # blotting out less would blot out words
 
 
@@ -85,20 +85,6 @@ def client_of(wire: SentryWire, dsn: str, environment: str = "") -> sentry_sdk.C
         max_breadcrumbs=0,
         shutdown_timeout=0,
     )
-
-
-def environment_name(name: str) -> str:
-    """Give an environment's name as Sentry allows it."""
-    return re.sub(r"[\s/]+", "-", name)[:_ENVIRONMENT] or "production"
-
-
-def dsn_problem(dsn: str) -> str | None:
-    """Say what is wrong with a DSN, without showing it."""
-    try:
-        Dsn(dsn)
-    except (BadDsn, ValueError):
-        return "is not a DSN, as in https://KEY@HOST/PROJECT"
-    return None
 
 
 def limits(header: str, now: float) -> dict[str, float]:
