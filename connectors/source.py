@@ -4,6 +4,7 @@ A lane is one reader (one Kafka client, or one thread of files) of a fixed set o
 on the number of processes.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from connectors.batch import Batch
@@ -11,6 +12,11 @@ from connectors.batch import Batch
 
 class SourceError(Exception):
     """An input that cannot be read: one sentence that names the topic, partition, broker or file and the way out."""
+
+
+def share_of(lanes: Sequence[str], machine: int, machines: int) -> list[str]:
+    """Give the lanes that one of several machines reads: what they record stays on it."""
+    return list(lanes[machine::machines])
 
 
 class Lane(Protocol):

@@ -23,7 +23,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from connectors.batch import Batch
-from connectors.source import Lane, Source
+from connectors.source import Lane, Source, share_of
 from flows.barrier import Output, Scope
 from flows.dead_letter import dead_letter_block
 from flows.gather import Gather
@@ -207,8 +207,7 @@ class _Input(FixedPartitionedSource[Read, bytes]):
         self._reader = reader
 
     def list_parts(self) -> list[str]:
-        machine, machines = self._run.machine
-        return self._run.source.lanes()[machine::machines]
+        return share_of(self._run.source.lanes(), *self._run.machine)
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_LanePart":  # noqa: ARG002
         with self._run.kept():

@@ -13,10 +13,10 @@ import httpx
 import msgspec
 
 from connectors.plan import write_plan
-from connectors.source import SourceError
+from connectors.source import SourceError, share_of
 from flows.config import Config
 from flows.engine import parts_in, prepare_recovery
-from flows.gauges import Gauges, Recordings, lanes_of
+from flows.gauges import Gauges, Recordings
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
 from flows.machines import Place, Waiting, shared_version
 from flows.recovery_store import check_store
@@ -91,7 +91,8 @@ class Follower:
         check_store(self._folder.recovery)
         write_plan(self._folder.plan, start.plan)
         self._folder.write_spec(self._spec.with_(start=start.begin))
-        self._number, self._lanes = start.number, lanes_of(start.plan, self._place.machine, len(self._place.engines))
+        self._number = start.number
+        self._lanes = share_of(start.plan.lane_names(), self._place.machine, len(self._place.engines))
         self._owed = {lane: self._recordings.merge(lane, text) for lane, text in start.advances.items()}
         self._gauges = Gauges(self._folder.path, start.plan)
         self._unknown_ends(self._gauges)

@@ -15,11 +15,6 @@ from flows.board import Board
 from flows.run_folder import private
 
 
-def lanes_of(plan: Plan, machine: int, machines: int) -> list[str]:
-    """Give the lanes of a machine: what they record stays on it."""
-    return plan.lane_names()[machine::machines]
-
-
 class Gauges:
     """The files of a folder, for the lanes of a plan."""
 

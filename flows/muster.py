@@ -19,10 +19,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from connectors.plan import read_plan
-from connectors.source import SourceError
+from connectors.source import SourceError, share_of
 from flows.config import Config
 from flows.engine import missing_parts, parts_in, parts_of
-from flows.gauges import Gauges, Recordings, lanes_of
+from flows.gauges import Gauges, Recordings
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
 from flows.machines import Place, Waiting, shared_version
 from flows.run_folder import RunFolder, write_note
@@ -154,7 +154,7 @@ class Muster:
 
     def _start(self, machine: int) -> Start:
         plan = read_plan(self._folder.plan)
-        lanes = lanes_of(plan, machine, len(self._place.engines))
+        lanes = share_of(plan.lane_names(), machine, len(self._place.engines))
         advances = {lane: self._recordings.all_of(lane) for lane in lanes}
         return Start(number=self._number, plan=plan, begin=self._begin, advances=advances)
 
@@ -187,7 +187,7 @@ class Muster:
             if not self._runs or told.number != self._number or self._gauges is None:
                 return Heard(number=self._number if self._runs else None, drain=False, ends={}, watermarks={})
             gauges = self._gauges
-            lanes = lanes_of(gauges.plan, told.machine, len(self._place.engines))
+            lanes = share_of(gauges.plan.lane_names(), told.machine, len(self._place.engines))
             if not {*told.lanes, *told.advances} <= {*lanes}:
                 raise KeyError(told.machine)
             gauges.take(told.lanes, told.partitions, told.watermarks)
