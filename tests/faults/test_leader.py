@@ -11,7 +11,7 @@ from tests.kafka import topics
 from tests.kafka.broker import Broker
 from tests.runs import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.full_length]
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
 
 def test_a_leader_is_killed_and_others_lead(tmp_path):

@@ -14,7 +14,7 @@ def there(tmp_path_factory):
         yield found
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.full_length)])
+@pytest.mark.parametrize("number", [0, 1])
 def test_one_process_is_killed(there, number):
     with there.fault(f"kill -9 of process {number}", repeats=1):
         faults.kill_one(there, lambda children: children[number])

@@ -27,7 +27,6 @@ def test_the_broker_is_gone_for_a_while(there):
         faults.broker_gone(there)
 
 
-@pytest.mark.full_length
 def test_a_process_is_killed_while_the_broker_is_gone(there):
     with there.fault("kill -9 of one process while the broker is gone", repeats=1):
         faults.killed_without_broker(there)
