@@ -5,6 +5,7 @@ versions of it that were tried; elsewhere, or where EDGEWATCH_NATIVE=0 or EDGEWA
 with the same results.
 """
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -63,11 +64,16 @@ def messages_of(consumer: Consumer, places: Iterable[Place]) -> Messages:
     return NativeMessages(consumer, places) if available() else PlainMessages(consumer)
 
 
+@functools.cache
+def _fits() -> bool:
+    """Tell whether the client is one that was tried."""
+    return _TRIED.get(version("confluent-kafka")) == cimpl.Consumer.__basicsize__
+
+
 def available() -> bool:
     """Tell whether messages can be taken natively, and shall be."""
     wanted = native.available() and os.environ.get("EDGEWATCH_CONSUME", "1") != "0"
-    known = _TRIED.get(version("confluent-kafka"))
-    return wanted and _consume is not None and known == cimpl.Consumer.__basicsize__
+    return wanted and _consume is not None and _fits()
 
 
 class PlainMessages:

@@ -57,7 +57,7 @@ def forked(work: Callable[[int, Sequence[str]], int]) -> Start:
     return lambda number, addresses: _Forked(partial(work, number, addresses))
 
 
-class Waiting:
+class Reserve:
     """Processes forked now, before there is anything that must not be forked; each goes on when it is started.
 
     As a context: those that were not started end with it.

@@ -18,7 +18,7 @@ from flows.config import Config
 from flows.engine import parts_in, prepare_recovery
 from flows.gauges import Gauges, Recordings
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
-from flows.machines import Place, Waiting, shared_version
+from flows.machines import Place, WaitLog, shared_version
 from flows.recovery_store import check_store
 from flows.run_folder import RunFolder, RunSpec, write_note
 from flows.shared_run import Run, read_run
@@ -47,7 +47,7 @@ class Follower:
         self._leaves = False
         self._owed: dict[str, str] = {}  # recordings that are not known to machine 0 yet
         self._reported = self._heard = self.began = 0.0
-        self._waiting = Waiting(_log)
+        self._waiting = WaitLog(_log)
         self.waits_for: tuple[str, ...] = (place.named(0),)  # nobody while the run goes on
 
     def idle_s(self, since: float) -> float:

@@ -66,7 +66,7 @@ class Place:
         return f"machine {machine} ({self.engines[machine]})"
 
 
-class Waiting:
+class WaitLog:
     """Logs for whom a machine waits: when that changes, and every ten seconds."""
 
     def __init__(self, log: logging.Logger) -> None:

@@ -18,7 +18,7 @@ from connectors.source import SourceError
 from flows.alerts_before import doubts_of, take_alerts
 from flows.barrier import Output
 from flows.board import Board
-from flows.child import Start, Waiting, afresh, forked
+from flows.child import Reserve, Start, afresh, forked
 from flows.config import Config
 from flows.engine import missing_parts, parts_in, prepare_recovery
 from flows.firing import closed_of
@@ -144,8 +144,8 @@ def _starting_early(config: Config, spec: RunSpec, folder: RunFolder, processes:
         yield starting(config, spec, folder)
         return
     importlib.import_module("connectors.kafka")  # once for all
-    with Waiting(partial(work, config, spec), processes) as waiting:
-        yield waiting.start
+    with Reserve(partial(work, config, spec), processes) as reserve:
+        yield reserve.start
 
 
 def _once(config: Config, spec: RunSpec, tick: "Ticker") -> bool:

@@ -24,7 +24,7 @@ from flows.config import Config
 from flows.engine import missing_parts, parts_in, parts_of
 from flows.gauges import Gauges, Recordings
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
-from flows.machines import Place, Waiting, shared_version
+from flows.machines import Place, WaitLog, shared_version
 from flows.run_folder import RunFolder, write_note
 from flows.shared_run import begin_run
 from flows.supervisor import ProcessDied
@@ -57,7 +57,7 @@ class Muster:
         self._went: set[int] = set()  # have begun this start
         self._ended: set[int] = set()  # have ended it in good order
         self._heard: dict[int, float] = {}  # by machine that went: when it was heard of last
-        self._waiting = Waiting(_log)
+        self._waiting = WaitLog(_log)
         self._refused: set[str] = set()
 
     @property

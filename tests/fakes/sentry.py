@@ -62,6 +62,12 @@ def read_envelope(body: bytes) -> tuple[dict[str, Any], list[tuple[str, dict[str
     return json.loads(first), items
 
 
+def envelope_in(seen: Seen) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
+    """Read the envelope in a request, which may be compressed."""
+    packed = seen.headers.get("content-encoding") == "gzip"
+    return read_envelope(gzip.decompress(seen.body) if packed else seen.body)
+
+
 def _wrong(event: dict[str, Any]) -> list[str]:
     wrong = [f"tag key {key}" for key in event["tags"] if not re.fullmatch(r"[a-zA-Z0-9_.:-]{1,32}", key)]
     wrong += [f"tag {key}" for key, value in event["tags"].items() if not 0 < len(value) <= 200 or "\n" in value]

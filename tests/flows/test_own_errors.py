@@ -1,6 +1,5 @@
 """Errors of edgewatch itself, by the real SDK to a local Sentry: what arrives, and what may not be in it."""
 
-import gzip
 import json
 import logging
 import subprocess
@@ -12,7 +11,7 @@ from flows.config import loads
 from flows.observe_options import ObserveOptions
 from flows.own_errors import Scrubber, loud, report_own_errors, sample_rate, secrets_of
 from flows.run_folder import RunFolder
-from tests.fakes.sentry import FakeSentry, read_envelope
+from tests.fakes.sentry import FakeSentry, envelope_in
 from tests.runs import ROOT, edgewatch
 
 SECRETS = ("xoxb-planted-slack-token", "planted-smtp-password", "planted-header-word", "planted-sasl-word", "planted-path")
@@ -39,12 +38,8 @@ def ran(sentry, body, environment="production"):
     """Run a program that reports its errors; gives the items that arrived, as (type, payload)."""
     command = [sys.executable, "-c", _PROGRAM + body, sentry.dsn, environment]
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    sent = [read_envelope(_plain(seen)) for seen in sentry.seen]
+    sent = [envelope_in(seen) for seen in sentry.seen]
     return [item for _, items in sent for item in items]
-
-
-def _plain(seen):
-    return gzip.decompress(seen.body) if seen.headers.get("content-encoding") == "gzip" else seen.body
 
 
 def events(items):
@@ -127,7 +122,7 @@ def test_a_run_that_cannot_go_on_is_reported(sentry, tmp_path):
     with RunFolder(tmp_path / "state").locked():
         done = edgewatch("run", "-c", path)
     assert done.returncode == 1
-    items = [item for seen in sentry.seen for item in read_envelope(_plain(seen))[1]]
+    items = [item for seen in sentry.seen for item in envelope_in(seen)[1]]
     (event,) = events(items)
     assert event["exception"]["values"][-1]["value"] in done.stderr
     assert sentry.dsn not in json.dumps(event)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.child import Waiting, afresh, forked
+from flows.child import Reserve, afresh, forked
 from flows.supervisor import Alone, ProcessDied, Restarts, _Supervisor, free_addresses, supervise, wait_for_listener
 
 LIVES = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); [time.sleep(0.05) for _ in range(600)]"
@@ -132,7 +132,7 @@ def test_processes_that_wait_go_on_as_they_are_started_and_end_where_they_are_no
         (tmp_path / str(number)).write_text(" ".join(addresses))
         return 0
 
-    with Waiting(work, 3) as waiting:
+    with Reserve(work, 3) as waiting:
         left = [child._process.pid for child, _ in waiting._free]
         assert supervise(waiting.start, Alone(2), lambda: None)
     told = [path.read_text() for path in sorted(tmp_path.iterdir())]

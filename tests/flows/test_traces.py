@@ -20,9 +20,8 @@ from sinks.otlp import CollectorExporter, traces_to
 from sinks.spool import Waiting
 from tests.fakes.collector import AUTHORIZATION, FakeCollector
 from tests.fakes.scripted import Answer
-from tests.fakes.sentry import FakeSentry, read_envelope
+from tests.fakes.sentry import FakeSentry, envelope_in
 from tests.fakes.webhook import SECRET, FakeWebhook
-from tests.flows.test_own_errors import _plain
 from tests.runs import ROOT
 
 _CONFIG = """
@@ -94,7 +93,7 @@ def test_windows_and_the_delivery_of_what_they_led_to_are_one_trace_for_sentry_a
     with FakeSentry() as sentry, FakeCollector() as collector, FakeWebhook() as hook:
         hook.script = [Answer(503, b"busy")]
         ran(tmp_path, dsn=sentry.dsn, collector=collector.url, hook=hook.hook_url, rate=1.0)
-        items = [item for seen in sentry.seen for item in read_envelope(_plain(seen))[1]]
+        items = [item for seen in sentry.seen for item in envelope_in(seen)[1]]
     assert [kind for kind, _ in items if kind == "event"] == []
     made = [payload for kind, payload in items if kind == "transaction"]
     windows = [each for each in made if each["transaction"] == "window of http_requests"]

@@ -1,6 +1,5 @@
 """Sentry: what an issue holds, and that an attempt knows whether Sentry took it; the real SDK over real HTTP."""
 
-import gzip
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from sinks.sentry import Sentry, SentryOptions, build, event
 from sinks.sentry_wire import limits
 from tests.fakes.notifications import notification, story
 from tests.fakes.scripted import of_json
-from tests.fakes.sentry import KEY, FakeSentry, read_envelope
+from tests.fakes.sentry import KEY, FakeSentry, envelope_in
 
 FINGERPRINT = ["edgewatch", "high_error_rate", "0123456789abcdef"]
 
@@ -78,7 +77,7 @@ def test_an_identity_that_is_no_event_id_becomes_one() -> None:
 def test_envelopes_are_compressed_and_signed_with_the_key(sentry: FakeSentry) -> None:
     channel(sentry).send(notification(), {})
     (seen,) = sentry.seen
-    head, items = read_envelope(gzip.decompress(seen.body))
+    head, items = envelope_in(seen)
     assert (seen.path, head["event_id"], [kind for kind, _ in items]) == ("/api/42/envelope/", "a" * 32, ["event"])
     assert f"sentry_key={KEY}" in seen.headers["x-sentry-auth"]
 
