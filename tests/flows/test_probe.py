@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from collections import Counter
 
 import pytest
 
@@ -143,3 +144,57 @@ def test_a_site_that_goes_down_pages_before_its_window_is_over(brokers, topic, t
         "waitingRequests": 0,
     }
     assert "api from local: status: HTTP 503 where 200 is expected; it is down" in log.read_text()
+
+
+class FarSite(Site):
+    """A site that is down for those who come from one place."""
+
+    def reply(self, seen):
+        """Answer by the header that says where a request comes from."""
+        down = seen.headers["x-from"] == "iad"
+        return of_json(503 if down else 200, {"overall": "healthy"})
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_of_two_locations_that_ask_the_same_site_the_one_that_sees_the_failure_is_said(brokers, topic, tmp_path):
+    names = {"health": topic(1), "runtime": topic(1)}
+    config, out = tmp_path / "monitor.toml", tmp_path / "out"
+    with FarSite() as site, ScriptedServer() as hook:
+        text = LIVE.format(brokers=brokers, folder=tmp_path, hook=hook.url, url=site.url, **names)
+        config.write_text(
+            f'{text}headers = {{ X-From = "env:ASKED_FROM" }}\n[window]\nlength = "2s"\nallowed_lateness = "0s"\n'
+        )
+        running = runs.start("run", "-c", config, log=tmp_path / "run.log", ASKED_FROM="nowhere")
+        probing = [
+            runs.start("probe", "-c", config, "--location", place, log=tmp_path / f"{place}.log", ASKED_FROM=place)
+            for place in ("fra", "iad")
+        ]
+
+        def said():
+            found = [each.json["x_edgewatch"] for each in hook.seen]
+            return {(each["rule"], each["key"].get("location")) for each in found}
+
+        def both():
+            assert running.poll() is None, (tmp_path / "run.log").read_text()
+            return said() >= {("probe_down", "iad"), ("probe_failing", "iad")}
+
+        def asked():
+            return Counter(json.loads(each.value())["location"] for each in topics.held(brokers, names["health"]))
+
+        runs.wait_until(both, what="both alerts")
+        runs.wait_until(lambda: asked()["fra"] >= 5, what="checks of the place that sees no failure")
+        for process in (*probing, running):
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(240) for process in (*probing, running)] == [0, 0, 0]
+        assert {place for _, place in said()} == {"iad"}
+    runs.checked("replay", "-c", config, "--source", "kafka", "--out", out, ASKED_FROM="nowhere")
+    rows = [json.loads(row) for row in (out / "windows.ndjson").read_text().splitlines()]
+    seen: dict = {}
+    for row in rows:
+        if row["metric"] == "probe_failures" and row["statistic"] == "ratio" and row["key"]:
+            seen.setdefault((row["key"]["probe"], row["key"]["location"]), []).append(row)
+    assert {key: {row["value"] for row in found} for key, found in seen.items()} == {("api", "fra"): {0}, ("api", "iad"): {1}}
+    assert {key[1]: sum(row["count"] for row in found) for key, found in seen.items()} == asked()
+    said_again = [json.loads(row) for row in (out / "notifications.ndjson").read_text().splitlines()]
+    assert {each["key"].get("location") for each in said_again} == {"iad"}
