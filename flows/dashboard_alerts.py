@@ -14,7 +14,6 @@ from flows.decision_log import EVALUATIONS, NOTIFICATIONS, ClickHouseLog, Wanted
 from flows.explain import Place, case_of, rank, window_end
 from flows.explain_words import as_dict, delivered
 from flows.metric import TOTAL
-from flows.observe_options import TRACE_ID
 from flows.output import canonical, rfc3339
 from flows.report_alerts import FIRING, began, stays
 from flows.report_source import Range
@@ -95,7 +94,7 @@ def why(config: Config, database: Remembered, place: tuple[str, str | None, int]
         "evidence": _evidence(said[-1:]),
         "said": [_told(row) for row in said[-5:]],
         "exemplars": [
-            row | {"trace": config.observe.trace_url.replace(TRACE_ID, row["trace_id"]) if row["trace_id"] else ""}
+            row | {"trace": config.observe.trace_link(row["trace_id"])}
             for row in exemplars(database, case.rule.options.metric if case.rule else "", chosen, Range(start, end))
         ],
         "sql": records_sql(database.database, rule, chosen, Range(end - 86_400_000, end)),

@@ -1,4 +1,4 @@
-"""Decision log: the decision records of a run, read back from ClickHouse or from the files of a replay.
+"""Decision log: the decision records of a run, and exemplars, read back from ClickHouse or from the files of a replay.
 
 Rows are those of the files, with times in ms UTC as `at`; a key is canonical JSON.
 """
@@ -49,6 +49,10 @@ class DecisionLog(Protocol):
         """Give the rules that have judged."""
         ...
 
+    def exemplars(self, record: Row) -> list[Row]:
+        """Give the records that were kept of what an evaluation judged, as an alert's evidence has them."""
+        ...
+
 
 class FolderLog:
     """The files of a replay, or of a run to the end offsets."""
@@ -71,6 +75,12 @@ class FolderLog:
     def rules(self) -> list[str]:
         """Give the rules that have judged."""
         return sorted({row["rule"] for row in self._read(EVALUATIONS, Wanted())})
+
+    def exemplars(self, record: Row) -> list[Row]:
+        """Give the records that an alert showed; those of windows at which nothing was said are not in a folder."""
+        wanted = Wanted(rule=record["rule"], key=record["key"], after=record["at"] - 1, until=record["at"])
+        shown = (row["evidence"].get("exemplars") for row in self.rows(NOTIFICATIONS, wanted))
+        return next((list(each) for each in shown if each), [])
 
     def _read(self, table: str, wanted: Wanted) -> Iterator[Row]:
         """Give the rows whose lines may be wanted: most lines are put aside without being parsed."""
@@ -117,6 +127,25 @@ class ClickHouseLog:
         """Give the rules that have judged."""
         query = f"SELECT DISTINCT rule FROM {EVALUATIONS} WHERE run = '' ORDER BY rule"  # noqa: S608 (no foreign text)
         return [row["rule"] for row in self._client.query(query)]
+
+    def exemplars(self, record: Row) -> list[Row]:
+        """Give the records that were kept of the window, those first that an alert would name first."""
+        wanted = Wanted(key=record["key"], after=record["at"] - 1000, until=record["at"])
+        conditions = " AND ".join([f"metric = {quoted(record['metric'])}", *_conditions("window_end", wanted)])
+        found = self._client.query(
+            "SELECT reason, value, toUnixTimestamp64Milli(event_time) AS ms, ray_id, trace_id FROM exemplars FINAL"  # noqa: S608
+            f" WHERE {conditions} ORDER BY if(reason = 'slowest', -value, 0), event_time, ray_id"
+        )
+        return [
+            {
+                "reason": row["reason"],
+                "value": row["value"],
+                "event_time": rfc3339(int(row["ms"])),
+                "ray_id": row["ray_id"] or None,
+            }
+            | ({"trace_id": row["trace_id"]} if row["trace_id"] else {})
+            for row in found
+        ]
 
 
 def quoted(text: str) -> str:

@@ -14,15 +14,16 @@ import typer
 from flows.as_json import print_json
 from flows.config import Config, ConfigErrors, load
 from flows.decision_log import EVALUATIONS, ClickHouseLog, DecisionLog, FolderLog, LogMissing, Row, Wanted
-from flows.explain import Place, case_of, rank, says_something, window_end
+from flows.explain import Case, Place, case_of, rank, says_something, window_end
 from flows.explain_words import as_dict, delivered, sentences, verdict
 from flows.failure import explained
 from flows.metric import TOTAL
 from flows.moment import moment
+from flows.observe_options import ObserveOptions
 from flows.options import ConfigError, Reader, no_such
 from flows.output import canonical, rfc3339
 from sinks.clickhouse import ClickHouse
-from sinks.notification import one_line
+from sinks.notification import evidence_lines, one_line
 
 _BAD_USE, _NOTHING = 2, 1
 _LISTED = 20
@@ -76,23 +77,29 @@ def _explain(log: DecisionLog, config: Config, sought: tuple[str, str | None, in
         _nothing(_no_key(log, rule, chosen, rows), as_json=as_json)
     case = case_of(log, config, Place(rule, chosen, start, end), surroundings(folder, config), keys[chosen])
     groups = [row for row in rows if row["key"] != chosen and says_something(row)] if chosen == TOTAL else []
+    exemplars = _linked(log.exemplars(case.record), config.observe)
     if as_json:
-        print_json(
-            as_dict(case)
-            | {"deliveries": list(delivered(case)), "other_keys": [_shown(row) for row in sorted(groups, key=rank)]}
-        )
+        beside = {"deliveries": list(delivered(case)), "exemplars": exemplars}
+        print_json(as_dict(case) | beside | {"other_keys": [_shown(row) for row in sorted(groups, key=rank)]})
         return
-    print(f"{rule}{_on(chosen)}, window {rfc3339(start)} to {rfc3339(end)}")
+    _tell(case, when, [each for each in exemplars if each.get("trace_id")])
+    if groups:
+        print(f"\n{len(groups)} of its keys had something to say too; the worst is {_on(min(groups, key=rank)['key']).strip()}")
+
+
+def _tell(case: Case, when: int, traced: list[Row]) -> None:
+    """Explain a decision for people, with the traces that its records were part of."""
+    print(f"{case.name}{_on(case.record['key'])}, window {rfc3339(case.start)} to {rfc3339(case.end)}")
     print(f"{one_line(verdict(case))}\n")
     for each in sentences(case):
         print(f"{each.about:8} {one_line(each.text)}")
-    if when == start and any(row["at"] == when for row in case.said):
+    if when == case.start and any(row["at"] == when for row in case.said):
         before = rfc3339(when - 1000)
         print(f"{'note':8} What was said at {rfc3339(when)} was said of the window before: --at {before}")
     for line in delivered(case):
         print(f"{'sent':8} {one_line(line)}")
-    if groups:
-        print(f"\n{len(groups)} of its keys had something to say too; the worst is {_on(min(groups, key=rank)['key']).strip()}")
+    for line in evidence_lines({"exemplars": traced}):
+        print(f"{'trace':8} {line}")
 
 
 def _list(place: Place, rows: list[Row], *, as_json: bool) -> None:
@@ -191,6 +198,12 @@ def _moment(text: str) -> int:
 def _shown(row: Row) -> dict[str, Any]:
     names = ("value", "count", "level", "state_before", "state_after", "severity", "suppressed_by")
     return {"key": orjson.loads(row["key"]), **{name: row[name] for name in names}}
+
+
+def _linked(exemplars: list[Row], observe: ObserveOptions) -> list[Row]:
+    """Give exemplars with the links of their traces, by the configuration as it is now."""
+    links = [observe.trace_link(each.get("trace_id")) for each in exemplars]
+    return [each | ({"trace": link} if link else {}) for each, link in zip(exemplars, links, strict=True)]
 
 
 def _arguments(key: str) -> str:

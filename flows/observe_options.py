@@ -51,6 +51,10 @@ class ObserveOptions:
         found = _ADDRESS.fullmatch(self.listen)
         return (found[1].strip("[]"), int(found[2])) if found else None
 
+    def trace_link(self, trace_id: str | None) -> str:
+        """Give the address of a trace; empty where there is none, or none is configured."""
+        return self.trace_url.replace(TRACE_ID, trace_id) if trace_id else ""
+
     def problems(self) -> Iterable[tuple[str, str]]:
         """Yield (key, problem) for what the types cannot say."""
         if self.listen != OFF and (self.address is None or not 0 < self.address[1] <= _LAST_PORT):
