@@ -3,6 +3,7 @@
 import pytest
 
 from flows.bonds import bonds_of
+from flows.config import BUILT_IN_DATASETS, loads
 from flows.inhibit import InhibitOptions
 from flows.metric import MetricOptions
 from flows.rule import RuleOptions, Thresholds
@@ -58,3 +59,11 @@ def test_a_composite_bonds_the_datasets_of_its_rules_and_bonds_that_meet_become_
 
 def test_without_inhibitions_and_composites_every_dataset_is_judged_apart():
     assert bonds_of(RULES, METRICS, [], LABELS) == ()
+
+
+def test_the_built_in_pack_judges_every_dataset_apart(tmp_path):
+    topics = ", ".join(f'{name} = "{name}"' for name in BUILT_IN_DATASETS)
+    config = loads(f'[input.kafka]\nbrokers = ["127.0.0.1:9"]\ntopics = {{ {topics} }}\n', tmp_path / "monitor.toml")
+    metrics = {metric.name: metric for metric in config.metrics}
+    assert {metrics[rule.metric].dataset for rule in config.rules} == set(BUILT_IN_DATASETS)
+    assert bonds_of(config.rules, metrics, config.policy.inhibits, LABELS) == ()
