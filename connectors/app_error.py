@@ -70,9 +70,9 @@ def errors_of(dataset: str, record: object) -> list[AppError]:
     """Give the errors that a record tells of: a line of a log of one at most, an invocation of each of its exceptions."""
     if not isinstance(record, dict):
         return []
-    exceptions = record.get("Exceptions") if dataset == "workers_trace_events" else None
-    several = isinstance(exceptions, list) and len(exceptions) > 1
-    told = [record | {"Exceptions": [each]} for each in exceptions] if several else [record]
+    told, exceptions = [record], record.get("Exceptions")
+    if dataset == "workers_trace_events" and isinstance(exceptions, list):
+        told = [record | {"Exceptions": [each]} for each in exceptions]
     return [error for each in told if (error := _KINDS[dataset](each)) is not None]
 
 

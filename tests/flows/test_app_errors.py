@@ -21,6 +21,7 @@ from tests.kafka.topics import Sent
 TRACE, SPAN = "ab" * 16, "cd" * 8
 START = 1_764_547_200_000
 STACK = "TypeError: x\n    at pay (worker.js:12:7)\n    at async Object.fetch (https://a.example/index.js:3)\n    odd line"
+EXCEPTION = {"Name": "TypeError", "Message": "order 17 of a@b.example failed", "Stack": STACK}
 WORKER = {
     "EventTimestampMs": START,
     "EventType": "fetch",
@@ -36,7 +37,7 @@ WORKER = {
             "CF": {"colo": "FRA", "country": "DE"},
         },
     },
-    "Exceptions": [{"Name": "TypeError", "Message": "order 17 of a@b.example failed", "Stack": STACK}],
+    "Exceptions": [EXCEPTION],
 }
 LOG = {
     "timestamp": "2025-12-01T00:00:01Z",
@@ -251,7 +252,7 @@ def test_each_exception_of_an_invocation_is_an_event_of_its_own(brokers, topic, 
     workers = topic(1)
     config = configured(tmp_path, sentry.dsn, brokers, f'"{workers}" = "workers_trace_events"')
     second, odd = {"name": "RangeError", "message": "page 9 is none", "stack": "RangeError\n    at list (b.js:4:2)"}, "odd"
-    record = WORKER | {"Exceptions": [*WORKER["Exceptions"], odd, second, second]}
+    record = WORKER | {"Exceptions": [EXCEPTION, odd, second, second]}
     topics.send(brokers, workers, [Sent(None, json.dumps(record).encode(), START, 0)])
     running = runs.start("errors", "-c", config, log=tmp_path / "errors.log")
     runs.wait_until(lambda: len(sentry.events) == 2, what="both events")
