@@ -310,10 +310,9 @@ def _exemplars_of(name: str, group: Group, number: int) -> dict[tuple[str, str],
     options = group.grouping.metrics[number].options
     reason = "error" if options.bad else "bad" if options.good else "slowest"
     out: dict[tuple[str, str], list[Exemplar]] = {}
-    for i, key in enumerate(best.key.tolist()):
-        value = float(best.value[i])
+    columns = (best.key, best.value, best.time, best.ray, best.partition, best.offset, best.index, best.trace)
+    for key, value, time, ray, partition, offset, index, trace in zip(*(each.tolist() for each in columns), strict=True):
         shown = None if value != value else value  # noqa: PLR0124 (NaN is absent)
-        place = (str(best.partition[i]), int(best.offset[i]), int(best.index[i]))
-        found = Exemplar(reason, shown, int(best.time[i]), best.ray[i], *place, best.trace[i])
+        found = Exemplar(reason, shown, time, ray, partition, offset, index, trace)
         out.setdefault((name, keys[key]), []).append(found)
     return {place: tuple(found) for place, found in out.items()}

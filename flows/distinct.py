@@ -5,6 +5,7 @@ exact up to 2^14 strings and within 2 % beyond.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,12 @@ class Distinct:
         if more > 0:
             self.counts = np.concatenate((self.counts, np.zeros(more, np.int64)))
 
-    def add(self, counts: NDArray[np.int64], keys: list[int], strings: list[str]) -> None:
+    def add(self, counts: NDArray[np.int64], keys: NDArray[np.int64], strings: list[str]) -> None:
         """Add records per key (size,), and the different strings of a chunk with their keys, in order of keys."""
         self.counts[: len(counts)] += counts
-        start = 0
-        for stop in [*(i for i in range(1, len(keys)) if keys[i] != keys[i - 1]), len(keys)]:
-            if start < stop:
-                self._add_to(keys[start], strings[start:stop])
-            start = stop
+        edges = np.flatnonzero(np.diff(keys, prepend=-1, append=-1)).tolist()
+        for start, stop in pairwise(edges):
+            self._add_to(int(keys[start]), strings[start:stop])
 
     def _add_to(self, key: int, strings: list[str]) -> None:
         known = self._known.setdefault(key, set())

@@ -88,10 +88,12 @@ class Group:
             self.keys = dict(zip(keys, range(len(keys)), strict=True))
             return np.arange(len(keys))
         found: list[Any] = list(map(self.keys.get, keys))
-        if None in found:
+        try:
+            return np.array(found, np.int64)  # which refuses None: looking for it before would take as long again
+        except TypeError:
             for place in [place for place, number in enumerate(found) if number is None]:
                 found[place] = self._number(keys[place])
-        return np.array(found, np.int64)
+            return np.array(found, np.int64)
 
     def _number(self, key: str) -> int:
         if self._threshold is not None and _rank(key) >= self._threshold:
@@ -100,6 +102,8 @@ class Group:
 
     def _resize(self) -> None:
         size = len(self.keys)
+        if size == len(self.seen):
+            return
         self.seen = grown(self.seen, size)
         for measure in self.measures.values():
             measure.resize(size)
@@ -152,8 +156,8 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
     grouping = groups[0].grouping
     out = Group(grouping)
     out.keys = {key: number for number, key in enumerate(keys)}
-    places = [[out.keys.get(key, -1) for key in group.keys] for group in groups]
-    if any(-1 in place for place in places):
+    places = [np.array([out.keys.get(key, -1) for key in group.keys], np.int64) for group in groups]
+    if any((place < 0).any() for place in places):
         out.keys.setdefault(grouping.other, len(out.keys))
     out._resize()
     other = out.keys.get(grouping.other, -1)
@@ -164,7 +168,7 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
             if measure.bad is not None:
                 measure.bad.ignore(other)
     for group, place in zip(groups, places, strict=True):
-        renamed = np.array([other if number < 0 else number for number in place], np.int64)
+        renamed = np.where(place < 0, other, place)
         np.add.at(out.seen, renamed, group.seen)
         for number, measure in out.measures.items():
             measure.absorb(group.measures[number], renamed)
@@ -174,7 +178,8 @@ def merged(groups: Sequence[Group], keys: Iterable[str]) -> Group:
 def top_keys(groups: Sequence[Group], limit: int) -> list[str]:
     """Give the `limit` keys with most records over all groups (ties by key), sorted as bytes; never `(other)`."""
     numbers = dict(groups[0].keys)
-    places = [np.array([numbers.setdefault(key, len(numbers)) for key in group.keys], np.int64) for group in groups]
+    places = [np.arange(len(numbers))]
+    places += [np.array([numbers.setdefault(key, len(numbers)) for key in group.keys], np.int64) for group in groups[1:]]
     counts = np.zeros(len(numbers), np.int64)
     for group, place in zip(groups, places, strict=True):
         np.add.at(counts, place, group.seen)

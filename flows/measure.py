@@ -157,7 +157,9 @@ class _Ratio:
 
     def resize(self, size: int) -> None:
         self._total, self._chosen = grown(self._total, size), grown(self._chosen, size)
-        self._extra = np.pad(self._extra, ((0, 0), (0, max(size - self._extra.shape[1], 0))))
+        more = size - self._extra.shape[1]
+        if more > 0:
+            self._extra = np.pad(self._extra, ((0, 0), (0, more)))
 
     def bad_counts(self) -> NDArray[np.int64]:
         return self._chosen if self._name == "bad" else self._total - self._chosen
@@ -258,7 +260,7 @@ class _Distinct(_NeverBad):
 
     def add(self, part: DistinctPart, ids: NDArray[np.int64]) -> None:
         counts = np.bincount(ids, part.counts, len(self._sketches.counts)).astype(np.int64)
-        self._sketches.add(counts, ids[part.keys].tolist(), part.strings)
+        self._sketches.add(counts, ids[part.keys], part.strings)
 
     def absorb(self, other: "_Distinct", place: NDArray[Any]) -> None:
         self._sketches.absorb(other._sketches, place)

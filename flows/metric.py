@@ -273,9 +273,14 @@ class Fold:
             combined = combined * max(len(vocabulary), 1) + codes
             columns.append(vocabulary)
         combined[absent] = -1
-        present = _different(combined[~absent], math.prod(max(len(v), 1) for v in columns))
-        lookup = np.searchsorted(present, combined)
-        codes = np.where(absent, -1, lookup).astype(np.int32)
+        size = math.prod(max(len(v), 1) for v in columns)
+        present = _different(combined[~absent], size)
+        if _countable(count, size):
+            lookup: NDArray[np.int32] = np.full(size + 1, -1, np.int32)  # what is absent takes the last
+            lookup[present] = np.arange(len(present), dtype=np.int32)
+            codes = lookup[combined]
+        else:
+            codes = np.where(absent, -1, np.searchsorted(present, combined)).astype(np.int32)
         if len(columns) == 1:
             return codes, list(map(columns[0].__getitem__, present.tolist()))
         return codes, [_values_of(code, columns) for code in present.tolist()]
@@ -315,7 +320,9 @@ class _Keys:
     def of(self, groups: list[Any]) -> tuple[list[str], NDArray[np.uint8], NDArray[np.int32]]:
         """Give the key of each group, by its values, the shard it falls to, and its number."""
         found: list[Any] = list(map(self._known.get, groups))
-        if None in found:
+        try:
+            numbers = np.array(found, np.int32)  # which refuses None: looking for it before would take as long again
+        except TypeError:
             fresh = []
             for place in [place for place, number in enumerate(found) if number is None]:
                 values = groups[place]
@@ -325,7 +332,7 @@ class _Keys:
                 found[place] = self._known[values] = len(self._names)
                 self._names.append(key.decode())
             self._shards = np.concatenate((self._shards, np.array(fresh, np.uint8)))
-        numbers = np.array(found, np.int32)
+            numbers = np.array(found, np.int32)
         return list(map(self._names.__getitem__, found)), self._shards[numbers], numbers
 
 
@@ -420,12 +427,17 @@ def _fold_distinct(cell: Cell, split: Split, number: int, groups: list[GroupPart
         counts = np.bincount(local, minlength=len(groups[shard].keys))
         pairs = _different(local.astype(np.int64) * len(vocabulary) + codes[places], len(counts) * len(vocabulary))
         strings = [vocabulary[code] for code in (pairs % len(vocabulary)).tolist()]
-        groups[shard].metrics[number] = DistinctPart(counts, (pairs // len(vocabulary)).tolist(), strings)
+        groups[shard].metrics[number] = DistinctPart(counts, pairs // len(vocabulary), strings)
 
 
 def _different(codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Give the different codes, all in [0, size), in rising order: by counting where there is not much to count."""
-    return np.flatnonzero(np.bincount(codes, minlength=size)) if size <= 4 * len(codes) + 64 else np.unique(codes)
+    return np.flatnonzero(np.bincount(codes, minlength=size)) if _countable(len(codes), size) else np.unique(codes)
+
+
+def _countable(count: int, size: int) -> bool:
+    """Tell whether so many codes in [0, size) are told apart sooner by a table over all of them than by sorting."""
+    return size <= 4 * count + 64
 
 
 def _show(

@@ -66,7 +66,7 @@ class DistinctPart:
     """Records with a value per key (k,), and the different strings with their keys."""
 
     counts: NDArray[np.int64]
-    keys: list[int]
+    keys: NDArray[np.int64]
     strings: list[str]
 
 
