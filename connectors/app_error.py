@@ -66,9 +66,14 @@ def records_of(payload: bytes) -> list[Any]:
     return whole if isinstance(whole, list) else [whole]
 
 
-def error_of(dataset: str, record: object) -> AppError | None:
-    """Give the error that a record tells of; None where it tells of none."""
-    return _KINDS[dataset](record) if isinstance(record, dict) else None
+def errors_of(dataset: str, record: object) -> list[AppError]:
+    """Give the errors that a record tells of: a line of a log of one at most, an invocation of each of its exceptions."""
+    if not isinstance(record, dict):
+        return []
+    told, exceptions = [record], record.get("Exceptions")
+    if dataset == "workers_trace_events" and isinstance(exceptions, list):
+        told = [record | {"Exceptions": [each]} for each in exceptions]
+    return [error for each in told if (error := _KINDS[dataset](each)) is not None]
 
 
 def _of_worker(record: Mapping[str, Any]) -> AppError | None:

@@ -18,7 +18,10 @@ _TAG, _NAME, _MESSAGE, _FRAMES, _RELEASE = 200, 200, 4_000, 50, 200
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An error with the place of its record, its time (ms), and how many alike were not sent since the last one."""
+    """An error with the place of its record, its time (ms), and how many alike were not sent since the last one.
+
+    It is the `nth` error of its record.
+    """
 
     error: AppError
     topic: str
@@ -27,6 +30,7 @@ class Found:
     index: int
     time: int
     alike: int
+    nth: int = 0
 
 
 def event_of_error(found: Found, environment: str, alert: dict[str, Any] | None) -> dict[str, Any]:
@@ -50,8 +54,9 @@ def event_of_error(found: Found, environment: str, alert: dict[str, Any] | None)
         contexts["trace"] = {"trace_id": error.trace[0], "span_id": error.trace[1], "type": "trace"}
     kind = "script" if error.dataset == "workers_trace_events" else "service"
     tags = _given(ray=error.ray, colo=error.colo, outcome=error.outcome, dataset=error.dataset, **{kind: error.source})
+    place = f"{found.topic}|{found.partition}|{found.offset}|{found.index}" + (f"|{found.nth}" if found.nth else "")
     event = {
-        "event_id": hashlib.sha256(f"{found.topic}|{found.partition}|{found.offset}|{found.index}".encode()).hexdigest()[:32],
+        "event_id": hashlib.sha256(place.encode()).hexdigest()[:32],
         "timestamp": dt.datetime.fromtimestamp(found.time / 1000, dt.UTC),
         "level": "fatal" if error.critical else "error",
         "logger": error.dataset,

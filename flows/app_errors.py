@@ -17,7 +17,7 @@ from typing import Any
 import sentry_sdk
 from confluent_kafka import Consumer, KafkaException, Message
 
-from connectors.app_error import KINDS, AppError, error_of, records_of
+from connectors.app_error import KINDS, AppError, errors_of, records_of
 from connectors.event_time import INVALID, event_times
 from connectors.forward import check_topics, shared_settings
 from flows.app_error_event import Found, event_of_error
@@ -183,13 +183,11 @@ def found_in(messages: Iterable[Message], topics: dict[str, str], alike: Alike) 
         topic = message.topic() or ""
         dataset = topics.get(topic) or next(kind for name, kind in topics.items() if re.match(name, topic))
         for index, record in enumerate(records_of(message.value() or b"")):
-            error = error_of(dataset, record)
-            if error is None:
-                continue
-            raw = error.time if type(error.time) in (int, str) else None
-            time_ms = int(event_times([raw])[0])
-            time_ms = message.timestamp()[1] if time_ms == INVALID else time_ms
-            known = alike.first(error, time_ms)
-            if known is not None:
-                place = (message.partition() or 0, message.offset() or 0)
-                yield Found(error, topic, *place, index, time_ms, known)
+            for nth, error in enumerate(errors_of(dataset, record)):
+                raw = error.time if type(error.time) in (int, str) else None
+                time_ms = int(event_times([raw])[0])
+                time_ms = message.timestamp()[1] if time_ms == INVALID else time_ms
+                known = alike.first(error, time_ms)
+                if known is not None:
+                    place = (message.partition() or 0, message.offset() or 0)
+                    yield Found(error, topic, *place, index, time_ms, known, nth)

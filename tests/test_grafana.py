@@ -54,6 +54,14 @@ OF_KEYS = {  # rows of groups, beside the totals above
     ("business_events", "count"): ({"event": "nda_signed", "portal": "investor"}, 11),
     ("business_amount", "sum"): ({"event": "investment_made", "portal": "investor"}, 1500.5),
     ("reported_errors", "count"): ({"name": "TypeError"}, 8),
+    ("probe_failures", "bad"): ({"probe": "api", "location": "fra"}, 2),
+    ("probe_failures", "total"): ({"probe": "api", "location": "fra"}, 5),
+    ("certificate_days_left", "min"): ({"probe": "api"}, 9.5),
+    ("worker_exceptions", "count"): (
+        {"ScriptName": "shop", "ExceptionName": "TypeError", "ExceptionFingerprint": "x is undefined"},
+        4,
+    ),
+    ("logged_errors", "count"): ({"service": "billing", "fingerprint": "no key :n"}, 3),
 }
 TIMED = ("response_time", "worker_cpu_time", "worker_wall_time", "probe_latency", "database_check_latency", "pool_latency")
 BUCKET = {"p50": 65.25, "p99": 65.25}
@@ -87,6 +95,10 @@ SHOWN: dict[str, dict[str, Any]] = {
     "Business events by portal": {"series": "nda_signed investor", "events": 11},
     "Business amounts by portal": {"series": "investment_made investor", "amount": 1500.5},
     "Reported errors": {"series": "TypeError", "errors": 8},
+    "Probe failures by location": {"series": "api fra", "failures": 0.4},
+    "Certificates: days left": {"series": "api", "days_left": 9.5},
+    "Worker exceptions by name": {"series": "shop TypeError", "exceptions": 4},
+    "Logged errors by service": {"series": "billing", "errors": 3},
 }
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from connectors.app_error import error_of, records_of
+from connectors.app_error import errors_of, records_of
 from connectors.trace_context import trace_id_of, trace_in, trace_of
 from flows.app_error_event import Found, event_of_error, frames_of
 from flows.app_errors import Alike, Reporter
@@ -21,6 +21,7 @@ from tests.kafka.topics import Sent
 TRACE, SPAN = "ab" * 16, "cd" * 8
 START = 1_764_547_200_000
 STACK = "TypeError: x\n    at pay (worker.js:12:7)\n    at async Object.fetch (https://a.example/index.js:3)\n    odd line"
+EXCEPTION = {"Name": "TypeError", "Message": "order 17 of a@b.example failed", "Stack": STACK}
 WORKER = {
     "EventTimestampMs": START,
     "EventType": "fetch",
@@ -36,7 +37,7 @@ WORKER = {
             "CF": {"colo": "FRA", "country": "DE"},
         },
     },
-    "Exceptions": [{"Name": "TypeError", "Message": "order 17 of a@b.example failed", "Stack": STACK}],
+    "Exceptions": [EXCEPTION],
 }
 LOG = {
     "timestamp": "2025-12-01T00:00:01Z",
@@ -70,8 +71,7 @@ def configured(folder, dsn, brokers="127.0.0.1:9", names='"w" = "workers_trace_e
 
 
 def found(record, dataset, *, alike=0, offset=5):
-    error = error_of(dataset, record)
-    assert error is not None
+    (error,) = errors_of(dataset, record)
     return Found(error, "t", 1, offset, 0, START, alike)
 
 
@@ -142,11 +142,11 @@ def test_an_error_in_a_log_keeps_its_own_environment_and_loses_what_looks_like_a
     ],
 )
 def test_what_tells_of_no_error_of_the_platform_is_left_out(dataset, change):
-    assert error_of(dataset, (WORKER if dataset == "workers_trace_events" else LOG) | change) is None
+    assert errors_of(dataset, (WORKER if dataset == "workers_trace_events" else LOG) | change) == []
 
 
 def test_an_error_without_a_place_for_anything_is_still_one():
-    error = error_of("app_logs", {"level": "error", "message": ["no", 17]})
+    (error,) = errors_of("app_logs", {"level": "error", "message": ["no", 17]})
     assert error is not None
     assert (error.name, error.message, error.fingerprint, error.trace) == ("Error", "no 17", "no :n", None)
     event = event_of_error(Found(error, "t", 0, 0, 0, START, 0), "production", None)
@@ -158,8 +158,8 @@ def test_an_error_without_a_place_for_anything_is_still_one():
 
 
 def test_of_errors_alike_one_is_sent_in_a_stretch_and_the_next_says_how_many_were_not():
-    alike, error = Alike(300_000), error_of("app_logs", LOG)
-    other = error_of("app_logs", LOG | {"error": {"name": "Other", "message": "x"}})
+    alike, (error,) = Alike(300_000), errors_of("app_logs", LOG)
+    (other,) = errors_of("app_logs", LOG | {"error": {"name": "Other", "message": "x"}})
     assert error is not None
     assert other is not None
     steps = [(error, 0), (error, 1), (other, 2), (error, 299_999), (error, 300_000), (other, 900_000), (error, 900_001)]
@@ -244,6 +244,27 @@ def test_messages_are_read_as_the_line_reads_them():
     assert records_of(b'[{"a":1},2]') == [{"a": 1}, 2]
     assert records_of(b"\x1f\x8bbroken") == []
     assert frames_of("no stack at all") == []
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_each_exception_of_an_invocation_is_an_event_of_its_own(brokers, topic, sentry, tmp_path):
+    workers = topic(1)
+    config = configured(tmp_path, sentry.dsn, brokers, f'"{workers}" = "workers_trace_events"')
+    second, odd = {"name": "RangeError", "message": "page 9 is none", "stack": "RangeError\n    at list (b.js:4:2)"}, "odd"
+    record = WORKER | {"Exceptions": [EXCEPTION, odd, second, second]}
+    topics.send(brokers, workers, [Sent(None, json.dumps(record).encode(), START, 0)])
+    running = runs.start("errors", "-c", config, log=tmp_path / "errors.log")
+    runs.wait_until(lambda: len(sentry.events) == 2, what="both events")
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(30) == 0, (tmp_path / "errors.log").read_text()
+    told = {event["exception"]["values"][0]["type"]: event for event in sentry.events.values()}
+    assert {name: event["fingerprint"][3] for name, event in told.items()} == {
+        "TypeError": "order :n of :mail failed",
+        "RangeError": "page :n is none",
+    }
+    assert [each["function"] for each in told["RangeError"]["exception"]["values"][0]["stacktrace"]["frames"]] == ["list"]
+    assert {event["tags"]["ray"] for event in told.values()} == {"8f00"}
 
 
 @pytest.mark.kafka

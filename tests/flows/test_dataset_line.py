@@ -52,7 +52,7 @@ def test_failing_workers_page_by_script_and_are_counted_by_fingerprint(tmp_path)
     values, said = replayed(tmp_path, "workers_trace_events", records)
     assert values["worker_failure_rate", "api", "ratio"] == 0.25
     assert values["worker_failure_rate", "cron", "ratio"] == 0
-    assert values["worker_exceptions", "item :n is undefined/api", "count"] == 50
+    assert values["worker_exceptions", "item :n is undefined/TypeError/api", "count"] == 50
     assert values["worker_cpu_time", "", "p99"] == 10
     assert said == {("high_worker_failure_rate", "api", "critical", "firing")}
 
