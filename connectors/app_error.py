@@ -1,15 +1,14 @@
 """App error: what a record of `workers_trace_events` or `app_logs` says of an error of the platform's own code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from connectors import app_logs, workers_trace_events
-from connectors.dataset import DecodeError
+from connectors.dataset import Dataset, DecodeError
 from connectors.payload import inflate, rows
-from connectors.record_path import Place, RecordShape
+from connectors.record_path import Place
 from connectors.trace_context import trace_of
 
 OWN_SERVICE = "edgewatch"  # its own errors have another way to Sentry
@@ -66,18 +65,18 @@ def records_of(payload: bytes) -> list[Any]:
     return whole if isinstance(whole, list) else [whole]
 
 
-def errors_of(dataset: str, record: object) -> list[AppError]:
+def errors_of(dataset: Dataset, record: object) -> list[AppError]:
     """Give the errors that a record tells of: a line of a log of one at most, an invocation of each of its exceptions."""
     if not isinstance(record, dict):
         return []
     told, exceptions = [record], record.get("Exceptions")
-    if dataset == "workers_trace_events" and isinstance(exceptions, list):
+    if dataset.kind == "workers_trace_events" and isinstance(exceptions, list):
         told = [record | {"Exceptions": [each]} for each in exceptions]
-    return [error for each in told if (error := _KINDS[dataset](each)) is not None]
+    return [error for each in told if (error := _KINDS[dataset.kind](dataset, each)) is not None]
 
 
-def _of_worker(record: Mapping[str, Any]) -> AppError | None:
-    said = _said(workers_trace_events.SHAPE, record)
+def _of_worker(dataset: Dataset, record: Mapping[str, Any]) -> AppError | None:
+    said = _said(dataset, record)
     if not said("ExceptionName") and not said("ExceptionMessage"):
         return None
     return AppError(
@@ -93,13 +92,13 @@ def _of_worker(record: Mapping[str, Any]) -> AppError | None:
         outcome=said("Outcome"),
         method=said("Method"),
         url=said("URL").partition("?")[0],
-        **_beside("workers_trace_events", record, workers_trace_events.SHAPE),
+        **_beside(dataset, record),
     )
 
 
-def _of_log(record: Mapping[str, Any]) -> AppError | None:
-    said = _said(app_logs.SHAPE, record)
-    value = record.get("levelValue")
+def _of_log(dataset: Dataset, record: Mapping[str, Any]) -> AppError | None:
+    said = _said(dataset, record)
+    value = _first(dataset.places["levelValue"], record)
     number = value if isinstance(value, int | float) else 0
     level = said("level").lower()
     critical = number >= 50 or level in ("critical", "fatal")  # noqa: PLR2004 (the level's number)
@@ -120,29 +119,31 @@ def _of_log(record: Mapping[str, Any]) -> AppError | None:
         outcome="",
         method="",
         url="",
-        **_beside("app_logs", record, app_logs.SHAPE),
+        **_beside(dataset, record),
     )
 
 
-def _beside(dataset: str, record: Mapping[str, Any], shape: RecordShape) -> dict[str, Any]:
-    (time,) = shape.event_time.values()
+def _beside(dataset: Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "time": time.of(record),
-        "stack": _text(_STACKS[dataset].of(record)),
+        "time": _first([place for name in dataset.event_time for place in dataset.places[name]], record),
+        "stack": _text(_STACKS[dataset.kind].of(record)),
         "colo": _text(_COLO.of(record)),
         "country": _text(_COUNTRY.of(record)),
         "trace": trace_of(_TRACES.of(record)),
     }
 
 
-def _said(shape: RecordShape, record: Mapping[str, Any]) -> Callable[[str], str]:
-    """Give what reads a column of a record, with its fallback."""
+def _said(dataset: Dataset, record: Mapping[str, Any]) -> Callable[[str], str]:
+    """Give what reads a column of a record, also a renamed one, with its fallback."""
 
     def said(name: str) -> str:
-        places = (shape.fields[name][1], *((shape.fallbacks[name],) if name in shape.fallbacks else ()))
-        return next((text for place in places if (text := _text(place.of(record)))), "")
+        return next((text for place in dataset.places[name] if (text := _text(place.of(record)))), "")
 
     return said
+
+
+def _first(places: Iterable[Place], record: Mapping[str, Any]) -> Any:
+    return next((found for place in places if (found := place.of(record)) is not None), None)
 
 
 def _text(value: object) -> str:
@@ -156,5 +157,8 @@ def _parsed(line: bytes) -> Any:
         return None
 
 
-_KINDS: dict[str, Callable[[Mapping[str, Any]], AppError | None]] = {"workers_trace_events": _of_worker, "app_logs": _of_log}
+_KINDS: dict[str, Callable[[Dataset, Mapping[str, Any]], AppError | None]] = {
+    "workers_trace_events": _of_worker,
+    "app_logs": _of_log,
+}
 KINDS = tuple(_KINDS)

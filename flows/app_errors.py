@@ -18,6 +18,7 @@ import sentry_sdk
 from confluent_kafka import Consumer, KafkaException, Message
 
 from connectors.app_error import KINDS, AppError, errors_of, records_of
+from connectors.dataset import Dataset, build_dataset
 from connectors.event_time import INVALID, event_times
 from connectors.forward import check_topics, shared_settings
 from flows.app_error_event import Found, event_of_error
@@ -144,8 +145,8 @@ def app_errors(config: Config, stop: threading.Event, told: Callable[[int], None
         raise ConfigError("app_errors", "is missing: it says which Sentry project takes the errors")
     if kafka is None:
         raise ConfigError("input.kafka", "is missing: it says which brokers errors are read from")
-    kinds = {each.name: each.kind for each in config.datasets}
-    topics = {topic: kinds[dataset] for topic, dataset in config.topic_datasets().items() if kinds[dataset] in KINDS}
+    datasets = {each.name: build_dataset(each) for each in config.datasets if each.kind in KINDS}
+    topics = {topic: datasets[name] for topic, name in config.topic_datasets().items() if name in datasets}
     if not topics:
         raise ConfigError("input.kafka.topics", f"no topic holds {' or '.join(KINDS)}")
     settings = shared_settings(kafka.brokers, dict(kafka.client))
@@ -172,7 +173,7 @@ def app_errors(config: Config, stop: threading.Event, told: Callable[[int], None
     return reporter.sent
 
 
-def found_in(messages: Iterable[Message], topics: dict[str, str], alike: Alike) -> Iterator[Found]:
+def found_in(messages: Iterable[Message], topics: dict[str, Dataset], alike: Alike) -> Iterator[Found]:
     """Give the errors of messages that are to be sent; raises KafkaException where the broker refuses."""
     for message in messages:
         if (failure := message.error()) is not None:
@@ -181,7 +182,7 @@ def found_in(messages: Iterable[Message], topics: dict[str, str], alike: Alike) 
             _log.warning("Kafka: %s", failure.str())
             continue
         topic = message.topic() or ""
-        dataset = topics.get(topic) or next(kind for name, kind in topics.items() if re.match(name, topic))
+        dataset = topics.get(topic) or next(each for name, each in topics.items() if re.match(name, topic))
         for index, record in enumerate(records_of(message.value() or b"")):
             for nth, error in enumerate(errors_of(dataset, record)):
                 raw = error.time if type(error.time) in (int, str) else None

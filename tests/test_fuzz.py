@@ -1,6 +1,6 @@
 """Fuzzing of what takes bytes from outside: no bytes make it fail, and every line is a record or a dead letter with a reason.
 
-EDGEWATCH_FUZZ is the number of cases of all properties together: 2 500 in each run of the tests, 100 000 by `make fuzz`.
+EDGEWATCH_FUZZ is the number of cases of all properties together: 2 500 by `make test`, 100 000 by `make fuzz`.
 """
 
 import gzip

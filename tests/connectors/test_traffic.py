@@ -65,7 +65,15 @@ def test_another_seed_writes_other_records(archive: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("hours", "rate", "hosts"),
-    [(0.01, 0.2, 1), (0.5, 3, 2), (0.05, 900, 40), (30.0, 0.5, 3), (0.0343, 2000, 6)],
+    [
+        (0.01, 0.2, 1),
+        (0.5, 3, 2),
+        (0.05, 90, 40),
+        (0.0343, 200, 6),
+        pytest.param(30.0, 0.5, 3, marks=pytest.mark.slow),
+        pytest.param(0.05, 900, 40, marks=pytest.mark.slow),
+        pytest.param(0.0343, 2000, 6, marks=pytest.mark.slow),
+    ],
 )
 def test_the_number_of_records_is_what_was_asked_for(hours: float, rate: float, hosts: int) -> None:
     traffic = Traffic(TrafficOptions(hours=hours, records_per_second=rate, hosts=hosts))
@@ -145,6 +153,7 @@ def test_hosts_have_zipf_like_shares(archive: Path) -> None:
     assert shares["www"] == pytest.approx(6**0.8 * shares["auth"], rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_afternoon_has_more_traffic_than_the_night() -> None:
     traffic = Traffic(TrafficOptions(hours=24, records_per_second=1))
     hours = Counter[int]()
@@ -167,6 +176,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_three_incidents_are_labelled_and_do_not_overlap(day: Path) -> None:
     found = labels(day)
     assert list(found[0]) == ["start", "end", "name", "rule", "key"]
@@ -246,6 +256,7 @@ def test_options_that_make_no_traffic_are_refused(name: str, value: float) -> No
         TrafficOptions(**{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_incidents_come_in_rounds_each_at_its_own_time_and_all_take_effect():
     traffic = Traffic(TrafficOptions(seed=5, hours=6, rounds=2, records_per_second=8.0))
     assert [each.label for each in traffic.incidents] == [

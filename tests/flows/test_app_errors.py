@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from connectors.app_error import errors_of, records_of
+from connectors.dataset import DatasetOptions, build_dataset
 from connectors.trace_context import trace_id_of, trace_in, trace_of
 from flows.app_error_event import Found, event_of_error, frames_of
 from flows.app_errors import Alike, Reporter
@@ -21,6 +22,7 @@ from tests.kafka.topics import Sent
 TRACE, SPAN = "ab" * 16, "cd" * 8
 START = 1_764_547_200_000
 STACK = "TypeError: x\n    at pay (worker.js:12:7)\n    at async Object.fetch (https://a.example/index.js:3)\n    odd line"
+BUILT_IN = {kind: build_dataset(DatasetOptions(name=kind, kind=kind)) for kind in ("workers_trace_events", "app_logs")}
 EXCEPTION = {"Name": "TypeError", "Message": "order 17 of a@b.example failed", "Stack": STACK}
 WORKER = {
     "EventTimestampMs": START,
@@ -71,7 +73,7 @@ def configured(folder, dsn, brokers="127.0.0.1:9", names='"w" = "workers_trace_e
 
 
 def found(record, dataset, *, alike=0, offset=5):
-    (error,) = errors_of(dataset, record)
+    (error,) = errors_of(BUILT_IN[dataset], record)
     return Found(error, "t", 1, offset, 0, START, alike)
 
 
@@ -142,11 +144,11 @@ def test_an_error_in_a_log_keeps_its_own_environment_and_loses_what_looks_like_a
     ],
 )
 def test_what_tells_of_no_error_of_the_platform_is_left_out(dataset, change):
-    assert errors_of(dataset, (WORKER if dataset == "workers_trace_events" else LOG) | change) == []
+    assert errors_of(BUILT_IN[dataset], (WORKER if dataset == "workers_trace_events" else LOG) | change) == []
 
 
 def test_an_error_without_a_place_for_anything_is_still_one():
-    (error,) = errors_of("app_logs", {"level": "error", "message": ["no", 17]})
+    (error,) = errors_of(BUILT_IN["app_logs"], {"level": "error", "message": ["no", 17]})
     assert error is not None
     assert (error.name, error.message, error.fingerprint, error.trace) == ("Error", "no 17", "no :n", None)
     event = event_of_error(Found(error, "t", 0, 0, 0, START, 0), "production", None)
@@ -158,8 +160,8 @@ def test_an_error_without_a_place_for_anything_is_still_one():
 
 
 def test_of_errors_alike_one_is_sent_in_a_stretch_and_the_next_says_how_many_were_not():
-    alike, (error,) = Alike(300_000), errors_of("app_logs", LOG)
-    (other,) = errors_of("app_logs", LOG | {"error": {"name": "Other", "message": "x"}})
+    alike, (error,) = Alike(300_000), errors_of(BUILT_IN["app_logs"], LOG)
+    (other,) = errors_of(BUILT_IN["app_logs"], LOG | {"error": {"name": "Other", "message": "x"}})
     assert error is not None
     assert other is not None
     steps = [(error, 0), (error, 1), (other, 2), (error, 299_999), (error, 300_000), (other, 900_000), (error, 900_001)]
@@ -244,6 +246,17 @@ def test_messages_are_read_as_the_line_reads_them():
     assert records_of(b'[{"a":1},2]') == [{"a": 1}, 2]
     assert records_of(b"\x1f\x8bbroken") == []
     assert frames_of("no stack at all") == []
+
+
+def test_renamed_fields_are_read_under_their_new_names():
+    names = {"script": "ScriptName", "at": "EventTimestampMs", "ray": "RayID"}
+    workers = build_dataset(DatasetOptions(name="w", kind="workers_trace_events", rename=names))
+    record = {key: WORKER[name] for key, name in (("script", "ScriptName"), ("at", "EventTimestampMs"))}
+    (error,) = errors_of(workers, record | {"ray": "8f01", "Exceptions": [EXCEPTION]})
+    assert (error.source, error.time, error.ray, error.name) == ("shop", WORKER["EventTimestampMs"], "8f01", "TypeError")
+    logs = build_dataset(DatasetOptions(name="l", kind="app_logs", rename={"sev": "levelValue", "err.text": "error_message"}))
+    (error,) = errors_of(logs, {"sev": 50, "service": "api", "err": {"text": "no card 17"}})
+    assert (error.critical, error.source, error.message) == (True, "api", "no card 17")
 
 
 @pytest.mark.kafka

@@ -55,6 +55,7 @@ def test_a_configuration_that_cannot_be_used_stops_the_run(repository, tmp_path)
     assert (done.returncode, "did you mean 'above'?" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "code", "words"),
     [

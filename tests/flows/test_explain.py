@@ -148,6 +148,7 @@ def write(folder, results, chosen, **settings_):
     return config, counters
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data(), histories(), st.sampled_from([1.0, 2.0]), st.sampled_from([0, 1]))
 def test_counts_and_repeats_are_those_of_the_state_machine(tmp_path_factory, data, history, backoff, most):

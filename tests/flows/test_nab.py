@@ -88,6 +88,7 @@ def test_the_recommended_setting_pages_as_the_evaluator_does(tight):
     assert parts == [advice["fit"]["pages"], advice["held_out"]["pages"]]
 
 
+@pytest.mark.slow
 def test_a_budget_that_silence_alone_would_keep_recommends_nothing():
     question, history = asked("0 pages/week")
     report = sweep(question, history).report
