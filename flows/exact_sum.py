@@ -7,6 +7,7 @@ Why not float addition: (a + b) + c depends on the order, and the order on chunk
 """
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ _LIMB = 32
 _SCALE = 1074  # the lowest bit of a float stands for 2 ** -1074
 _FACTOR = 1022  # powers of two up to this, and down to its negative, are normal floats
 _SAFE = 2.0**52  # sums of integers below this are exact in a float
+_LARGEST = sys.float_info.max
 _PIECE = 1 << 16  # values a pass: weighted bincounts stay exact, and what a pass needs stays in the cache
 
 
@@ -55,18 +57,32 @@ class ExactSums:
             most = float(np.abs(values).max())
 
     def totals(self) -> NDArray[np.float64]:
-        """Give the sums (size,), each rounded once; a sum beyond the largest float is infinite."""
+        """Give the sums (size,), each rounded once; one beyond the largest float is that, as no row can hold more."""
         if not self._limbs:
             return self._whole.astype(np.float64)
-        lowest = min(self._limbs)
+        exact, divisor = self._exactly()
+        return np.array([_divide(int(value), divisor) for value in exact], np.float64)
+
+    def means(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Give the sums (size,) by their counts (size,), 0 where that is 0; exact where the sum is beyond the floats, too."""
+        totals = self.totals()
+        means: NDArray[np.float64] = np.divide(totals, counts, out=np.zeros(len(totals)), where=counts > 0)
+        beyond = np.flatnonzero((np.abs(totals) == _LARGEST) & (counts > 0))
+        if len(beyond):
+            exact, divisor = self._exactly()
+            means[beyond] = [_divide(int(exact[key]), divisor * int(counts[key])) for key in beyond.tolist()]
+        return means
+
+    def _exactly(self) -> tuple[NDArray[Any], int]:
+        """Give the sums (size,) as integers, and what to divide them by."""
+        lowest = min(self._limbs, default=0)
         exact = self._whole.astype(object)
         scale = _SCALE - lowest * _LIMB
         exact = exact << scale if scale >= 0 else exact
         unit = 0 if scale >= 0 else -scale
         for limb, sums in self._limbs.items():
             exact = exact + (sums.astype(object) << ((limb - lowest) * _LIMB + unit))
-        divisor = 1 << max(scale, 0)
-        return np.array([_divide(int(value), divisor) for value in exact], np.float64)
+        return exact, 1 << max(scale, 0)
 
     def absorb(self, other: "ExactSums", place: NDArray[Any]) -> None:
         """Add another object's sums: its key i to key `place[i]`."""
@@ -88,6 +104,12 @@ class ExactSums:
         return out
 
 
+def times(values: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give each value (n,) as often as it counts, at most the largest float."""
+    with np.errstate(over="ignore"):
+        return np.clip(values * weights, -_LARGEST, _LARGEST)
+
+
 def _shifted(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
     """Multiply by a power of two."""
     return values * 2.0**bits if abs(bits) <= _FACTOR else np.ldexp(values, bits)
@@ -97,4 +119,4 @@ def _divide(value: int, divisor: int) -> float:
     try:
         return value / divisor  # Division of integers rounds once, to nearest even.
     except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
+        return _LARGEST if value > 0 else -_LARGEST

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flows.bad_records import BadRecords
 from flows.distinct import Distinct
-from flows.exact_sum import ExactSums
+from flows.exact_sum import ExactSums, times
 from flows.exemplar import Candidates, Exemplars
 from flows.metric import Metric
 from flows.partial import CountPart, DistinctPart, RatioPart, SamplePart
@@ -293,7 +293,7 @@ class _Sum(_NeverBad):
         self._counts += np.bincount(keys, minlength=len(self._counts))
         if part.extra is not None:
             self._extra += np.bincount(keys, part.extra, len(self._extra)).astype(np.int64)
-        self._sums.add(keys, part.values if part.extra is None else part.values * (part.extra + 1))
+        self._sums.add(keys, part.values if part.extra is None else times(part.values, part.extra + 1))
 
     def absorb(self, other: "_Sum", place: NDArray[Any]) -> None:
         np.add.at(self._counts, place, other._counts)
@@ -354,7 +354,7 @@ class _Gauge(_Sum):
         keys = summed.keys
         statistics = {
             "last": self._last[keys],
-            "mean": summed.statistics["sum"] / summed.counts,
+            "mean": self._sums.means(self._counts)[keys],
             "min": self._low[keys],
             "max": self._high[keys],
         }

@@ -6,13 +6,14 @@ the key's number of values only, so no order or split of the input shows. Percen
 computed over all keys at once; where a key's values have weights, numpy's weighted ones (`inverted_cdf`).
 """
 
+import math
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.exact_sum import ExactSums
+from flows.exact_sum import ExactSums, times
 
 QUANTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _SHIFT = 45  # the float's sign, exponent and 7 bits of mantissa stay
@@ -135,7 +136,7 @@ class Samples:
         first, last = padded[np.minimum(starts, len(values))], padded[np.maximum(starts + exact - 1, 0)]
         out = {
             "count": stood_for.astype(np.float64),
-            "mean": sums.totals()[present] / stood_for,
+            "mean": sums.means(self.counts + self.extra)[present],
             "min": np.where(sketched, self._folded.extremes(present, low=True), first),
             "max": np.where(sketched, self._folded.extremes(present, low=False), last),
         }
@@ -164,7 +165,7 @@ class Samples:
             if more is not None and of_each is not None:
                 order = np.lexsort((value, key))
                 out[place], of_each[place] = value[order], more[chosen][order]
-                sums.add(key[order], out[place] * (of_each[place] + 1))
+                sums.add(key[order], times(out[place], of_each[place] + 1))
                 continue
             sums.add(key, value)
             if len(value) < _MANY * (high - low):
@@ -228,7 +229,7 @@ class _Folded:
     def add(self, keys: NDArray[np.int32], values: NDArray[np.float64], extra: NDArray[np.int64] | None, size: int) -> None:
         self.resize(size)
         weights = np.ones(len(values), np.int64) if extra is None else extra + 1
-        self.sums.add(keys, values if extra is None else values * weights)
+        self.sums.add(keys, values if extra is None else times(values, weights))
         np.minimum.at(self._low, keys, values)
         np.maximum.at(self._high, keys, values)
         self._add_buckets(keys, bucket_of(values), weights)
@@ -310,8 +311,9 @@ def _between_ranks(values: NDArray[np.float64], ends: NDArray[np.int64], n: int,
     """Give a percentile of n values, of which `ends` (running counts) says how many are up to each value."""
     rank = (n - 1) * np.true_divide(q, 100)
     below = int(np.floor(rank))
-    pair = values[np.searchsorted(ends, [below, min(below + 1, n - 1)], side="right")]
-    return float(pair[0] + (pair[1] - pair[0]) * (rank - below))
+    low, high = map(float, values[np.searchsorted(ends, [below, min(below + 1, n - 1)], side="right")])
+    weight, far = float(rank - below), high - low  # Python's floats: beyond the largest is no warning
+    return low + far * weight if math.isfinite(far) else low * (1 - weight) + high * weight
 
 
 def _weigh(
@@ -341,4 +343,12 @@ def _exact_percentile(values: NDArray[np.float64], starts: NDArray[np.int64], co
     place = np.minimum(starts + np.maximum(below, 0).astype(np.int64), len(values) - 1)
     above = np.minimum(place + 1, np.maximum(starts + counts - 1, 0))
     low, high = values[place], values[np.minimum(above, len(values) - 1)]
-    return np.where(weight >= 0.5, high - (high - low) * (1 - weight), low + (high - low) * weight)  # noqa: PLR2004
+    return _between(low, high, weight)
+
+
+def _between(low: NDArray[np.float64], high: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interpolate as numpy does; where that is beyond the floats, as two shares."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        far = high - low
+        out = np.where(weight >= 0.5, high - far * (1 - weight), low + far * weight)  # noqa: PLR2004
+        return np.where(np.isinf(far), low * (1 - weight) + high * weight, out)

@@ -1,12 +1,13 @@
 """Exact sums equal math.fsum, whatever the order, the split or the scale."""
 
 import math
+import sys
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.exact_sum import ExactSums
+from flows.exact_sum import ExactSums, times
 from flows.snapshot import pack, unpack
 
 FLOATS = st.one_of(
@@ -53,3 +54,23 @@ def test_two_million_values_stay_exact():
     sums = ExactSums(1)
     sums.add(np.zeros(len(values), np.int64), values)
     assert sums.totals()[0] == math.fsum(values)
+
+
+def test_a_sum_beyond_the_largest_float_is_that_and_the_mean_is_still_the_mean():
+    sums = sums_of([(0, 1e308), (0, 1e308), (1, -1.5e308), (1, -1.7e308), (2, 1.0), (2, 2.0)], 4)
+    assert sums.totals().tolist() == [sys.float_info.max, -sys.float_info.max, 3.0, 0.0]
+    assert sums.means(np.array([2, 2, 2, 0])).tolist() == [1e308, -1.6e308, 1.5, 0.0]
+
+
+def test_what_comes_back_below_the_largest_float_is_exact_again():
+    sums = sums_of([(0, 1e308), (0, 1e308), (0, -1e308), (0, 0.25)], 1)
+    assert sums.totals().tolist() == [math.fsum([1e308, 0.25])]
+    assert sums.means(np.array([4])).tolist() == [math.fsum([1e308, 0.25]) / 4]
+
+
+def test_a_value_that_stands_for_many_is_at_most_the_largest_float():
+    assert times(np.array([1e308, -1e308, 2.0]), np.array([10, 10, 10])).tolist() == [
+        sys.float_info.max,
+        -sys.float_info.max,
+        20.0,
+    ]

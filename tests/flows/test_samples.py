@@ -117,3 +117,14 @@ def test_many_chunks_are_compacted_without_a_trace(exact):
     whole.add(keys, values)
     got, want = chunked.statistics()[0], whole.statistics()[0]
     assert {k: v.tolist() for k, v in got.items()} == {k: v.tolist() for k, v in want.items()}
+
+
+@pytest.mark.parametrize("exact", [1, 100])
+def test_values_at_the_ends_of_the_floats_have_finite_statistics(exact):
+    samples = Samples(exact)
+    samples.resize(2)
+    samples.add(np.array([0, 0, 0, 1, 1], np.int32), np.array([-1.7e308, 1.7e308, 1.7e308, 1.5e308, 1.7e308]))
+    statistics, _ = samples.statistics()
+    assert all(np.isfinite(values).all() for values in statistics.values())
+    assert statistics["mean"][1] == 1.6e308
+    assert -1.7e308 <= statistics["p50"][0] <= 1.7e308
