@@ -7,7 +7,6 @@ loses what it holds. State is exactly-once; output is at-least-once and carries 
 
 import contextlib
 import datetime
-import gc
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from connectors.batch import Batch
 from connectors.source import Lane, Source, share_of
 from flows.barrier import Output, Scope
 from flows.dead_letter import dead_letter_block
+from flows.garbage import Collector, settle
 from flows.gather import Gather
 from flows.line import Line
 from flows.metric import Fold
@@ -121,9 +121,7 @@ def _part(folder: Path, number: int) -> Path:
 
 def execute(run: Run, *, process: int = 0, addresses: list[str] | None = None) -> None:
     """Run the dataflow in this process until its input ends or `run.stop` is set; blocks."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(1_000_000, 20, 50)  # decoding makes many short-lived tuples, which are not worth scanning
+    settle()
     try:
         cli_main(
             dataflow(run, shared=bool(addresses), leads=process == 0),
@@ -173,9 +171,11 @@ class _Reader:
         self._run = run
         self._folds = folds
         self._gather = gather
+        self._garbage = Collector()
 
     def read(self, name: str, lane: Lane) -> list[Read]:
         """Give what came of one lane; where it is sent to other processes, of several reads together."""
+        self._garbage.collect_if_due()
         letters: list[Read] = []
         partials: list[Read] = []
         records, more = 0, True
