@@ -219,7 +219,7 @@ class _Supervisor:
         children = self._children
         ended = False
         while not ended:
-            ended = all(child.poll() is not None for child in children)
+            ended = None not in [child.poll() for child in children]  # each is asked, also behind one that lives
             for number, child in zip(numbers, children, strict=True):
                 code = child.returncode
                 if code is not None and code not in self._well():
