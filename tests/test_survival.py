@@ -109,6 +109,8 @@ def test_a_run_whose_process_dies_or_hangs_goes_on_by_itself_and_counts_every_re
         before = run.children()
         os.kill(before[1], fault)
         wait_until(lambda: len(run.children()) == 2 and not {*run.children()} & {*before}, what="new processes")
+        noticed = "was killed by SIGKILL" if fault == signal.SIGKILL else "made no progress for 10 s"
+        assert noticed in run.log.read_text()
         assert "goes on from its last snapshot" in run.log.read_text()
         feed.status = 503
         wait_until(lambda: run.pages("failing"), what="a page after the fault")
