@@ -1,10 +1,11 @@
 """Status server: /livez, /readyz, /metrics and /status of a live run, from a thread of the process that has the output.
 
 Whoever reaches the address may read: it holds no secrets and takes no orders. An address that is taken costs a warning,
-not the run: alerts matter more than figures about them.
+not the run: alerts matter more than figures about them; it is asked for again until it is there.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -18,6 +19,7 @@ from flows.self_report import SelfReport, unready
 from flows.served import Served
 
 _log = logging.getLogger(__name__)
+_AGAIN_S = 5.0
 
 
 def probes(idle_s: Callable[[], float], problems: Callable[[], list[str]], *, hang_after_s: float) -> list[Route]:
@@ -52,21 +54,38 @@ def application(report: Callable[[], SelfReport], *, hang_after_s: float) -> Sta
 
 
 class StatusServer:
-    """Serves until stopped."""
+    """Serves until stopped. An address that is taken it asks for again, as by a process that is about to end."""
 
     def __init__(self, application: Starlette, address: tuple[str, int]) -> None:
-        """Listen; where that is not possible, say so and serve nothing."""
+        """Listen; where that is not possible yet, say so and go on asking."""
+        self._application, self._address = application, address
         self._served: Served | None = None
+        self._stopped = threading.Event()
+        self._asks: threading.Thread | None = None
+        error = self._listen()
+        if error is not None:
+            words = f"cannot listen on {address[0]}:{address[1]}: {error.strerror or error}"
+            _log.warning("observe.listen: %s; no /metrics and probes until it can, which is tried every %d s", words, _AGAIN_S)
+            self._asks = threading.Thread(target=self._ask, name="status", daemon=True)
+            self._asks.start()
+
+    def _listen(self) -> OSError | None:
         try:
-            self._served = Served(application, address, "status")
+            self._served = Served(self._application, self._address, "status")
         except OSError as error:
-            _log.warning(
-                "observe.listen: cannot listen on %s:%d: %s; /metrics and probes are off for this run",
-                *address,
-                error.strerror or error,
-            )
+            return error
+        return None
+
+    def _ask(self) -> None:
+        while not self._stopped.wait(_AGAIN_S):
+            if self._listen() is None:
+                _log.info("observe.listen: %s:%d could be taken: /metrics and probes are there", *self._address)
+                return
 
     def stop(self) -> None:
         """Stop serving."""
+        self._stopped.set()
+        if self._asks is not None:
+            self._asks.join()
         if self._served is not None:
             self._served.stop()

@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import os
 import signal
-import socket
 import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from tests.fakes.slack import FakeSlack
 from tests.fakes.webhook import SECRET, FakeWebhook
 from tests.kafka import topics
 from tests.kafka.broker import Login
+from tests.ports import free_ports
 from tests.runs import checked, edgewatch, start, wait_until
 from tests.test_blind import CONFIG, Feed
 
@@ -157,12 +157,6 @@ def said_at_once(config, given, site):
     seen["a probe"] = (down.stdout + down.stderr).encode()
     seen["a check"] = checked("check", "-c", config, "--json", **given).stdout.encode()
     return seen
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 def answers(config, given, port):

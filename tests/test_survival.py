@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 from pathlib import Path
 
 import httpx
@@ -19,6 +18,7 @@ from flows.self_report import SelfReport
 from tests.fakes.pagerduty import FakePagerDuty
 from tests.fakes.slack import FakeSlack
 from tests.kafka import topics
+from tests.ports import free_port
 from tests.runs import edgewatch, start, wait_until
 from tests.test_blind import Feed, Watched
 
@@ -33,8 +33,7 @@ class Asked(Watched):
         super().__init__(*arguments, **options)
         self.process.kill()
         self.process.wait()
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self.url = f"http://127.0.0.1:{found.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         text = self.config.read_text().replace('snapshot_interval = "500ms"', 'snapshot_interval = "500ms"\nhang_after = "10s"')
         text = text.replace('idle_after = "1s"', f'idle_after = "{idle_after}"')
         self.config.write_text(f'{text}\n[observe]\nlisten = "{self.url.removeprefix("http://")}"\n')
@@ -140,7 +139,7 @@ def test_a_run_that_was_given_up_is_said_by_every_channel_and_ends_with_the_next
         run.stop()
 
 
-def test_an_address_that_is_taken_costs_a_warning_and_not_the_run(brokers, topic, tmp_path):
+def test_an_address_that_is_taken_costs_a_warning_not_the_run_and_is_taken_when_it_can_be(brokers, topic, tmp_path):
     name = topic(2)
     with FakeSlack() as slack, FakePagerDuty() as pagerduty, Feed(brokers, name):
         run = Asked(tmp_path, brokers, name, slack, pagerduty)
@@ -152,6 +151,9 @@ def test_an_address_that_is_taken_costs_a_warning_and_not_the_run(brokers, topic
         second = start("run", "-c", other, log=log)
         wait_until((folder / "firing.json").exists, what="windows of the other run")
         assert re.search(r"observe\.listen: cannot listen on 127\.0\.0\.1:\d+: Address already in use", log.read_text())
+        run.stop()
+        assert run.report() is None
+        wait_until(lambda: run.report() is not None, what="the other run's figures")
+        assert f"observe.listen: {run.url.removeprefix('http://')} could be taken" in log.read_text()
         second.send_signal(signal.SIGTERM)
         assert second.wait(240) == 0
-        run.stop()

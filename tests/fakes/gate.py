@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from tests.ports import free_port
+
 _PRODUCE = 0
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close sends RST
 _FLEXIBLE = 9  # from this version on Produce writes lengths as varints and ends each part in tags
@@ -28,7 +30,7 @@ class Gate:
         """Stand before `broker` (host:port), which has to be on this machine."""
         host, _, port = broker.rpartition(":")
         self._broker = (host, int(port))
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", free_port()))
         self.port = int(self._server.getsockname()[1])
         self.address = f"127.0.0.1:{self.port}"
         self.fault: int | str | None = None

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from tests.ports import free_port
+
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close sends RST
 
 
@@ -60,12 +62,12 @@ class ScriptedServer:
     """Answers by `script` while it lasts, then by `reply`; None in a script is a request that `reply` answers."""
 
     def __init__(self, port: int = 0) -> None:
-        """Listen at once, on a free port by default."""
+        """Listen at once, on a free port where none is given."""
         self.script: list[Answer | None] = []
         self.seen: list[Seen] = []
         self.lock = threading.Lock()
         self._gone = threading.Event()
-        self._server = _Server(("127.0.0.1", port), self._requests())
+        self._server = _Server(("127.0.0.1", port or free_port()), self._requests())
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)

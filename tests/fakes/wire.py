@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.ports import free_port
+
 _PIECE = 1 << 16
 _SOON_S = 0.005
 
@@ -24,7 +26,7 @@ class Wire:
     def __init__(self, server: int) -> None:
         """Listen."""
         self._server = server
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
         self.port = int(self._listener.getsockname()[1])
         self.deaf = self.away = False
         self.taken = 0

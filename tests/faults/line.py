@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from flows.self_report import SelfReport
 from tests.fakes.scripted import Answer, ScriptedServer, Seen
 from tests.fakes.webhook import FakeWebhook
 from tests.faults.load import LATENESS_MS, WINDOW_MS
+from tests.ports import free_port
 from tests.runs import ROOT, wait_until
 
 DATASET = "http_requests"
@@ -135,8 +135,7 @@ class Line:
 
     def __init__(self, folder: Path, **words: object) -> None:
         self.folder, self.state, self.config, self.log = folder, folder / "state", folder / "monitor.toml", folder / "log"
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self._port = found.getsockname()[1]
+        self._port = free_port()
         known = {
             "client": "",
             "token": "",

@@ -14,14 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from flows.supervisor import free_addresses
 from tests.faults.line import CONFIG, Line
 from tests.faults.wire import Wire
+from tests.ports import free_ports
 from tests.runs import ROOT, checked, wait_until
-
-
-def free_ports(count: int) -> list[int]:
-    return [int(each.rsplit(":", 1)[1]) for each in free_addresses(count)]
 
 
 class Machines(Line):

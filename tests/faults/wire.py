@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 
+from tests.ports import free_port
+
 _CONNECT_S = 10.0  # a machine is reached, or not; that nothing listens there yet its wire does not say
 _PIECE = 1 << 16
 
@@ -19,7 +21,7 @@ class Wire:
         self._to = to
         self._whole = threading.Event()
         self._whole.set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -13,6 +13,7 @@ from tests.faults.load import Load
 from tests.faults.stepped_clock import SteppedClock
 from tests.kafka import topics
 from tests.kafka.broker import Broker
+from tests.ports import free_port
 from tests.runs import wait_until
 
 TOPIC = "t"
@@ -85,8 +86,7 @@ def world(
 @contextlib.contextmanager
 def _kept(folder: Path) -> Iterator[Embedded]:
     """Give a server that comes back at its own port."""
-    with Embedded(folder) as server:
-        server._port = int(server.url.rsplit(":", 1)[1])
+    with Embedded(folder, port=free_port()) as server:
         yield server
 
 

@@ -22,7 +22,7 @@ from flows.served import Served
 from flows.several import check_address
 from flows.shared_run import begin_run
 from flows.supervisor import ProcessDied
-from tests.faults.machines import free_ports
+from tests.ports import free_port, free_ports
 from tests.runs import edgewatch
 
 CONFIG = """
@@ -99,7 +99,7 @@ def test_an_address_of_another_machine_is_refused():
 def test_a_machine_does_not_listen_where_strangers_are_unless_it_is_told_to(host, words):
     with pytest.raises(SourceError, match=rf"{words}.*who reaches it can run code.*allow_public = true in \[engine\]"):
         check_address(Address(host, 9200), allow_public=False)
-    check_address(Address("0.0.0.0", free_ports(1)[0]), allow_public=True)
+    check_address(Address("0.0.0.0", free_port()), allow_public=True)
 
 
 class Run:

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.fakes.authority import Authority
+from tests.ports import free_ports
 
 LIBS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
 
@@ -50,15 +51,6 @@ def missing() -> str | None:
     if not any(LIBS.glob("kafka-clients-*.jar")):
         return "no Kafka jars"
     return None
-
-
-def free_ports(count: int) -> list[int]:
-    """Give ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(contextlib.closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 class Broker:

@@ -33,7 +33,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.notifications import story
 from tests.fakes.scripted import ScriptedServer
 from tests.flows.history import LENGTH, START, Settings, result_of, rule
-from tests.kafka.broker import free_ports
+from tests.ports import free_port
 
 PROGRAMS = ("prometheus-alertmanager", "alertmanager")
 HOUR = 3_600_000
@@ -88,7 +88,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         services.missing("alertmanager")
-    (port,) = free_ports(1)
+    port = free_port()
     with ScriptedServer() as listener:
         (tmp_path / "config.yml").write_text(_CONFIG.format(url=listener.url))
         command = [program, f"--config.file={tmp_path / 'config.yml'}", f"--storage.path={tmp_path / 'data'}"]

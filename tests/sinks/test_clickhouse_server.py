@@ -14,7 +14,7 @@ from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.notification import DeliveryError
 from tests import services
 from tests.fakes.authority import Authority
-from tests.kafka.broker import free_ports
+from tests.ports import free_ports
 
 _CONFIG = """<yandex>
 <logger><level>warning</level><log>{d}/log</log><errorlog>{d}/err</errorlog></logger>
