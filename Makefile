@@ -22,7 +22,7 @@ export PIP_ROOT_USER_ACTION := ignore
 help:
 	@echo "make demo    four hours of traffic through the whole line, no services needed (ARGS='--hours 24 --seed 3')"
 	@echo "make test    lint, types and all tests, with a real Kafka broker (Java 17, Maven)"
-	@echo "make check   lint, types and the quick tests without a broker: up to four minutes on two cores"
+	@echo "make check   lint, types and the quick tests without a broker: two minutes on two cores"
 	@echo "make fuzz    100 000 cases against decoders and receiver, up to twenty minutes (EDGEWATCH_FUZZ=N for others)"
 	@echo "make audit   known vulnerabilities of what constraints.txt pins, where a service that knows them can be asked"
 	@echo "make bench   the benchmarks, one JSON line each, with the figures of the run before beside"
@@ -36,7 +36,6 @@ test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v cli
 test: java $(JARS)/classes.jsa lint types
 	@$(BIN)/pytest $(TOGETHER) $(ARGS)
 
-check: export EDGEWATCH_EXAMPLES_SHARE ?= 5
 check: lint types
 	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)
 

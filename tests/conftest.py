@@ -1,13 +1,12 @@
 """What holds for all tests: fixtures on Kafka, and what a skipped test means."""
 
-import os
+import logging
 from collections import Counter
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, is_hypothesis_test, settings
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
 from tests import runs, schedule, services
@@ -27,8 +26,18 @@ def _no_process_is_left() -> Iterator[None]:
     runs.stop_all()
 
 
-# `make check` tries a part of the random examples, for every commit; `make test` tries them all.
-_SHARE = int(os.environ.get("EDGEWATCH_EXAMPLES_SHARE", "1"))
+@pytest.fixture(autouse=True)
+def _the_log_is_left_as_it_was() -> Iterator[None]:
+    """Take away the handlers that a command set up: what it printed to is closed by now. Those of pytest are its own."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for each in root.handlers[:]:
+        if each not in before and not type(each).__module__.startswith("_pytest"):
+            root.removeHandler(each)
+    root.setLevel(level)
+
+
 _KAFKA = {"broker", "brokers", "topic", "own_broker"}
 
 
@@ -37,20 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
-        if _SHARE > 1 and isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
-            _try_fewer(item.function)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: (item.get_closest_marker("slow") is None, not schedule.shares(item.path)))
-
-
-def _try_fewer(test: Any) -> None:
-    """Try a part of a test's examples, ten at least; what a test's own settings say is out of a profile's reach."""
-    if getattr(test, "fewer", False):
-        return
-    whole = test._hypothesis_internal_use_settings
-    fewer = min(whole.max_examples, max(10, whole.max_examples // _SHARE))
-    test._hypothesis_internal_use_settings = settings(whole, max_examples=fewer)
-    test.fewer = True
 
 
 @pytest.hookimpl(optionalhook=True)

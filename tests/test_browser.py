@@ -4,6 +4,10 @@ import http.server
 import threading
 from contextlib import contextmanager
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 PAGE = """<!doctype html>
 <title>A page</title>
 <style>

@@ -110,6 +110,7 @@ def test_the_configuration_is_valid_and_asks_for_what_the_services_give(monkeypa
     assert config.engine.directory == "/state"
 
 
+@pytest.mark.slow
 def test_every_command_is_one_of_the_program_and_its_configuration_passes_the_check(tmp_path: Path) -> None:
     for name in ("edgewatch", "dashboard", "traffic"):
         command, *options = SERVICES[name]["command"]

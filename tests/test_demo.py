@@ -20,6 +20,8 @@ from flows.demo import DemoError, demo, prepare, traffic_options
 from flows.demo_report import find, others
 from tests import runs
 
+pytestmark = pytest.mark.slow
+
 KEY = '{"ClientRequestHost":"api.example.com"}'
 INCIDENT = Incident(START_MS, START_MS + 15 * MINUTE_MS, "error-surge", "high_error_rate", KEY, 1)
 HOURS = 1.0
@@ -153,7 +155,6 @@ def test_a_dashboard_for_other_machines_is_refused_before_anything_is_done(
     assert not (tmp_path / "demo").exists()
 
 
-@pytest.mark.slow
 def test_with_serve_what_was_stored_is_shown_until_it_is_told_to_stop(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = runs.start("demo", "--serve", "--listen", "127.0.0.1:0", "--hours", 0.5, "--dir", tmp_path / "demo", log=log)

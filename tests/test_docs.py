@@ -24,6 +24,8 @@ from flows.rule_test_options import read_tests
 from tests.runs import edgewatch
 from tests.snippets import PAGES, ROOT, Snippet, commands_of, parsed, slug, snippets_of
 
+pytestmark = pytest.mark.slow
+
 SNIPPETS = [each for page in PAGES for each in snippets_of(page)]
 # Commands that no page runs: they need services, people or minutes; the tests that run them instead.
 NOT_RUN = {

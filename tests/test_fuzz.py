@@ -123,6 +123,7 @@ def plain(decoded):
     return places, decoded.times.tolist(), strings, numbers, flags, list(decoded.identity), refused
 
 
+@pytest.mark.slow
 @fuzzed(st.sampled_from(sorted(DECODERS, key=str)), BLOCK)
 def test_every_line_of_a_file_is_a_record_or_refused(which, block):
     decoded = DECODERS[which].decode([block], lines=True)
@@ -133,6 +134,7 @@ def test_every_line_of_a_file_is_a_record_or_refused(which, block):
     assert [decoded.source(place) for place in range(len(decoded.times))] == [found[index] for index in decoded.index.tolist()]
 
 
+@pytest.mark.slow
 @fuzzed(st.sampled_from(sorted(BUILT)), st.lists(st.tuples(BLOCK, PACKINGS), min_size=1, max_size=4))
 def test_every_message_is_read_or_refused_and_both_readers_agree(name, given_payloads):
     payloads = [packing(block) for block, packing in given_payloads]
@@ -150,6 +152,7 @@ def _is_empty_array(payload):
     return json.loads(text.decode("utf-8", "surrogateescape")) == []
 
 
+@pytest.mark.slow
 @fuzzed(st.sampled_from(sorted(SORTERS)), BLOCK, st.integers(0, 10**6))
 def test_the_door_accounts_for_every_line_and_lets_nothing_pass_that_the_flow_refuses(which, block, before):
     found = SORTERS[which].sort(block, before)
@@ -182,6 +185,7 @@ def taken(body, encoding, size):
         upload.close()
 
 
+@pytest.mark.slow
 @fuzzed(st.one_of(st.binary(max_size=200), st.tuples(BLOCK, PACKINGS)), st.sampled_from(["", "gzip"]), st.integers(1, 400))
 def test_an_upload_is_refused_or_gives_all_its_lines(body, encoding, size):
     text = None

@@ -162,6 +162,7 @@ def expanded(sql):
     return sql.replace("$__interval_s", "60")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
 def test_every_query_of_grafana_gives_what_the_tables_hold(tables, panel):
     (target,) = panel["targets"]

@@ -108,6 +108,7 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Give the full names of the modules a file imports, wherever in it."""
     names: set[str] = set()

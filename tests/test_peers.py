@@ -63,6 +63,7 @@ def test_what_is_expected_is_what_the_numbers_say() -> None:
     assert rows == {(300_000, "a"): Row(3, 1 / 3, 3.0, pytest.approx(4.96))}
 
 
+@pytest.mark.slow
 def test_a_contender_that_reads_less_is_wrong_and_one_that_is_not_here_is_missing_by_name(data, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(contenders, "PLACE", tmp_path / "none")
     race = Race(argparse.Namespace(records=600, runs=1), tmp_path)

@@ -14,6 +14,8 @@ import pytest
 from tests import access_logs
 from tests.runs import checked
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent / "data"
 ACCESS, PETSHOP = DATA / "access", DATA / "petshop"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

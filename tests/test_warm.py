@@ -9,6 +9,8 @@ import pytest
 from tests import warm
 from tests.runs import ACCEPTANCE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("arguments", "code"),

@@ -343,6 +343,7 @@ ALL += [
 ALL += [DatasetOptions(name="csv", kind="json", event_time=("t",), csv=("t", "v"), numbers={"v": "v"})]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(LINE, min_size=1, max_size=6), st.booleans())
 def test_no_bytes_stop_a_decoder_and_every_line_is_a_record_or_a_refusal(rows, lines):

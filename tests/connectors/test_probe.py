@@ -90,6 +90,7 @@ def test_an_endpoint_without_cache_and_pool_makes_no_runtime_record(site):
     assert found.runtime(checked(found)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "options", "expected"),
     [
@@ -297,6 +298,7 @@ def test_two_of_three_failed_attempts_are_down_and_until_then_it_is_asked_again_
     assert seen == [fine, doubt, fine, down, down, (True, False, True), fine]
 
 
+@pytest.mark.slow
 def test_each_probe_has_its_place_in_the_interval_the_same_after_every_start():
     names = [f"probe {n}" for n in range(50)]
     made = [Probe(ProbeOptions(name=name, url="http://localhost"), location="x", environment="") for name in names]

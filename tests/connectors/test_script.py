@@ -91,11 +91,13 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path, text, words):
     assert "scenario.toml" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_ends_the_command_with_one_line(tmp_path):
     done = runs.edgewatch("generate", "--to", tmp_path / "logs", "--scenario", tmp_path / "none.toml")
     assert (done.returncode, "Traceback" in done.stderr, "none.toml: cannot be read" in done.stderr) == (2, False, True)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_all_datasets_and_another_one_others(tmp_path):
     first, again, other = (digest(written(tmp_path / str(n), script=ALL, seed=seed)) for n, seed in enumerate((5, 5, 6)))
     assert first == again != other

@@ -45,6 +45,7 @@ def read_by_the_flow(value):
     return progress.records, progress.dead
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(st.lists(ROW, max_size=10), st.integers(0, 50))
 def test_what_passes_is_what_the_flow_reads_and_the_rest_is_numbered(rows, before):

@@ -19,6 +19,8 @@ from connectors.incident import MINUTE_MS
 from connectors.traffic import LABELS, PARTITIONS, START_MS, Traffic, TrafficOptions, write_archive
 from connectors.visit import LATEST_MS
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = TrafficOptions(seed=5, hours=1.0, records_per_second=20)
 NAME = re.compile(r"(\d{8}T\d{6}Z)_(\d{8}T\d{6}Z)_[0-9a-f]{6}\.ndjson\.gz")
 
@@ -153,7 +155,6 @@ def test_hosts_have_zipf_like_shares(archive: Path) -> None:
     assert shares["www"] == pytest.approx(6**0.8 * shares["auth"], rel=0.15)
 
 
-@pytest.mark.slow
 def test_the_afternoon_has_more_traffic_than_the_night() -> None:
     traffic = Traffic(TrafficOptions(hours=24, records_per_second=1))
     hours = Counter[int]()
@@ -176,7 +177,6 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.slow
 def test_three_incidents_are_labelled_and_do_not_overlap(day: Path) -> None:
     found = labels(day)
     assert list(found[0]) == ["start", "end", "name", "rule", "key"]
@@ -206,7 +206,6 @@ def measures(lines: list[dict[str, Any]]) -> tuple[float, float, float]:
     return errors, slowest, sum(served) / (sum(served) + sum(asked))
 
 
-@pytest.mark.slow
 def test_incidents_are_critical_and_everything_else_is_healthy(day: Path) -> None:
     lines = all_records(day, "http_requests")
     found = labels(day)
@@ -256,7 +255,6 @@ def test_options_that_make_no_traffic_are_refused(name: str, value: float) -> No
         TrafficOptions(**{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_incidents_come_in_rounds_each_at_its_own_time_and_all_take_effect():
     traffic = Traffic(TrafficOptions(seed=5, hours=6, rounds=2, records_per_second=8.0))
     assert [each.label for each in traffic.incidents] == [

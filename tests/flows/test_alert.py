@@ -44,6 +44,7 @@ from tests.flows.history import (
 TWO_RULES = st.tuples(rules("r1"), rules("r2"))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(TWO_RULES, histories())
 def test_any_history_gives_what_the_definition_gives(chosen, history):
@@ -88,6 +89,7 @@ def long_history(windows):
     return history
 
 
+@pytest.mark.slow
 def test_days_of_wandering_values_give_what_the_definition_gives_and_everything_happens():
     chosen, results = every_kind_of_rule(), results_of(long_history(150))
     got, want = run(chosen, results), wanted(chosen, results)
@@ -106,6 +108,7 @@ def test_a_restart_anywhere_changes_no_byte(chosen, history, restarts):
     assert run(chosen, results, restarts) == run(chosen, results)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(rules(), histories())
 def test_no_resolve_without_a_trigger_and_one_open_episode_a_fingerprint(chosen, history):
@@ -127,6 +130,7 @@ def test_every_line_is_canonical_and_every_id_is_said_once(chosen, history):
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(TWO_RULES, histories(), st.permutations(KEYS))
 def test_a_key_is_judged_the_same_whichever_keys_are_beside_it(chosen, history, order):
@@ -152,6 +156,7 @@ def _but_for_company(line):
     return orjson.dumps(found, option=orjson.OPT_SORT_KEYS) + b"\n" if heard else line
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(rules(), min_size=2, max_size=4),

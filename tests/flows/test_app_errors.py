@@ -186,6 +186,7 @@ def test_an_alert_that_is_open_on_the_same_script_is_named_in_the_event(sentry, 
     assert {name: event["tags"][name] for name in named} == named
 
 
+@pytest.mark.slow
 def test_a_sentry_that_is_away_is_waited_for_one_that_refuses_is_not_and_a_flood_is_cut(sentry, reporter, caplog):
     sentry.script = [Answer(503), Answer(429, headers={"Retry-After": "0"}), None]
     assert reporter.report(found(WORKER, "workers_trace_events"))

@@ -236,6 +236,7 @@ SECOND_AT_ONCE = (replace(SECOND[0], escalate_after_ms=LENGTH),)
 
 
 # Said of a window without a row of the rule: by a second route, of an alert that is forgotten, when a mute time is over.
+@pytest.mark.slow
 @example(example_of(CAPACITY, [900.0, None, None, None], SECOND_AT_ONCE))
 @example(example_of(replace(CAPACITY, forget_after_ms=LENGTH), [900.0, None, None, None], ROUTES))
 @example(example_of(CAPACITY, [*[100.0] * 8, 900.0, 900.0, *[None] * 5], ROUTES, MUTES[:1]))

@@ -227,6 +227,7 @@ def test_a_range_without_a_record_is_refused_with_what_the_replay_found(tmp_path
         pass
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_files_and_exits_by_what_it_finds(tmp_path):
     config_of(tmp_path)
     written(tmp_path / "run", rates(0.0, 0.4, 0.4, 0.0, 0.0))
@@ -253,6 +254,7 @@ def test_the_command_writes_its_files_and_exits_by_what_it_finds(tmp_path):
     assert f"edgewatch: {tmp_path / 'run' / 'windows.ndjson'}, line 1: not a line of windows" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -184,6 +184,7 @@ def test_a_full_disk_under_the_spool_delays_what_is_said_and_loses_nothing(home)
     assert [each.reason for each in home.said()] == ["first"]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.lists(

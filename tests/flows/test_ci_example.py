@@ -49,6 +49,7 @@ def test_the_steps_have_what_they_name():
     assert "diff.md" in STEPS["Say it in the pull request"]["run"]
 
 
+@pytest.mark.slow
 def test_a_configuration_that_cannot_be_used_stops_the_run(repository, tmp_path):
     (repository / "monitor.toml").write_text(CONFIG.replace("above = {", "abov = {", 1))
     done = step(repository, "Is the configuration valid?", tmp_path / "summary.md")

@@ -53,6 +53,7 @@ def test_help_is_shown_where_no_colour_is_wanted_or_read():
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -111,6 +112,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_generate_writes_files_that_replay_reads(tmp_path):
     made = checked("generate", "--to", tmp_path / "logs", "--hours", "0.5", "--records", "5000")
     assert "5,000 records" in made.stdout
@@ -130,6 +132,7 @@ def test_generate_writes_files_that_replay_reads(tmp_path):
     assert "exists already" in again.stderr
 
 
+@pytest.mark.slow
 def test_what_silence_commands_and_generate_print_is_json_alone_where_it_is_asked_for(tmp_path):
     def printed(*arguments):
         return json.loads(checked(*arguments, "--json").stdout)

@@ -16,6 +16,8 @@ from flows import cli
 from tests import services
 from tests.runs import ROOT
 
+pytestmark = pytest.mark.slow
+
 HERE = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 LISTED = """
 import json, sys

@@ -114,6 +114,7 @@ channels = ["slak"]
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -21,6 +21,8 @@ from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from tests.runs import edgewatch, start, wait_until
 from tests.watched import END, HOUR, MINUTE, START, Watched, served, watched
 
+pytestmark = pytest.mark.slow
+
 API = '{"ClientRequestHost":"api.example.com"}'
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TOKEN = "0123456789abcdef0123"
@@ -411,7 +413,6 @@ class Counted(ClickHouse):
         return super().query(sql)
 
 
-@pytest.mark.slow
 def test_once_it_is_ready_nobody_waits_for_the_past_to_be_read(place):
     client = Counted(place.config.clickhouse)
     shown = Watched(place.folder, place.config, client)
@@ -436,7 +437,6 @@ def test_a_clickhouse_that_is_away_is_one_sentence(place):
         assert (answer.status_code, "cannot connect" in answer.json()["problem"]) == (503, True)
 
 
-@pytest.mark.slow
 def test_the_command_says_where_it_is_and_ends_with_exit_0_though_somebody_listens(place, tmp_path):
     process = start("dashboard", "-c", place.folder / "monitor.toml", "--listen", "127.0.0.1:0", log=tmp_path / "log")
     wait_until(lambda: "dashboard on http" in (tmp_path / "log").read_text(), what="the dashboard")

@@ -8,6 +8,8 @@ import pytest
 from sinks.notification import evidence_lines
 from tests import runs
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 [input.kafka]
 brokers = ["127.0.0.1:9"]

@@ -39,6 +39,7 @@ def test_letters_are_chosen_by_dataset_and_words_of_their_reason():
     assert str(Place("a.b", "3", 17)) == "a.b/3/17"
 
 
+@pytest.mark.slow
 def test_the_dead_letters_of_a_replay_are_listed_from_its_folder(tmp_path):
     folder = tmp_path / "logs" / "http_requests" / "p0"
     folder.mkdir(parents=True)
@@ -59,6 +60,7 @@ def test_the_dead_letters_of_a_replay_are_listed_from_its_folder(tmp_path):
     assert text.splitlines()[-1] == "1 dead letters, 1 shown"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -132,6 +132,7 @@ def test_changes_while_nobody_wants_to_hear_of_them_are_not_told_later(starts):
     assert starts.said() == ["1 rule (a) changed"]
 
 
+@pytest.mark.slow
 def test_a_change_waits_for_pagerduty_and_its_key_is_not_told(starts, pagerduty):
     starts.start(a=0.1)
     starts.start(a=0.2)

@@ -10,6 +10,8 @@ from flows.cli import app
 from tests.flows.sweeps import CONFIG, config_of, host, time_of, write_labels, write_windows
 from tests.runs import checked, edgewatch
 
+pytestmark = pytest.mark.slow
+
 MORE = """
 [[rule]]
 name = "both"

@@ -69,6 +69,7 @@ def test_a_drill_goes_through_every_channel_of_the_route_and_is_resolved(places)
     assert (len(slack.seen), slack.wrong) == (2, [])
 
 
+@pytest.mark.slow
 def test_what_does_not_arrive_is_said_with_its_reason_and_without_secrets(places):
     path, slack, _ = places
     text = path.read_text().replace(slack.webhook_url, "http://127.0.0.1:1/services/T0/B0/planted-hook-secret")
@@ -81,6 +82,7 @@ def test_what_does_not_arrive_is_said_with_its_reason_and_without_secrets(places
     assert "planted-hook-secret" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -132,6 +134,7 @@ def test_every_kind_of_channel_is_drilled():
     assert {case.partition(" ")[0] for case in OVER_A_WIRE} | {"console", "kafka"} == set(CHANNELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", OVER_A_WIRE)
 def test_a_drill_arrives_at_a_channel_of_each_kind_with_its_end(case, places, tmp_path):
     with OVER_A_WIRE[case](tmp_path) as there:

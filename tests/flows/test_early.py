@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +119,7 @@ EXTRAS = st.lists(st.sampled_from(["", "", "snapshot", "lost", "a", "b"]), min_s
 PLANS = st.tuples(st.randoms(use_true_random=False), st.integers(0, 2), EXTRAS, st.integers(0, 25))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(HISTORY, st.lists(PLANS, min_size=1, max_size=4))
 def test_whoever_heard_early_is_confirmed_or_told_that_it_is_over_whatever_is_read_again(history, plans):

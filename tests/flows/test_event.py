@@ -237,6 +237,7 @@ def test_a_flood_of_keys_says_twenty_early_and_the_rest_with_the_window():
 HISTORY = st.lists(st.dictionaries(st.sampled_from([A, B, "{}"]), st.integers(0, 2)), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     HISTORY, st.lists(st.tuples(st.integers(0, 12), st.integers(0, 14), st.sampled_from([A, B])), max_size=12), st.booleans()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,6 +126,7 @@ RECORDS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(RECORDS, st.lists(st.integers(1, 5), min_size=1), st.randoms(use_true_random=False))
 def test_files_are_the_same_with_and_without_early_messages_in_any_interleaving(records, sizes, random):

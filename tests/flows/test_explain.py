@@ -27,6 +27,7 @@ from sinks.spool import Spool, SpoolItem
 from tests.flows.history import LENGTH, METRICS, histories, play, rates, results_of, rule, rules
 from tests.runs import ACCEPTANCE, ROOT, checked, edgewatch, make_logs
 
+pytestmark = pytest.mark.slow
 FILES = (EVALUATIONS, TRANSITIONS, NOTIFICATIONS)
 RECORDED = ("level", "state_before", "state_after", "severity", "suppressed_by", "value", "count")
 COUNTED = ("run_warning", "run_critical", "cleared")
@@ -148,7 +149,6 @@ def write(folder, results, chosen, **settings_):
     return config, counters
 
 
-@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data(), histories(), st.sampled_from([1.0, 2.0]), st.sampled_from([0, 1]))
 def test_counts_and_repeats_are_those_of_the_state_machine(tmp_path_factory, data, history, backoff, most):

@@ -1,6 +1,7 @@
 """What is explained of `for` as "n of m": the counts are those of the state machine, and the words say them."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from tests.flows.history import Settings, histories, rates, results_of, rule
 from tests.flows.test_explain import Remembered, cases, words_at, write
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(histories(), st.sampled_from(["2 of 3", "3 of 5", Hold(warning="2 of 4", critical="2 of 5"), Hold(critical="2 of 3")]))
 def test_what_counts_among_the_last_is_what_the_state_machine_counts(tmp_path_factory, history, hold):

@@ -50,6 +50,7 @@ def said(config, out, at, *more):
     return checked(*command, "--at", f"2025-12-01T{at}Z", *more).stdout
 
 
+@pytest.mark.slow
 def test_traces_of_the_records_that_an_alert_shows_are_named_and_linked(traced):
     config, out = traced
     link = f"https://traces.example.com/t/{TRACE}"
@@ -70,6 +71,7 @@ def test_traces_of_the_records_that_an_alert_shows_are_named_and_linked(traced):
     assert "\ntrace " not in said(config, out, "00:06:00")
 
 
+@pytest.mark.slow
 def test_clickhouse_gives_the_exemplars_that_an_alert_showed_and_those_of_quiet_windows(traced, tmp_path):
     record = next(row for row in FolderLog(traced[1]).rows(EVALUATIONS, Wanted(key='{"ScriptName":"api"}')))
     shown = FolderLog(traced[1]).exemplars(record)

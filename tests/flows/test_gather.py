@@ -2,6 +2,7 @@
 
 import pickle
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def lines_of(records, ray):
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(STEPS, st.sampled_from([{}, {"hop_ms": 100_000}, {"exact_samples": 4}, {"max_open_keys": 2, "max_keys": 2}]))
 def test_batches_folded_together_give_the_bytes_of_batches_alone(steps, chosen):

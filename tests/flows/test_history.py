@@ -58,6 +58,7 @@ def jobs(n, count):
     return WindowResult("e", START + n * LENGTH, START + (n + 1) * LENGTH, {"jobs": rows}, {})
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(histories(), st.sampled_from([1, 7, 2_000_000]), st.integers(0, 5), st.integers(1, 30))
 def test_windows_come_back_as_they_were_written_in_chunks_of_any_size(tmp_path_factory, history, cells, first, count):

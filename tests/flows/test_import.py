@@ -29,6 +29,7 @@ def translated(expr, **more):
     return found
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_command_says_and_writes(tmp_path):
     (rules,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     (console,) = re.findall(r"^```console\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)

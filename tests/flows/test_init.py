@@ -17,6 +17,8 @@ from sinks.clickhouse import ClickHouse, ClickHouseOptions
 from sinks.embedded import Embedded
 from tests.runs import ROOT, checked, edgewatch, start, wait_until
 
+pytestmark = pytest.mark.slow
+
 MAIL = ["--smtp", "smtp.example.com", "--smtp-user", "edge", "--mail-from", "a@example.com", "--mail-to", "b@example.com"]
 EVERY = [*(each for name in CHANNELS for each in ("--channel", name)), *MAIL, "--alertmanager", "http://127.0.0.1:9093"]
 
@@ -109,7 +111,6 @@ def test_a_question_without_an_answer_leaves_nothing_behind(tmp_path):
     assert (code, "Traceback" in said, list(tmp_path.iterdir())) == (1, False, [])
 
 
-@pytest.mark.slow
 @pytest.mark.kafka
 def test_what_it_writes_runs_on_generated_traffic_to_windows_and_an_alert(brokers, topic, tmp_path):
     pytest.importorskip("chdb", reason="missing service: chdb (pip install 'edgewatch[embedded]')")

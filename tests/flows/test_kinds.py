@@ -308,6 +308,7 @@ SLO_SERIES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     SLO_SERIES, st.sampled_from([0.99, 0.95]), st.sampled_from([STEP, MINUTE]), RESTARTS, st.sampled_from(["errors", "hits"])

@@ -72,6 +72,7 @@ def test_a_file_of_addresses_is_read_and_what_is_wrong_with_it_is_said_by_line(t
     assert "engine.token: needs a secret that all machines share" in refused(path, "10.0.0.1:9200\n10.0.0.2:9200\n", config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -177,6 +178,7 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
+@pytest.mark.slow
 def test_machines_meet_share_the_store_and_the_plan_and_hear_of_each_other(run):
     with run.leads() as muster:
         follower = run.follower()
@@ -219,6 +221,7 @@ def test_a_machine_that_does_not_fit_is_refused_and_told_why(run, words, reason)
         assert re.search(reason, run.together(muster, run.follower(**words))[1])
 
 
+@pytest.mark.slow
 def test_a_run_does_not_start_while_parts_of_its_store_are_missing_or_there_twice_or_of_another_run(run):
     with run.leads() as muster:
         run.together(muster, run.follower())

@@ -37,6 +37,7 @@ ALONE = CONFIG.replace("above = { warning = 1000, critical = 3000 }", "above = {
 HELD = ALONE.replace("min_count = 10", "min_count = 10\nfor = 2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("history", "text", "wanted"),
     [

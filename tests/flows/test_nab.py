@@ -15,6 +15,8 @@ from flows.recommend import parse_budget
 from flows.sweep_result import Asked, Question, plan_of, range_of, sweep, with_rules
 from tests.flows.sweeps import LENGTH, START, config_of, history_of
 
+pytestmark = pytest.mark.slow
+
 NAB = Path(__file__).parents[1] / "data" / "nab"
 SERIES = "elb_request_count_8c0756.csv"
 CONFIG = """
@@ -88,7 +90,6 @@ def test_the_recommended_setting_pages_as_the_evaluator_does(tight):
     assert parts == [advice["fit"]["pages"], advice["held_out"]["pages"]]
 
 
-@pytest.mark.slow
 def test_a_budget_that_silence_alone_would_keep_recommends_nothing():
     question, history = asked("0 pages/week")
     report = sweep(question, history).report

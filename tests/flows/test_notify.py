@@ -333,6 +333,7 @@ def test_repeats_come_later_and_later_and_end(changes, ends):
     assert [(each.at - told[0].at) // 300_000 for each in told[1:]] == ends
 
 
+@pytest.mark.slow
 def test_a_repeat_comes_once_a_day_at_least_and_an_escalation_starts_anew():
     day = 288
     told = said(rates(*[0.4] * (4 * day)), repeat_ms=8 * 3_600_000, repeat_backoff=10.0)

@@ -85,6 +85,7 @@ def test_no_secret_arrives_whatever_part_of_an_event_it_stands_in(sentry):
     assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["asking with ***"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("environment", "arrives"), [("production", ["low"]), ("staging", ["low", "high"])])
 def test_production_keeps_a_tenth_of_the_traces_and_others_all(sentry, environment, arrives):
     items = ran(

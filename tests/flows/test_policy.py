@@ -292,6 +292,7 @@ def test_a_restart_anywhere_changes_no_byte_with_policy(chosen, history, policy,
     assert got == whole
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(THREE, histories(), policies(), st.permutations([0, 1, 2]), st.permutations(KEYS))
 def test_the_order_of_rules_and_rows_changes_nothing(chosen, history, policy, order, keys):
@@ -301,6 +302,7 @@ def test_the_order_of_rules_and_rows_changes_nothing(chosen, history, policy, or
     assert one == other
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(THREE, histories(), policies())
 def test_no_channel_hears_of_an_end_without_a_beginning_and_one_episode_is_open_at_a_time(chosen, history, policy):

@@ -73,6 +73,7 @@ def test_results_go_to_the_topic_that_holds_health_whatever_else_is_read(tmp_pat
     assert topics_of(loads(text, tmp_path / "monitor.toml"), ("health", "runtime_stats")) == {"health": "h"}
 
 
+@pytest.mark.slow
 def test_a_look_at_everything_shows_each_and_fails_where_one_does(tmp_path):
     config = tmp_path / "monitor.toml"
     with Site() as site:

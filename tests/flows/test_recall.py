@@ -155,6 +155,7 @@ def check(config, results, cut, silences, *, at_once, policy=NO_POLICY):
     return recalled.doubts
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     first=rules(name="r"),
@@ -223,6 +224,7 @@ def wandering(count):
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_rules_of_every_kind_go_on_as_they_would_have_at_every_cut(kind):
     slos = (SLO,) if kind == "slo" else ()

@@ -20,6 +20,8 @@ from flows.sealed import SCHEMA, SchemaUnknown, schema_of, seal, unseal
 from flows.shared_run import Run
 from tests.runs import ACCEPTANCE, checked, edgewatch, make_logs
 
+pytestmark = pytest.mark.slow
+
 
 class Runs_a_command:  # noqa: N801 (reads as what it is)
     def __init__(self, path):

@@ -32,6 +32,8 @@ from sinks.embedded import Embedded
 from sinks.page_text import markdown
 from tests.runs import checked
 
+pytestmark = pytest.mark.slow
+
 START, MINUTE, HOUR = 1_764_576_000_000, 60_000, 3_600_000  # 2025-12-01T08:00:00Z
 WINDOW = 5 * MINUTE
 WHOLE = Range(START, START + 2 * HOUR)

@@ -40,6 +40,7 @@ def evidence(config: Config, rule: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_an_alert_of_a_built_in_rule_names_its_runbook_and_quotes_it_wherever_the_configuration_is(
     rule: str, tmp_path: Path

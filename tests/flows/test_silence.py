@@ -139,6 +139,7 @@ def test_a_silence_added_while_it_runs_is_replayed_to_the_same_bytes(path):
     assert play(alerting(path), results) == before
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.sampled_from([0.0, 0.02, 0.4]), min_size=8, max_size=20),
@@ -199,6 +200,7 @@ def command(name, state, *arguments):
     return edgewatch("silence", name, "-c", MONITOR, "--state", state, *arguments)
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_what_would_match_and_writes_nothing(state):
     done = command("add", state, 'host=~"a|b"', "--for", "2h", "--dry-run")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "matches 1 of 1 open alerts")
@@ -209,6 +211,7 @@ def test_a_dry_run_shows_what_would_match_and_writes_nothing(state):
     assert "no rule 'high_error_rat'; did you mean 'high_error_rate'?" in done.stderr
 
 
+@pytest.mark.slow
 def test_silences_are_added_listed_and_ended(state):
     done = command("add", state, "rule=high_error_rate", "--for", "2h", "--reason", "a deployment", "--author", "ann")
     assert done.returncode == 0, done.stderr
@@ -223,6 +226,7 @@ def test_silences_are_added_listed_and_ended(state):
     assert command("expire", state, listed["id"]).returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -244,6 +248,7 @@ def test_a_silence_that_cannot_be_meant_is_refused(state, arguments, words):
     assert not (state / "controls.ndjson").exists()
 
 
+@pytest.mark.slow
 def test_a_replay_applies_the_events_of_its_folder(tmp_path):
     logs = make_logs(tmp_path / "logs", records=20_000)
     state = tmp_path / "out" / ".state"

@@ -40,6 +40,7 @@ def ratio(bad, of=1000):
     return {"ratio": bad / of, "bad": bad, "total": of, "n": of}
 
 
+@pytest.mark.slow
 def test_the_query_of_each_kind_finds_what_it_decided_on(tmp_path):
     rules = [
         rule(name="moved", kind="change", keys="total", baseline=Baseline(windows=2), above=Thresholds(critical=3)),
@@ -80,6 +81,7 @@ def test_the_query_of_each_kind_finds_what_it_decided_on(tmp_path):
     assert pair["short"] == pytest.approx(sums["bad"][1] / sums["total"][1] / 0.01)
 
 
+@pytest.mark.slow
 def test_the_query_of_a_burn_over_days_counts_the_whole_hours_that_were_counted(tmp_path):
     slos = [SloOptions(name="s", metric="errors", objective=0.99, keys="total")]
     ends = {50 * 60_000: ratio(0, of=100_000), DAY + 35 * 60_000: ratio(40)}

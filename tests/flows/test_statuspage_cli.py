@@ -46,6 +46,7 @@ def config(page, tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 def test_a_proposal_is_listed_for_people_and_machines(config):
     assert checked("status", "list", "-c", config).stdout.splitlines() == [
         f"{EPISODE}  Problems with api",
@@ -56,6 +57,7 @@ def test_a_proposal_is_listed_for_people_and_machines(config):
     assert found[EPISODE]["component_ids"] == ["cmp_api_123"]
 
 
+@pytest.mark.slow
 def test_an_approved_proposal_is_posted_once(config, page):
     said = [checked("status", "approve", "-c", config, EPISODE).stdout for _ in range(2)]
     assert said == ["posted\n", "the page has it already\n"]

@@ -73,6 +73,7 @@ def store(client, results, run=""):
     client.insert("window_metrics", lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [1, 50, 2_000_000])
 def test_windows_come_back_as_they_were_stored_in_chunks_of_any_size(client, cells):
     results = windows(9)

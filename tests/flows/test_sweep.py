@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,7 @@ def others(options, draw):
         yield replace(options, **side, recover=None, for_=hold, clear=draw(st.integers(1, 3)), overrides=())
 
 
+@pytest.mark.slow
 @settings(max_examples=70, deadline=None)
 @given(st.data(), rules("r"), histories())
 def test_many_settings_at_once_say_what_each_says_alone(data, options, history):
@@ -101,6 +103,7 @@ def test_many_settings_at_once_say_what_each_says_alone(data, options, history):
     assert at_once(chosen, results, chunk=data.draw(st.sampled_from([1, 4, 1000]))) == [one_by_one(e, results) for e in chosen]
 
 
+@pytest.mark.slow
 @settings(max_examples=70, deadline=None)
 @given(st.data(), rules("r"), histories())
 def test_what_mutes_and_silences_withhold_is_made_good_in_every_setting(data, options, history):

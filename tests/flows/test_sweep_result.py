@@ -144,6 +144,7 @@ def test_a_sweep_comes_to_what_the_evaluator_says_one_setting_at_a_time(cells):
             assert [None if d > 2**62 else d for d in columns.delay[number].tolist()] == [each.delay for each in parts]
 
 
+@pytest.mark.slow
 def test_under_a_budget_the_limit_between_noise_and_incidents_is_recommended(cells):
     asked = question(AXES[:2], budget=parse_budget("8 pages/week"))
     found = sweep(asked, history_of(asked.config, cells))
@@ -219,6 +220,7 @@ def test_limits_of_some_keys_are_swept_alone_and_the_file_has_them_as_overrides(
     assert tomllib.loads(pasted[pasted.index("[[rule]]") :])["rule"] == [rule]  # no line was folded
 
 
+@pytest.mark.slow
 def test_settings_that_come_to_the_same_are_represented_by_the_one_in_their_middle(cells):
     asked = question(["failing.above.critical=0.1:0.29:0.01"], incidents=labels((0, 0, "failing")))
     history = history_of(asked.config, cells)

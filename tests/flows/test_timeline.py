@@ -22,6 +22,8 @@ from flows.window_folder import WindowFolder
 from sinks.page import html
 from sinks.page_text import markdown
 
+pytestmark = pytest.mark.slow
+
 START, LENGTH, COUNT = 1_764_547_200_000, 300_000, 288
 DAY = Range(START, START + COUNT * LENGTH)
 HOST = '{{"ClientRequestHost":"{}"}}'

@@ -89,6 +89,7 @@ def ran(folder, **filled):
     return done.stderr
 
 
+@pytest.mark.slow
 def test_windows_and_the_delivery_of_what_they_led_to_are_one_trace_for_sentry_and_for_a_collector(tmp_path):
     with FakeSentry() as sentry, FakeCollector() as collector, FakeWebhook() as hook:
         hook.script = [Answer(503, b"busy")]
@@ -122,6 +123,7 @@ def test_windows_and_the_delivery_of_what_they_led_to_are_one_trace_for_sentry_a
         assert {pair.key for pair in span.attributes} == {"edgewatch.destination", "edgewatch.items"}
 
 
+@pytest.mark.slow
 def test_a_dead_collector_holds_nobody_up_and_its_header_shows_nowhere(tmp_path):
     with FakeSentry() as sentry, FakeCollector() as collector, FakeWebhook() as hook:
         collector.script = [Answer(fault="deaf")] * 20

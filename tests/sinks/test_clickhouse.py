@@ -92,6 +92,7 @@ def test_every_table_of_the_design_is_there() -> None:
     assert sorted(tables()) == sorted(LINES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", sorted(LINES))
 def test_the_lines_of_the_files_go_in_unchanged_and_a_repeat_collapses(clickhouse: ClickHouse, table: str) -> None:
     line = orjson.dumps(LINES[table], option=orjson.OPT_SORT_KEYS) + b"\n"

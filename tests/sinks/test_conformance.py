@@ -16,6 +16,8 @@ from tests.fakes.notifications import notification, story
 from tests.sinks.conformance.entry import Case, Entry, NotMeant, There
 from tests.sinks.conformance.registry import ENTRIES, each, every, marked
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = ("secrets", "answers", "waits", "breaks", "away", "false_success", "echoes", "passing", "injections", "moved")
 LETTERS = ("x", "<", "é", "\U0001f600", "*", '"', "\\", "{", "\n")
 SIZES = (1, 127, 150, 151, 255, 256, 257, 1024, 1025, 3001, 25_001, 200_000)

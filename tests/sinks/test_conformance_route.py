@@ -61,6 +61,7 @@ def episode_of_another_rule(*reasons: str) -> list[Notification]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", every())
 def test_order_is_kept_within_an_episode_and_a_failure_holds_back_no_other(
     entry: Entry, there: There, spool: Spool, clock: ManualClock
@@ -109,6 +110,7 @@ class Life:
         return self._alerting.snapshot()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["routes, labels and options", "the rule is gone"])
 @pytest.mark.parametrize("entry", every())
 def test_those_that_heard_of_an_alert_hear_of_its_end_whatever_the_configuration_says_by_then(

@@ -180,6 +180,7 @@ def test_a_kill_around_a_delivery_to_a_topic_loses_nothing(
         check(there, point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["before send", "after send"])
 def test_a_kill_around_printing_loses_nothing(point: str, tmp_path: Path) -> None:
     path = tmp_path / "spool"

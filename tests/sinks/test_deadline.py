@@ -58,6 +58,7 @@ def dripping(*answers: tuple[bytes, bytes]) -> Iterator[DripServer]:
         server.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [(b"", WHOLE), (b"HTTP/1.1 200 OK\r\n", WHOLE[17:]), (HEAD, b"ok" * 20), (b"", EARLY * 2 + WHOLE)],

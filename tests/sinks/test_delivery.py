@@ -102,6 +102,7 @@ def test_an_episode_is_said_in_its_order(spool: Spool, clock: ManualClock) -> No
     assert (slack.reasons, spool.queued(["slack"])) == (["first", "repeat", "resolved"], 0)
 
 
+@pytest.mark.slow
 def test_a_failing_episode_waits_in_order_while_others_go_on(spool: Spool, clock: ManualClock) -> None:
     slack = Radio("slack", lambda said: AWAY if said.episode == "stuck" and clock.at < start + 600 else None)
     start = clock.at
@@ -229,6 +230,7 @@ def _payload(spool: Spool, identity: str) -> bytes:
     return payload
 
 
+@pytest.mark.slow
 def test_notifications_are_given_up_after_their_time_with_one_alert(spool: Spool, clock: ManualClock) -> None:
     slack, pager = Radio("slack", lambda _: AWAY), Radio("pager")
     say(spool, *(notification(id=str(n), episode=str(n)) for n in range(50)))

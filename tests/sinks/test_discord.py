@@ -85,6 +85,7 @@ def test_escaped_text_reads_as_it_was(server: FakeDiscord) -> None:
     assert (NASTY in shown(server.messages[0]), server.wrong) == (True, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letter", ["x", "*", "é", "\U0001f600", "\\"])
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 255, 256, 257, 5000])
 def test_no_limit_is_passed(server: FakeDiscord, size: int, letter: str) -> None:

@@ -104,6 +104,7 @@ def test_an_attempt_that_settles_nothing_leaves_nothing_to_remember(mail: Email,
     assert (refused(mail, memory).retryable, memory) == (True, {})
 
 
+@pytest.mark.slow
 def test_what_is_left_to_do_is_remembered_for_so_many_notifications(mail: Email, smtp: FakeSmtp) -> None:
     smtp.script = {f"RCPT {ANN}": ["550 5.1.1 no such user"] * 30}
     memory: dict[str, str] = {}

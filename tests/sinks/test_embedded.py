@@ -29,6 +29,7 @@ def test_a_statement_comes_in_the_url_or_the_body(embedded: Embedded) -> None:
     assert got == ['{"x":1}\n', "1\n", '{"x":1}\n']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["", "gzip", "zstd"])
 def test_the_data_of_an_insert_may_be_compressed(embedded: Embedded, encoding: str) -> None:
     table = f"plain_{encoding}"
@@ -142,6 +143,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_the_server_ends_with_a_killed_parent(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _PARENT, str(tmp_path / "d")]
     with subprocess.Popen(
@@ -161,6 +163,7 @@ def _ended(watch: int) -> bool:
     return bool(ready)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_good_order(tmp_path: Path, sent: signal.Signals) -> None:
     server = Embedded(tmp_path / "d")

@@ -253,6 +253,7 @@ def test_a_link_in_the_logs_is_no_link_in_the_mail() -> None:
     assert (html.links, html.shown.count("url=https://evil.example/log-in")) == ([], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 189, 200, 3001, 200_000])
 @pytest.mark.parametrize("letter_", ["x", "<", "é", "\U0001f600", " "])
 def test_any_size_makes_a_mail_of_bounded_size(size: int, letter_: str) -> None:

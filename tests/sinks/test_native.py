@@ -29,6 +29,7 @@ def plain(column):
     return column.values[column.codes] if isinstance(column, Coded) else column
 
 
+@pytest.mark.slow
 def test_columns_are_those_that_were_selected(client):
     found = list(client.columns(SELECT))
     columns = {name: np.concatenate([plain(block[name]) for block in found]) for name in found[0]}

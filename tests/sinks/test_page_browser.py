@@ -6,6 +6,8 @@ import pytest
 from sinks.chart import Limit, Line, Mark, Point, Scatter, Span, TimeChart, thin
 from sinks.page import Cell, Column, DayBar, DayBars, Figure, Page, Section, Table, Tile, Tiles, html
 
+pytestmark = pytest.mark.slow
+
 START, STEP, HOUR = 1_764_547_200_000, 300_000, 3_600_000
 DAY = 24 * HOUR
 HOSTILE = "</script><script>hit(1)</script><img src=x onerror=hit(2)><svg onload=hit(3)>\"'><b>"

@@ -146,6 +146,7 @@ def test_an_event_that_the_sdk_drops_is_no_success(sentry: FakeSentry) -> None:
 NASTY = "line\r\nbreak \x1b[31m <script> \u202e {{}} %s " + "é" * 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 200, 201, 8193, 200_000])
 @pytest.mark.parametrize("letter", ["x", "é", "\U0001f600", NASTY])
 def test_any_size_and_any_log_data_fit(sentry: FakeSentry, letter: str, size: int) -> None:

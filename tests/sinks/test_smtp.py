@@ -96,6 +96,7 @@ def test_a_ca_file_that_is_not_there_is_named(options: dict[str, Any]) -> None:
     assert (error.retryable, "reading gone.pem: No such file" in str(error)) == (True, True)
 
 
+@pytest.mark.slow
 def test_a_mail_that_was_taken_stays_so_if_the_farewell_fails(smtp: FakeSmtp, options: dict[str, Any]) -> None:
     for fault in ("reset", "close", "500 no", "silent"):
         smtp.script = {"QUIT": [fault]}

@@ -110,6 +110,7 @@ def test_delivered_ids_are_forgotten_after_their_time(spool: Spool, clock: Manua
     assert (kept, spool.counts()) == ({("slack", "delivered"): 1}, {})
 
 
+@pytest.mark.slow
 def test_delivered_ids_are_bounded_in_number(spool: Spool) -> None:
     spool.put(item(str(n), episode="e") for n in range(KEEP_IDS + 500))
     spool.delivered("slack", [str(n) for n in range(KEEP_IDS + 500)], "e", {})

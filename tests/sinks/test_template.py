@@ -257,6 +257,7 @@ PIECES = (  # of no use, and of every kind
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES.split()), max_size=25), st.integers(0, 2))
 @settings(max_examples=400, deadline=None)
 def test_no_template_loses_an_alert(pieces: list[str], wrap: int) -> None:
