@@ -30,7 +30,6 @@ from flows.run_folder import RunFolder, RunSpec
 from flows.said_again import say_again
 from flows.self_view import SelfView
 from flows.set_back import SetBack, begin_again, end_at_once
-from flows.status_server import StatusServer, application
 from flows.trace_takers import window_trace
 from flows.watch import Watcher, watched
 from flows.window_trace import Untraced
@@ -77,7 +76,7 @@ class Outbox:
         self._clock = _DeliveryClock(clock)
         self._steady, self._on_grown, self._trace = clock, on_grown, trace
         self._board = board
-        self._server: StatusServer | None = None
+        self._stop_serving: Callable[[], None] = lambda: None
         self._config = config
         self._source: Any = source
         self._watcher: Watcher | None = None
@@ -125,6 +124,8 @@ class Outbox:
         address = self._config.observe.address
         if address is None:
             return writer
+        from flows.status_server import StatusServer, application  # noqa: PLC0415  (a replay serves nothing)
+
         view = SelfView(
             self._config,
             plan=self._source.plan,
@@ -136,7 +137,7 @@ class Outbox:
             watcher=self._watcher,
         )
         hang_after_s = self._config.engine.hang_after_ms / 1000
-        self._server = StatusServer(application(view.report, hang_after_s=hang_after_s), address)
+        self._stop_serving = StatusServer(application(view.report, hang_after_s=hang_after_s), address).stop
         return NotedWriter(writer, view.snapshot_written)
 
     def _beat(self) -> Callable[[], None] | None:
@@ -148,8 +149,7 @@ class Outbox:
 
     def close(self, *, drain: bool) -> None:
         """Stop delivery; with `drain`, after everything that can be delivered now has been."""
-        if self._server is not None:
-            self._server.stop()
+        self._stop_serving()
         if self._watcher is not None:
             self._watcher.stop()
         if self._heartbeat is not None:
