@@ -21,6 +21,7 @@ _STACKS = {
     "app_logs": Place.at("error.stack"),
 }
 _COLO = Place.at("Event.Request.CF.colo", "Event.Request.cf.colo", "cf.colo")
+_USER = Place.at("userId", "user_id", "user.id", "context.userId")
 _COUNTRY = Place.at("Event.Request.CF.country", "Event.Request.cf.country", "cf.country")
 
 
@@ -39,6 +40,7 @@ class AppError:
     ray: str
     colo: str
     country: str
+    user: str
     version: str
     environment: str
     outcome: str
@@ -129,6 +131,7 @@ def _beside(dataset: Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
         "stack": _text(_STACKS[dataset.kind].of(record)),
         "colo": _text(_COLO.of(record)),
         "country": _text(_COUNTRY.of(record)),
+        "user": _named(_USER.of(record)),
         "trace": trace_of(_TRACES.of(record)),
     }
 
@@ -148,6 +151,11 @@ def _first(places: Iterable[Place], record: Mapping[str, Any]) -> Any:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _named(value: object) -> str:
+    """Give an id, which may be a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _parsed(line: bytes) -> Any:

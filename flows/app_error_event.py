@@ -69,6 +69,8 @@ def event_of_error(found: Found, environment: str, alert: dict[str, Any] | None)
     }
     if error.version:
         event["release"] = " ".join(error.version.split()).replace("/", "-")[:_RELEASE]
+    if error.user:
+        event["user"] = {"id": error.user[:_TAG]}
     if error.url:
         event["request"] = _given(url=error.url, method=error.method)
     return event

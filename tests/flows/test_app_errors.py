@@ -131,7 +131,15 @@ def test_an_error_in_a_log_keeps_its_own_environment_and_loses_what_looks_like_a
         "error",
     )
     assert (error["contexts"]["trace"]["trace_id"], critical["level"]) == (TRACE, "fatal")
+    assert "user" not in error
     assert "planted-token" not in json.dumps(error)
+
+
+@pytest.mark.parametrize("named", [{"userId": 71}, {"user": {"id": "71", "email": "planted"}}, {"context": {"userId": "71"}}])
+def test_of_the_user_that_a_record_names_the_id_goes_along_and_nothing_else(sentry, reporter, named):
+    assert reporter.report(found(LOG | named, "app_logs"))
+    (event,) = sentry.events.values()
+    assert (event["user"], "planted" in json.dumps(event["user"])) == ({"id": "71"}, False)
 
 
 @pytest.mark.parametrize(
