@@ -10,6 +10,7 @@ Why C and no parser of others: a parser makes a tree or objects first; here a va
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 #include "_native.h"
+#include "_texts.h"
 
 #define GUESSES 256 /* keys of a record whose order is remembered */
 
@@ -18,7 +19,8 @@ typedef struct { Bytes at; uint32_t size; } Text;
 /* The strings of a column, each once, in order of appearance. */
 typedef struct { Text *texts; uint64_t *hashes; int32_t count, room, *slots; uint32_t mask; } Vocabulary;
 
-/* One column: kind n(umber) s(tring) f(lag) t(ime) i(dentity); `position` in an array or -1; `next` of the same key. */
+/* One column: kind n(umber) s(tring) f(lag) t(ime) i(dentity) h(olds an object: its record is left to Python); `position` in an
+array or -1; `next` of the same key. */
 typedef struct {
     int kind, next;
     Py_ssize_t position;
@@ -146,6 +148,7 @@ static void clear(Column *c, int64_t i) {
     case 's': c->at.codes[i] = -1; break;
     case 'f': c->at.flags[i] = -1; break;
     case 't': c->at.times[i] = NO_TIME; break;
+    case 'h': break;
     default: c->at.times[i] = 0; c->sizes[i] = -1; c->hashes[i] = 0;
     }
 }
@@ -157,6 +160,7 @@ static void store(Reader *r, Column *c, const Value *v) {
     case 's': c->at.codes[i] = string_of(r, c, v); break;
     case 'f': c->at.flags[i] = v->type == TRUE_ ? 1 : v->type == FALSE_ ? 0 : -1; break;
     case 't': c->at.times[i] = time_of(v, &r->elsewhere); break;
+    case 'h': r->elsewhere |= v->type == NESTED && memchr(v->at, '{', (size_t)(v->end - v->at)) != NULL; break;
     default:
         if (v->type == STRING && v->marks) r->elsewhere = 1;
         c->at.times[i] = v->type == STRING ? v->at - r->begin : 0;
@@ -232,7 +236,7 @@ static void make_room(Reader *r) {
     r->index = grown(r, r->index, r->room, sizeof(int32_t));
     for (int c = 0; c < r->width; c++) {
         Column *column = &r->columns[c];
-        size_t size = column->kind == 'f' ? 1 : column->kind == 's' ? 4 : 8;
+        size_t size = column->kind == 'f' || column->kind == 'h' ? 1 : column->kind == 's' ? 4 : 8;
         column->at.flags = grown(r, column->at.flags, r->room, size);
         if (column->kind != 'i') continue;
         column->sizes = grown(r, column->sizes, r->room, sizeof(int32_t));
@@ -313,10 +317,6 @@ static int prepare(Reader *r, PyObject *spec) {
     return 0;
 }
 
-static PyObject *array(const void *block, int64_t count, size_t size) {
-    return PyByteArray_FromStringAndSize(block, (Py_ssize_t)(count * (int64_t)size));
-}
-
 static PyObject *strings(const Vocabulary *words) {
     PyObject *list = PyList_New(words->count);
     for (int32_t i = 0; list != NULL && i < words->count; i++) {
@@ -330,7 +330,7 @@ static PyObject *column_of(const Reader *r, const Column *c) {
     if (c->kind == 's') return Py_BuildValue("(NN)", array(c->at.codes, r->count, 4), strings(&c->words));
     if (c->kind == 'i')
         return Py_BuildValue("(NNN)", array(c->at.times, r->count, 8), array(c->sizes, r->count, 4), array(c->hashes, r->count, 8));
-    return array(c->at.flags, r->count, c->kind == 'f' ? 1 : 8);
+    return array(c->at.flags, c->kind == 'h' ? 0 : r->count, c->kind == 'f' ? 1 : 8);
 }
 
 static PyObject *result(const Reader *r) {
@@ -443,55 +443,6 @@ static PyObject *read_block(PyObject *module, PyObject *arguments) {
         else free(starts), free(sizes);
     }
     PyBuffer_Release(&block), PyBuffer_Release(&start), PyBuffer_Release(&size);
-    return out;
-}
-
-/* Where lines end: the search of the C library is several times as fast as comparing every byte. */
-static PyObject *line_ends(PyObject *module, PyObject *lines) {
-    char *begin;
-    Py_ssize_t size, count = 0, room = 0;
-    int64_t *ends = NULL;
-    (void)module;
-    if (PyBytes_AsStringAndSize(lines, &begin, &size) < 0) return NULL;
-    for (const char *p = begin; (p = memchr(p, '\n', (size_t)(begin + size - p))) != NULL; p++) {
-        if (count == room) {
-            int64_t *more = realloc(ends, (size_t)(room = room * 2 + 4096) * sizeof(int64_t));
-            if (more == NULL) return free(ends), PyErr_NoMemory();
-            ends = more;
-        }
-        ends[count++] = p - begin;
-    }
-    PyObject *out = array(ends, count, sizeof(int64_t));
-    free(ends);
-    return out;
-}
-
-static PyObject *text_at(PyObject *sources, int32_t source, int64_t start, int32_t size) {
-    char *begin;
-    Py_ssize_t length;
-    if (size < 0) return Py_NewRef(Py_None);
-    PyObject *bytes = PyList_GetItem(sources, source);
-    if (bytes == NULL || PyBytes_AsStringAndSize(bytes, &begin, &length) < 0) return NULL;
-    if (start < 0 || start > length - size) return PyErr_SetString(PyExc_IndexError, "a text lies outside its source"), NULL;
-    return PyUnicode_DecodeUTF8(begin + start, size, "strict");
-}
-
-/* Texts by where they lie in sources: among many keys a batch shows thousands of records, each by its identity. */
-static PyObject *texts(PyObject *module, PyObject *arguments) {
-    PyObject *sources, *out = NULL;
-    Py_buffer source, start, size;
-    (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!y*y*y*", &PyList_Type, &sources, &source, &start, &size)) return NULL;
-    Py_ssize_t count = size.len / (Py_ssize_t)sizeof(int32_t);
-    if (source.len != size.len || start.len != size.len * 2)
-        PyErr_SetString(PyExc_ValueError, "columns are of different lengths");
-    else
-        out = PyList_New(count);
-    for (Py_ssize_t i = 0; out != NULL && i < count; i++) {
-        PyObject *text = text_at(sources, ((int32_t *)source.buf)[i], ((int64_t *)start.buf)[i], ((int32_t *)size.buf)[i]);
-        if (text == NULL || PyList_SetItem(out, i, text) < 0) Py_CLEAR(out);
-    }
-    PyBuffer_Release(&source), PyBuffer_Release(&start), PyBuffer_Release(&size);
     return out;
 }
 

@@ -159,7 +159,8 @@ static Bytes nested(Bytes p, Bytes end) {
 static Bytes any_value(Bytes p, Bytes end, Value *value) {
     if (p < end && (*p == '{' || *p == '[')) {
         value->type = NESTED;
-        return nested(p, end);
+        value->at = p;
+        return value->end = nested(p, end);
     }
     return scalar(p, end, value);
 }

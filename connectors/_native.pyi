@@ -17,11 +17,12 @@ def read(
 ) -> tuple[bytearray, bytearray, tuple[_Column, ...], bytearray]:
     """Read payloads into columns of n records, without the interpreter's lock.
 
-    A key is (name, kind, position): kind n(umber) s(tring) f(lag) t(ime) i(dentity), position in an array or -1; those of one
-    name are all scalars or all positions. Gives payload (n,) int32, index (n,) int32, a column a key, and what was left out,
-    (m, 4) int64 of payload, index (-1: the whole payload), begin and end. Columns are float64 (NaN), (int32 codes, strings),
-    int8 (-1), int64 ms, and (int64 start in the payload, int32 size or -1, uint64 hash or 0). `seed` is of the vocabularies'
-    hash, results do not depend on it.
+    A key is (name, kind, position): kind n(umber) s(tring) f(lag) t(ime) i(dentity) or h, of which the column is empty: a
+    record that holds an object there is left out. Position in an array or -1; those of one name are all scalars or all
+    positions. Gives payload (n,) int32, index (n,) int32, a column a key, and what was left out, (m, 4) int64 of payload,
+    index (-1: the whole payload), begin and end. Columns are float64 (NaN), (int32 codes, strings), int8 (-1), int64 ms,
+    and (int64 start in the payload, int32 size or -1, uint64 hash or 0). `seed` is of the vocabularies' hash, results do
+    not depend on it.
     """
 
 def read_block(

@@ -4,6 +4,7 @@ Records are read natively (`native`), and what that leaves out by the typed read
 whole decoder where the native one was not built. Both give the same columns for any bytes.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from connectors.batch import Detail, Strings
 from connectors.dataset import Dataset, DecodeError, Field
 from connectors.decoded import Decoded, joined
+from connectors.merged import KEY, NAME
 from connectors.native import Found, NativeReader
-from connectors.payload import inflate, is_packed
-from connectors.typed import Read, TypedReader, sources_of
+from connectors.payload import Sources, inflate, is_packed
+from connectors.subrequests import Holding, Subrequests
+from connectors.typed import Read, TypedReader, records_in, sources_of
 
 _LARGEST = 10**15
 
@@ -25,15 +28,23 @@ _LARGEST = 10**15
 class Decoder:
     """Decodes payloads of one dataset into the columns named at construction."""
 
-    def __init__(self, dataset: Dataset, fields: frozenset[str], *, native: bool | None = None) -> None:
-        """Take names of the dataset's columns, unknown ones are a KeyError; `native` says which reader, if it matters."""
+    def __init__(self, dataset: Dataset, fields: frozenset[str], *, native: bool | None = None, unmerge: bool = True) -> None:
+        """Take names of the dataset's columns, unknown ones are a KeyError; `native` says which reader, if it matters.
+
+        With `unmerge` the subrequests that a request's record holds inside are records too.
+        """
         self.dataset = dataset
         self._labels = sorted(dataset.labels & fields)
         names = sorted({*fields, *dataset.dedup, *([dataset.identity] if dataset.identity else [])} - dataset.labels)
         columns = {name: dataset.fields[name] for name in names}
         self._typed = TypedReader(dataset, columns)
         self._details = TypedReader(replace(dataset, event_time=()), dataset.dimensions)
-        self._native = NativeReader.of(dataset, columns) if native is not False else None
+        self._subrequests: Subrequests | None = None
+        if unmerge and dataset.kind == "http_requests":
+            inner = Decoder(dataset, fields, native=native, unmerge=False)
+            self._subrequests = Subrequests(dataset.event_time, lambda rows: inner.decode(rows, lines=True))
+        left = NAME if self._subrequests else ""
+        self._native = NativeReader.of(dataset, columns, left) if native is not False else None
         if native and self._native is None:
             raise RuntimeError("the native reader was not built, or cannot read these fields")
 
@@ -44,21 +55,38 @@ class Decoder:
 
     def decode(self, payloads: Sequence[bytes | None], *, lines: bool = False) -> Decoded:
         """Decode payloads. With `lines` each one is a part of an NDJSON file; otherwise a message (read whole first)."""
-        if self._native is None:
-            return self._typed.decode(payloads, lines=lines)
-        found = self._native.read(payloads, lines=lines)
         sources = sources_of(payloads, lines=lines)
+        if self._native is None:
+            decoded = self._typed.decode(payloads, lines=lines)
+            holding = self._holding(payloads, lines=lines) if self._subrequests else []
+        else:
+            decoded, holding = self._read(self._native, payloads, sources, lines=lines)
+        return self._subrequests.beside(decoded, holding, sources) if self._subrequests and holding else decoded
+
+    def _read(
+        self, native: NativeReader, payloads: Sequence[bytes | None], sources: Sources, *, lines: bool
+    ) -> tuple[Decoded, list[Holding]]:
+        """Read natively, and in Python what is left out; gives which of that may hold subrequests."""
+        found = native.read(payloads, lines=lines)
         if not found.holes:
-            return self._native.to_columns(found, sources)
+            return native.to_columns(found, sources), []
         parts = [found]
-        rest = self._typed.new()
+        rest, holding = self._typed.new(), list[Holding]()
         packed = [] if lines else [hole[0] for hole in found.holes if hole[1] < 0 and is_packed(payloads[hole[0]] or b"")]
         if packed:
-            parts.append(self._unpacked(payloads, packed, rest))
+            parts.append(self._unpacked(payloads, packed, rest, holding))
         left = set(packed)
-        self._fill(rest, payloads, [hole for hole in found.holes if hole[0] not in left], lines=lines)
-        columns = [self._native.to_columns(part, sources) for part in parts]
-        return joined([*columns, self._typed.to_columns(rest, sources)], sources)
+        self._fill(rest, payloads, [hole for hole in found.holes if hole[0] not in left], holding, lines=lines)
+        columns = [native.to_columns(part, sources) for part in parts]
+        return joined([*columns, self._typed.to_columns(rest, sources)], sources), holding
+
+    def _holding(self, payloads: Sequence[bytes | None], *, lines: bool) -> list[Holding]:
+        """Find the records that may hold subrequests."""
+        found: list[Holding] = []
+        for number, payload in enumerate(payloads):
+            with contextlib.suppress(DecodeError):  # which was refused
+                found += _holding_in(number, (payload if lines else inflate(payload or b"")) or b"", lines=lines)
+        return found
 
     def labels(self, topics: Sequence[str], number: NDArray[np.int32]) -> dict[str, Strings]:
         """Give the columns in use that topics fill; `number` (n,) says of which of `topics` each record is."""
@@ -82,7 +110,7 @@ class Decoder:
             return (None if value is None else value.lower() for value in values)
         return values
 
-    def _unpacked(self, payloads: Sequence[bytes | None], packed: Sequence[int], rest: Read) -> Found:
+    def _unpacked(self, payloads: Sequence[bytes | None], packed: Sequence[int], rest: Read, holding: list[Holding]) -> Found:
         """Inflate the payloads numbered `packed` and read them; what cannot be inflated is refused."""
         assert self._native is not None  # noqa: S101 (narrows the type)
         plain: dict[int, bytes] = {}
@@ -93,7 +121,7 @@ class Decoder:
             except DecodeError as error:
                 rest.refuse(number, 0, str(error), payload)
         found = self._native.read(list(plain.values()), lines=False).renumbered(np.array(list(plain), np.int32))
-        self._fill(rest, plain, found.holes, lines=False)
+        self._fill(rest, plain, found.holes, holding, lines=False)
         return found
 
     def _fill(
@@ -101,16 +129,28 @@ class Decoder:
         rest: Read,
         payloads: Sequence[bytes | None] | dict[int, bytes],
         holes: Sequence[tuple[int, int, int, int]],
+        holding: list[Holding],
         *,
         lines: bool,
     ) -> None:
-        """Read in Python what was left out natively."""
+        """Read in Python what was left out natively; adds to `holding` what may hold subrequests."""
         for number, index, begin, end in holes:
             payload = payloads[number]
             if index < 0 or payload is None:
                 self._typed.read_payload(rest, number, payload, lines=lines)
+                holding += _holding_in(number, payload or b"", lines=lines)
             else:
-                self._typed.read_row(rest, number, index, payload[begin:end])
+                row = payload[begin:end]
+                self._typed.read_row(rest, number, index, row)
+                if KEY in row:
+                    holding.append(Holding(number, index, row))
+
+
+def _holding_in(number: int, payload: bytes, *, lines: bool) -> list[Holding]:
+    """Give the records of a payload, which is not packed, that may hold subrequests."""
+    if KEY not in payload:
+        return []
+    return [Holding(number, index, row) for index, row in enumerate(records_in(payload, lines=lines)) if KEY in row]
 
 
 @lru_cache(4096)

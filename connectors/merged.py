@@ -4,13 +4,15 @@ A subrequest has what it says itself; where it says nothing of its time or its p
 inside and is no object stays where it is. Source: Cloudflare's documentation of `merge_subrequests`.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
-KEY = b'"Subrequests"'
+NAME = "Subrequests"
+KEY = f'"{NAME}"'.encode()
 
 
 def unmerged(row: bytes, event_time: Sequence[str], *, own_times: bool = True) -> list[bytes]:
@@ -21,7 +23,7 @@ def unmerged(row: bytes, event_time: Sequence[str], *, own_times: bool = True) -
     if KEY not in row:
         return [row]
     parent, written = _read(row)
-    inside = parent.get("Subrequests") if isinstance(parent, dict) else None
+    inside = parent.get(NAME) if isinstance(parent, dict) else None
     if not isinstance(inside, list) or not any(isinstance(each, dict) for each in inside):
         return [row]
     given = {name: parent[name] for name in event_time if name in parent}
@@ -30,11 +32,11 @@ def unmerged(row: bytes, event_time: Sequence[str], *, own_times: bool = True) -
     found = [{name: value for name, value in each.items() if name not in unsaid} for each in inside if isinstance(each, dict)]
     children = [{**given, **each} for each in found]
     rest = [each for each in inside if not isinstance(each, dict)]
-    own = {name: value for name, value in parent.items() if name != "Subrequests"} | ({"Subrequests": rest} if rest else {})
-    try:
-        return [written(each) for each in (own, *children)]
-    except (TypeError, ValueError):  # a number that was read can be too large to be written
-        return [_odd(each) for each in (own, *children)]
+    own = {name: value for name, value in parent.items() if name != NAME} | ({NAME: rest} if rest else {})
+    for write in (written, _odd):  # a number that was read can be too large to be written, what is nested too deep
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            return [write(each) for each in (own, *children)]
+    return [row]
 
 
 def _read(row: bytes) -> tuple[Any, Callable[[Any], bytes]]:

@@ -54,15 +54,19 @@ class NativeReader:
     """Reads payloads of one dataset into the columns in use."""
 
     @staticmethod
-    def of(dataset: Dataset, columns: Mapping[str, Field]) -> "NativeReader | None":
-        """Make the reader; None where it is not built, one key means two things, or values stand deeper."""
+    def of(dataset: Dataset, columns: Mapping[str, Field], left: str = "") -> "NativeReader | None":
+        """Make the reader; None where it is not built, one key means two things, or values stand deeper.
+
+        Records that hold objects at the key `left` are left out.
+        """
         places = {(key, column.position is None) for column in columns.values() for key in column.keys}
         keys = {key for key, _ in places}
         clear = not dataset.places and not dataset.csv and len(keys) == len(places) and not keys & set(dataset.event_time)
-        return NativeReader(dataset, columns) if clear and available() else None
+        clear = clear and left not in keys
+        return NativeReader(dataset, columns, left) if clear and available() else None
 
-    def __init__(self, dataset: Dataset, columns: Mapping[str, Field]) -> None:
-        """Lay out the raw columns: event times first, then each column's keys."""
+    def __init__(self, dataset: Dataset, columns: Mapping[str, Field], left: str = "") -> None:
+        """Lay out the raw columns: event times first, then each column's keys, and the one that is only looked at."""
         self._dataset = dataset
         self._columns = columns
         self._keys = [(key.encode(), "t", -1) for key in dataset.event_time]
@@ -73,6 +77,8 @@ class NativeReader:
             first = len(self._keys)
             self._keys += [(key.encode(), kind, position) for key in column.keys]
             self._places[name] = list(range(first, len(self._keys)))
+        if left:
+            self._keys.append((left.encode(), "h", -1))
 
     def read(self, payloads: Sequence[bytes | None], *, lines: bool) -> Found:
         """Read what can be read natively."""

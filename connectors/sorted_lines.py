@@ -58,7 +58,7 @@ class LineSorter:
         A `cleaner` takes what is personal out of records. A bad line cannot be cleaned, so nothing of it is shown or kept.
         """
         self._cleaner = cleaner
-        self._decoder = Decoder(dataset, frozenset())
+        self._decoder = Decoder(dataset, frozenset(), unmerge=False)
         self._keep_bad = keep_bad
         self._unmerged = dataset.event_time if dataset.kind == "http_requests" else None
 
