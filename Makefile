@@ -15,6 +15,8 @@ SOURCES := connectors flows sinks tests benchmarks
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# Modules are compiled once, not by each of the thousand processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test check lint types audit fuzz bench clean java
