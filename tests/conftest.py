@@ -42,12 +42,18 @@ _KAFKA = {"broker", "brokers", "topic", "own_broker"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what asks for a broker; in a parallel run what takes long begins, so that no process waits for it at the end."""
+    """Mark what asks for a broker; in a parallel run what takes long begins, so that no process waits for it at the end.
+
+    First come those with a broker, which mostly wait: faults are not to happen while the others want all processors.
+    """
     for item in items:
         if _KAFKA & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (item.get_closest_marker("slow") is None, not schedule.shares(item.path)))
+        asked = ("kafka", "slow")
+        items.sort(
+            key=lambda item: (*(item.get_closest_marker(each) is None for each in asked), not schedule.shares(item.path))
+        )
 
 
 @pytest.hookimpl(optionalhook=True)

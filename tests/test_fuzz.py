@@ -93,6 +93,9 @@ DECODERS = {
     for way in (False, True)
     if way is False or (native.available() and not dataset.places and not dataset.csv)
 }
+WHOLE = {  # which leave subrequests inside of their requests: a line is one record at most
+    (name, way): Decoder(BUILT[name], frozenset(BUILT[name].fields), native=way, unmerge=False) for name, way in DECODERS
+}
 SORTERS = {
     (name, clean): LineSorter(
         dataset,
@@ -123,13 +126,20 @@ def plain(decoded):
     return places, decoded.times.tolist(), strings, numbers, flags, list(decoded.identity), refused
 
 
+def said_at(decoded):
+    """Give the places of which something is said."""
+    placed = zip(decoded.payload.tolist(), decoded.index.tolist(), strict=True)
+    return {*placed, *((each.payload, each.index) for each in decoded.refusals)}
+
+
 @pytest.mark.slow
 @fuzzed(st.sampled_from(sorted(DECODERS, key=str)), BLOCK)
 def test_every_line_of_a_file_is_a_record_or_refused(which, block):
-    decoded = DECODERS[which].decode([block], lines=True)
+    decoded = WHOLE[which].decode([block], lines=True)
     found = rows(block)
     places = sorted([*decoded.index.tolist(), *(each.index for each in decoded.refusals)])
     assert places == list(range(len(found) or 1))  # an empty part is one refusal
+    assert said_at(DECODERS[which].decode([block], lines=True)) == {(0, index) for index in places}
     assert all(each.reason for each in decoded.refusals)
     assert [decoded.source(place) for place in range(len(decoded.times))] == [found[index] for index in decoded.index.tolist()]
 
@@ -140,7 +150,9 @@ def test_every_message_is_read_or_refused_and_both_readers_agree(name, given_pay
     payloads = [packing(block) for block, packing in given_payloads]
     read = [plain(DECODERS[name, way].decode(payloads)) for way in (False, True) if (name, way) in DECODERS]
     assert read[0] == read[-1]
-    places, *_, refused = read[0]
+    whole = WHOLE[name, False].decode(payloads)
+    assert said_at(DECODERS[name, False].decode(payloads)) == said_at(whole)
+    places, *_, refused = plain(whole)
     # An array without elements is the only message that says nothing.
     heard = {payload for payload, _ in places} | {payload for payload, _, _ in refused}
     assert all(number in heard or _is_empty_array(payload) for number, payload in enumerate(payloads))
