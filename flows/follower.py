@@ -19,7 +19,7 @@ from flows.engine import parts_in, prepare_recovery
 from flows.gauges import Gauges, Recordings
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
 from flows.machines import Place, WaitLog, shared_version
-from flows.recovery_store import check_store
+from flows.recovery_store import check_store, forget_beyond, progress_in
 from flows.run_folder import RunFolder, RunSpec, write_note
 from flows.shared_run import Run, read_run
 from flows.supervisor import ProcessDied
@@ -76,12 +76,15 @@ class Follower:
 
     def _joins(self) -> Join:
         known = read_run(self._folder.machines)
+        executions, fronts = progress_in(self._folder.recovery)
         return Join(
             machine=self._place.machine,
             machines=len(self._place.engines),
             version=self._version,
             run=None if known is None else known.run,
             parts=parts_in(self._folder.recovery),
+            executions=executions,
+            fronts=fronts,
         )
 
     def _begin(self, run: str, start: Start) -> None:
@@ -89,6 +92,7 @@ class Follower:
         write_note(self._folder.machines, Run(run=run))
         self._folder.recovery.mkdir(mode=0o700, exist_ok=True)  # it may have no part of the store
         check_store(self._folder.recovery)
+        forget_beyond(self._folder.recovery, start.resume)
         write_plan(self._folder.plan, start.plan)
         self._folder.write_spec(self._spec.with_(start=start.begin))
         self._number = start.number

@@ -22,7 +22,7 @@ def authorization(token: str) -> str:
 class Join(msgspec.Struct, frozen=True, kw_only=True):
     """A machine wants to take part: of `machines`, with this configuration, of this `run` (None: of none yet).
 
-    `parts` are the numbers of the recovery files that it has.
+    `parts` are the numbers of the recovery files that it has, `executions` and `fronts` what they know (see `resume_epoch`).
     """
 
     machine: int
@@ -30,17 +30,20 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     run: str | None
     parts: tuple[int, ...]
+    executions: list[tuple[int, int, int]]
+    fronts: list[tuple[int, int, int]]
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """What a machine that goes works on: the number of the start, the plan, and from which window on (ms) is judged.
 
-    `advances` is what machine 0 has of the recordings of its lanes.
+    `advances` is what machine 0 has of the recordings of its lanes, `resume` the epoch that the engine goes on from.
     """
 
     number: int
     plan: Plan
     begin: int | None
+    resume: int | None
     advances: dict[str, str]
 
 

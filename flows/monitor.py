@@ -29,7 +29,7 @@ from flows.outgoing import build_delivery
 from flows.output import Block, canonical
 from flows.process import TopicsGrown, run_process, scope_of
 from flows.recorded import take_recorded
-from flows.recovery_store import StoreBroken, check_store
+from flows.recovery_store import StoreBroken, check_store, forget_unfinished
 from flows.restart import read_restart
 from flows.run_folder import RunFolder, RunSpec
 from flows.runner import run_line
@@ -117,7 +117,8 @@ def _drive(config: Config, spec: RunSpec, processes: int, report: Report) -> boo
             return _once(config, spec, tick) if processes == 1 else supervise(start, Alone(processes), tick.tick)
         grow(source, folder)
         if processes > 1:
-            return supervise(start, Alone(processes), tick.tick, restarts(config, folder, board, source))
+            meeting = Alone(processes, partial(forget_unfinished, folder.recovery))
+            return supervise(start, meeting, tick.tick, restarts(config, folder, board, source))
         while True:
             try:
                 return _once(config, spec, tick)
@@ -182,6 +183,8 @@ def prepared(config: Config, spec: RunSpec, folder: RunFolder) -> None:
             "machines start it so (--addresses), or import what the others export; else `edgewatch recovery reset`"
         )
     check_store(folder.recovery)
+    if spec.machines == 1:
+        forget_unfinished(folder.recovery)
     folder.write_spec(spec)
 
 

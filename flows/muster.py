@@ -25,6 +25,7 @@ from flows.engine import missing_parts, parts_in, parts_of
 from flows.gauges import Gauges, Recordings
 from flows.machine_words import JOIN, REPORT, Heard, Join, Joined, Report, Start, authorization
 from flows.machines import Place, WaitLog, shared_version
+from flows.recovery_store import forget_beyond, progress_in, resume_epoch
 from flows.run_folder import RunFolder, write_note
 from flows.shared_run import begin_run
 from flows.supervisor import ProcessDied
@@ -53,7 +54,8 @@ class Muster:
         self._drain = False
         self._gauges: Gauges | None = None
         self._lost: int | None = None
-        self._asked: dict[int, tuple[float, tuple[int, ...]]] = {}  # when, and with which parts
+        self._asked: dict[int, tuple[float, Join]] = {}  # when, and what
+        self._resume: int | None = None  # the epoch that this start goes on from
         self._went: set[int] = set()  # have begun this start
         self._ended: set[int] = set()  # have ended it in good order
         self._heard: dict[int, float] = {}  # by machine that went: when it was heard of last
@@ -97,13 +99,15 @@ class Muster:
     def _go(self) -> bool:
         """Begin a start, if all have the state that they need."""
         with self._lock:
-            parts = {k: parts for k, (_, parts) in self._asked.items()} | {0: parts_in(self._folder.recovery)}
+            asked = [asks for _, asks in self._asked.values()]
+            parts = {each.machine: each.parts for each in asked} | {0: parts_in(self._folder.recovery)}
             if not self._run.begun and any(not parts[k] for k in parts if parts_of(k, len(parts))):
                 return False  # they are still making theirs
             self._check(parts)
             if not self._run.begun:
                 self._run = msgspec.structs.replace(self._run, begun=True)
                 write_note(self._folder.machines, self._run)
+            self._forget_unfinished(asked)
             self._gauges = Gauges(self._folder.path, read_plan(self._folder.plan))
             self._number += 1
             self._gathers, self._runs = False, True
@@ -111,6 +115,15 @@ class Muster:
             self._heard = dict.fromkeys(self._others, now)
             self._went, self._ended = set(), set()
             return True
+
+    def _forget_unfinished(self, asked: Sequence[Join]) -> None:
+        """Have all forget the snapshots of what not all machines have come to: each has a part of the store."""
+        executions, fronts = progress_in(self._folder.recovery)
+        for each in asked:
+            executions += each.executions
+            fronts += each.fronts
+        self._resume = resume_epoch(executions, fronts)
+        forget_beyond(self._folder.recovery, self._resume)
 
     def _check(self, parts: dict[int, tuple[int, ...]]) -> None:
         owner: dict[int, int] = {}
@@ -148,7 +161,7 @@ class Muster:
                 if self._runs:
                     self._lost = k  # it has ended, and so must all
                 return Joined(run=run, missing=(f"{self._place.named(0)}, which begins again",))
-            self._asked[k] = time.monotonic(), asks.parts
+            self._asked[k] = time.monotonic(), asks
             make = not self._run.begun and not asks.parts and bool(parts_of(k, len(self._place.engines)))
             return Joined(run=run, make=make, missing=tuple(self._place.named(each) for each in self._absent() if each != k))
 
@@ -156,7 +169,7 @@ class Muster:
         plan = read_plan(self._folder.plan)
         lanes = share_of(plan.lane_names(), machine, len(self._place.engines))
         advances = {lane: self._recordings.all_of(lane) for lane in lanes}
-        return Start(number=self._number, plan=plan, begin=self._begin, advances=advances)
+        return Start(number=self._number, plan=plan, begin=self._begin, resume=self._resume, advances=advances)
 
     def _absent(self) -> list[int]:
         """Give the machines that have not asked of late."""

@@ -7,9 +7,10 @@ name is refused: a file that would run code on a resume is found before the engi
 import contextlib
 import io
 import json
+import logging
 import pickle
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ import msgspec
 
 from flows.sealed import SchemaUnknown, schema_of, unseal
 from flows.snapshot import unpack
+
+_log = logging.getLogger(__name__)
+_EXECUTIONS = "SELECT ex_num, worker_count, resume_epoch FROM exs"
+_FRONTS = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
+_OF_LATE = 8  # executions: a front may be there a moment before its execution is
 
 
 class StoreBroken(Exception):
@@ -79,19 +85,19 @@ class Store:
 def read_store(folder: Path) -> Store:
     """Read all files of a store; raises StoreBroken."""
     executions: list[tuple[int, int, int]] = []
-    fronts: list[tuple[int, int]] = []
+    fronts: list[tuple[int, int, int]] = []
     rows: list[tuple[str, str, int, bytes | None, Path]] = []
     for path in sorted(folder.glob("*.sqlite3")):
         try:
             with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-                executions += file.execute("SELECT ex_num, worker_count, resume_epoch FROM exs").fetchall()
-                fronts += file.execute("SELECT ex_num, worker_frontier FROM fronts").fetchall()
+                executions += file.execute(_EXECUTIONS).fetchall()
+                fronts += file.execute(_FRONTS).fetchall()
                 found = file.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps").fetchall()
         except sqlite3.Error as error:
             raise StoreBroken(f"{path} cannot be read: {error}") from error
         rows += [(*row, path) for row in found]
     last = max(executions, default=None)
-    epoch = None if last is None else min((front for number, front in fronts if number == last[0]), default=last[2])
+    epoch = resume_epoch(executions, fronts)
     newest: dict[tuple[str, str], Snapshot | None] = {}
     for step, key, at, data, path in sorted(rows, key=lambda row: row[:3]):
         state = None if data is None else _plain(data, path)  # what is never read again is looked at, too
@@ -100,6 +106,58 @@ def read_store(folder: Path) -> Store:
             newest[name, key] = None if state is None else Snapshot(step=name, key=key, epoch=at, data=state)
     kept = tuple(each for each in newest.values() if each is not None)
     return Store(epoch=epoch, executions=len(executions), processes=last[1] if last else 0, snapshots=kept)
+
+
+def resume_epoch(executions: Iterable[tuple[int, int, int]], fronts: Iterable[tuple[int, int, int]]) -> int | None:
+    """Give the epoch that the engine goes on from: what all workers of the last execution have passed; None before the first.
+
+    An execution is (number, workers, epoch that it began at), a front (execution, worker, epoch that it has not passed).
+    """
+    last = max(executions, default=None)
+    if last is None:
+        return None
+    number, workers, began = last
+    passed = {worker: front for execution, worker, front in fronts if execution == number}
+    return min(max(began, passed.get(worker, began)) for worker in range(workers))
+
+
+def progress_in(folder: Path) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """Give the executions and fronts, of late, that the files of a folder know of. Raises StoreBroken."""
+    executions: list[tuple[int, int, int]] = []
+    fronts: list[tuple[int, int, int]] = []
+    for path in sorted(folder.glob("*.sqlite3")):
+        try:
+            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+                executions += file.execute(f"{_EXECUTIONS} ORDER BY ex_num DESC LIMIT {_OF_LATE}").fetchall()
+                late = "WHERE ex_num > (SELECT MAX(ex_num) FROM fronts) - ?"
+                fronts += file.execute(f"{_FRONTS} {late}", (_OF_LATE,)).fetchall()
+        except sqlite3.Error as error:
+            raise StoreBroken(f"{path} cannot be read: {error}") from error
+    return executions, fronts
+
+
+def forget_beyond(folder: Path, epoch: int | None) -> None:
+    """Delete the snapshots from the epoch on that the engine goes on from.
+
+    They are of an execution that ended before all had passed that epoch. The engine does not read them now, but leaves them:
+    a step that hears nothing at the same epoch does not write over its own, and the next resume, beyond that epoch, would give
+    it a state of before beside those of now. What cannot be
+    written here (a full disk) the engine cannot write either, and says so.
+    """
+    if epoch is None:
+        return
+    for path in sorted(folder.glob("*.sqlite3")):
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as file, file:
+                if file.execute("SELECT 1 FROM snaps WHERE snap_epoch >= ? LIMIT 1", (epoch,)).fetchone():
+                    file.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
+        except sqlite3.Error as error:
+            _log.warning("%s cannot be written: %s", path, error)
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Do so in a folder that has the whole store. Raises StoreBroken."""
+    forget_beyond(folder, resume_epoch(*progress_in(folder)))
 
 
 def check_store(folder: Path) -> None:

@@ -78,12 +78,14 @@ class Meeting(Protocol):
 class Alone:
     """All processes of the run are on this machine."""
 
-    def __init__(self, processes: int) -> None:
-        """Take how many."""
+    def __init__(self, processes: int, before: Callable[[], None] = lambda: None) -> None:
+        """Take how many, and what is to be done before each start."""
         self._processes = processes
+        self._before = before
 
     def meet(self, told: threading.Event) -> tuple[Sequence[int], Sequence[str]] | None:  # noqa: ARG002
         """Give free ports."""
+        self._before()
         return range(self._processes), free_addresses(self._processes)
 
     def look(self) -> bool:

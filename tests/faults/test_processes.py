@@ -1,5 +1,7 @@
 """Faults of the run's own processes, one after the other on one line under load: killed, frozen, told to stop."""
 
+import time
+
 import pytest
 
 from tests.faults import faults
@@ -28,6 +30,14 @@ def test_all_processes_are_killed(there):
 def test_the_supervisor_is_killed_and_takes_its_processes_along(there):
     with there.fault("kill -9 of the supervisor", repeats=1):
         faults.kill_supervisor(there)
+
+
+def test_processes_are_killed_once_more_as_they_start(there):
+    """What one start leaves unfinished is not to be found by the next but one."""
+    with there.fault("kill -9 of one process, and of all while they start", repeats=2):
+        faults.kill_one(there, lambda children: children[0])
+        time.sleep(1.5)
+        faults.kill_all(there)
 
 
 def test_one_process_is_frozen_for_a_while(there):

@@ -14,7 +14,7 @@ import zstandard
 
 from connectors.source import SourceError
 from flows.engine import parts_in
-from flows.recovery_store import StoreBroken, check_store, read_store
+from flows.recovery_store import StoreBroken, check_store, forget_unfinished, read_store, resume_epoch
 from flows.run_folder import RunFolder, write_note
 from flows.sealed import SCHEMA, SchemaUnknown, schema_of, seal, unseal
 from flows.shared_run import Run
@@ -93,6 +93,33 @@ def test_show_says_where_a_resume_goes_on(config, state):
     text = checked("recovery", "show", "-c", config).stdout
     assert "dataset http_requests: closed to its end" in text
     assert "partition http_requests/" in text
+
+
+@pytest.mark.parametrize(
+    ("executions", "fronts", "epoch"),
+    [
+        ([], [(0, 0, 7)], None),
+        ([(0, 2, 1)], [], 1),
+        ([(0, 2, 1), (1, 2, 10)], [(0, 0, 30), (1, 0, 14), (1, 1, 12)], 12),
+        ([(1, 3, 10)], [(1, 0, 14), (1, 1, 12)], 10),  # of the third nothing was heard
+        ([(1, 1, 10)], [(1, 0, 4), (2, 0, 20)], 10),  # a front may be there before its execution is
+    ],
+)
+def test_a_resume_goes_on_from_what_all_workers_have_passed(executions, fronts, epoch):
+    assert resume_epoch(executions, fronts) == epoch
+
+
+def test_snapshots_of_what_was_not_finished_are_forgotten_before_a_resume(state):
+    kept = read_store(state.recovery)
+    names = "step_id, state_key, snap_epoch"
+    more = f"INSERT INTO snaps ({names}, ser_change) SELECT {names} + ?, NULL FROM snaps"
+    for beyond in (1_000_000, 2_000_000):
+        change(state.recovery, more, beyond)
+    assert read_store(state.recovery) == kept
+    forget_unfinished(state.recovery)
+    assert read_store(state.recovery) == kept
+    change(state.recovery, "UPDATE fronts SET worker_frontier = worker_frontier + 5000000")
+    assert read_store(state.recovery).snapshots == kept.snapshots  # nothing of what was beyond
 
 
 def test_state_of_the_first_schema_which_had_no_versions_stops_the_start(done, tmp_path):
