@@ -20,7 +20,7 @@ from connectors.merged import KEY, NAME
 from connectors.native import Found, NativeReader
 from connectors.payload import Sources, inflate, is_packed
 from connectors.subrequests import Holding, Subrequests
-from connectors.typed import Read, TypedReader, records_in, sources_of
+from connectors.typed import Read, TypedReader, sources_of
 
 _LARGEST = 10**15
 
@@ -41,8 +41,7 @@ class Decoder:
         self._details = TypedReader(replace(dataset, event_time=()), dataset.dimensions)
         self._subrequests: Subrequests | None = None
         if unmerge and dataset.kind == "http_requests":
-            inner = Decoder(dataset, fields, native=native, unmerge=False)
-            self._subrequests = Subrequests(dataset.event_time, lambda rows: inner.decode(rows, lines=True))
+            self._subrequests = Subrequests(dataset.event_time, self._rows)
         left = NAME if self._subrequests else ""
         self._native = NativeReader.of(dataset, columns, left) if native is not False else None
         if native and self._native is None:
@@ -56,17 +55,19 @@ class Decoder:
     def decode(self, payloads: Sequence[bytes | None], *, lines: bool = False) -> Decoded:
         """Decode payloads. With `lines` each one is a part of an NDJSON file; otherwise a message (read whole first)."""
         sources = sources_of(payloads, lines=lines)
-        if self._native is None:
-            decoded = self._typed.decode(payloads, lines=lines)
-            holding = self._holding(payloads, lines=lines) if self._subrequests else []
-        else:
-            decoded, holding = self._read(self._native, payloads, sources, lines=lines)
+        decoded, holding = self._read(payloads, sources, lines=lines)
         return self._subrequests.beside(decoded, holding, sources) if self._subrequests and holding else decoded
 
-    def _read(
-        self, native: NativeReader, payloads: Sequence[bytes | None], sources: Sources, *, lines: bool
-    ) -> tuple[Decoded, list[Holding]]:
-        """Read natively, and in Python what is left out; gives which of that may hold subrequests."""
+    def _rows(self, rows: list[bytes]) -> Decoded:
+        """Decode lines, one a payload, and nothing that they hold inside."""
+        return self._read(rows, sources_of(rows, lines=True), lines=True)[0]
+
+    def _read(self, payloads: Sequence[bytes | None], sources: Sources, *, lines: bool) -> tuple[Decoded, list[Holding]]:
+        """Read natively, and in Python what is left out; gives also what may hold subrequests."""
+        native = self._native
+        if native is None:
+            holding = self._holding(payloads, sources, lines=lines) if self._subrequests else []
+            return self._typed.decode(payloads, lines=lines), holding
         found = native.read(payloads, lines=lines)
         if not found.holes:
             return native.to_columns(found, sources), []
@@ -74,18 +75,19 @@ class Decoder:
         rest, holding = self._typed.new(), list[Holding]()
         packed = [] if lines else [hole[0] for hole in found.holes if hole[1] < 0 and is_packed(payloads[hole[0]] or b"")]
         if packed:
-            parts.append(self._unpacked(payloads, packed, rest, holding))
+            part, holding = self._unpacked(payloads, packed, rest, sources)
+            parts.append(part)
         left = set(packed)
-        self._fill(rest, payloads, [hole for hole in found.holes if hole[0] not in left], holding, lines=lines)
+        holding += self._fill(rest, payloads, [hole for hole in found.holes if hole[0] not in left], sources, lines=lines)
         columns = [native.to_columns(part, sources) for part in parts]
         return joined([*columns, self._typed.to_columns(rest, sources)], sources), holding
 
-    def _holding(self, payloads: Sequence[bytes | None], *, lines: bool) -> list[Holding]:
+    def _holding(self, payloads: Sequence[bytes | None], sources: Sources, *, lines: bool) -> list[Holding]:
         """Find the records that may hold subrequests."""
         found: list[Holding] = []
         for number, payload in enumerate(payloads):
             with contextlib.suppress(DecodeError):  # which was refused
-                found += _holding_in(number, (payload if lines else inflate(payload or b"")) or b"", lines=lines)
+                found += _holding_in(number, (payload if lines else inflate(payload or b"")) or b"", sources)
         return found
 
     def labels(self, topics: Sequence[str], number: NDArray[np.int32]) -> dict[str, Strings]:
@@ -110,7 +112,9 @@ class Decoder:
             return (None if value is None else value.lower() for value in values)
         return values
 
-    def _unpacked(self, payloads: Sequence[bytes | None], packed: Sequence[int], rest: Read, holding: list[Holding]) -> Found:
+    def _unpacked(
+        self, payloads: Sequence[bytes | None], packed: Sequence[int], rest: Read, sources: Sources
+    ) -> tuple[Found, list[Holding]]:
         """Inflate the payloads numbered `packed` and read them; what cannot be inflated is refused."""
         assert self._native is not None  # noqa: S101 (narrows the type)
         plain: dict[int, bytes] = {}
@@ -121,36 +125,37 @@ class Decoder:
             except DecodeError as error:
                 rest.refuse(number, 0, str(error), payload)
         found = self._native.read(list(plain.values()), lines=False).renumbered(np.array(list(plain), np.int32))
-        self._fill(rest, plain, found.holes, holding, lines=False)
-        return found
+        return found, self._fill(rest, plain, found.holes, sources, lines=False)
 
     def _fill(
         self,
         rest: Read,
         payloads: Sequence[bytes | None] | dict[int, bytes],
         holes: Sequence[tuple[int, int, int, int]],
-        holding: list[Holding],
+        sources: Sources,
         *,
         lines: bool,
-    ) -> None:
-        """Read in Python what was left out natively; adds to `holding` what may hold subrequests."""
+    ) -> list[Holding]:
+        """Read in Python what was left out natively; gives what of it may hold subrequests."""
+        holding: list[Holding] = []
         for number, index, begin, end in holes:
             payload = payloads[number]
             if index < 0 or payload is None:
                 self._typed.read_payload(rest, number, payload, lines=lines)
-                holding += _holding_in(number, payload or b"", lines=lines)
+                holding += _holding_in(number, payload or b"", sources)
             else:
                 row = payload[begin:end]
                 self._typed.read_row(rest, number, index, row)
                 if KEY in row:
                     holding.append(Holding(number, index, row))
+        return holding
 
 
-def _holding_in(number: int, payload: bytes, *, lines: bool) -> list[Holding]:
-    """Give the records of a payload, which is not packed, that may hold subrequests."""
+def _holding_in(number: int, payload: bytes, sources: Sources) -> list[Holding]:
+    """Give the records of a payload that may hold subrequests; it is given as it is when it is not packed."""
     if KEY not in payload:
         return []
-    return [Holding(number, index, row) for index, row in enumerate(records_in(payload, lines=lines)) if KEY in row]
+    return [Holding(number, index, row) for index, row in enumerate(sources.records(number)) if KEY in row]
 
 
 @lru_cache(4096)

@@ -57,9 +57,13 @@ class Sources:
 
     def __call__(self, payload: int, index: int) -> bytes:
         """Give the bytes of a record."""
+        return self.records(payload)[index]
+
+    def records(self, payload: int) -> list[bytes]:
+        """Give the bytes of all records of a payload. Raises DecodeError where it cannot be inflated."""
         if self._records[0] != payload:
             value = self._payloads[payload] or b""
             plain = value if self._lines else inflate(value)
             found = None if self._lines else self._split(plain)
             self._records = payload, rows(plain) if found is None else found
-        return self._records[1][index]
+        return self._records[1]

@@ -346,12 +346,6 @@ def sources_of(payloads: Sequence[bytes | None], *, lines: bool) -> Sources:
     return Sources(payloads, lines=lines, split=_split)
 
 
-def records_in(payload: bytes, *, lines: bool) -> list[bytes]:
-    """Give the bytes of each record of a payload that is not packed; with `lines` it is a part of an NDJSON file."""
-    found = None if lines else _split(payload)
-    return rows(payload) if found is None else found
-
-
 def _never_whole(_payload: bytes) -> None:
     """Say that a payload is to be read line by line, as CSV is."""
 

@@ -88,13 +88,10 @@ def read_store(folder: Path) -> Store:
     fronts: list[tuple[int, int, int]] = []
     rows: list[tuple[str, str, int, bytes | None, Path]] = []
     for path in sorted(folder.glob("*.sqlite3")):
-        try:
-            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-                executions += file.execute(_EXECUTIONS).fetchall()
-                fronts += file.execute(_FRONTS).fetchall()
-                found = file.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps").fetchall()
-        except sqlite3.Error as error:
-            raise StoreBroken(f"{path} cannot be read: {error}") from error
+        with _reading(path) as file:
+            executions += file.execute(_EXECUTIONS).fetchall()
+            fronts += file.execute(_FRONTS).fetchall()
+            found = file.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps").fetchall()
         rows += [(*row, path) for row in found]
     last = max(executions, default=None)
     epoch = resume_epoch(executions, fronts)
@@ -106,6 +103,16 @@ def read_store(folder: Path) -> Store:
             newest[name, key] = None if state is None else Snapshot(step=name, key=key, epoch=at, data=state)
     kept = tuple(each for each in newest.values() if each is not None)
     return Store(epoch=epoch, executions=len(executions), processes=last[1] if last else 0, snapshots=kept)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a file of a store to be read; raises StoreBroken where that fails."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            yield file
+    except sqlite3.Error as error:
+        raise StoreBroken(f"{path} cannot be read: {error}") from error
 
 
 def resume_epoch(executions: Iterable[tuple[int, int, int]], fronts: Iterable[tuple[int, int, int]]) -> int | None:
@@ -126,13 +133,10 @@ def progress_in(folder: Path) -> tuple[list[tuple[int, int, int]], list[tuple[in
     executions: list[tuple[int, int, int]] = []
     fronts: list[tuple[int, int, int]] = []
     for path in sorted(folder.glob("*.sqlite3")):
-        try:
-            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-                executions += file.execute(f"{_EXECUTIONS} ORDER BY ex_num DESC LIMIT {_OF_LATE}").fetchall()
-                late = "WHERE ex_num > (SELECT MAX(ex_num) FROM fronts) - ?"
-                fronts += file.execute(f"{_FRONTS} {late}", (_OF_LATE,)).fetchall()
-        except sqlite3.Error as error:
-            raise StoreBroken(f"{path} cannot be read: {error}") from error
+        with _reading(path) as file:
+            executions += file.execute(f"{_EXECUTIONS} ORDER BY ex_num DESC LIMIT {_OF_LATE}").fetchall()
+            late = "WHERE ex_num > (SELECT MAX(ex_num) FROM fronts) - ?"
+            fronts += file.execute(f"{_FRONTS} {late}", (_OF_LATE,)).fetchall()
     return executions, fronts
 
 
@@ -141,8 +145,8 @@ def forget_beyond(folder: Path, epoch: int | None) -> None:
 
     They are of an execution that ended before all had passed that epoch. The engine does not read them now, but leaves them:
     a step that hears nothing at the same epoch does not write over its own, and the next resume, beyond that epoch, would give
-    it a state of before beside those of now. What cannot be
-    written here (a full disk) the engine cannot write either, and says so.
+    it a state of before beside those of now. What cannot be written here
+    (a full disk) the engine cannot write either, and says so.
     """
     if epoch is None:
         return
