@@ -73,7 +73,7 @@ SHELLS = $(foreach each,bash zsh fish,$(if $(shell command -v $(each)),$(comma)$
 BROWSER = $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),$(comma)browser)
 
 # Decoding in C is built where there are a compiler and Python's headers; elsewhere Python decodes, with the same results.
-NATIVE := connectors/_native.c connectors/_native.h connectors/_texts.h connectors/_consume.c
+NATIVE := connectors/_native.c connectors/_native.h connectors/_texts.h connectors/_lasting.h connectors/_consume.c
 HEADERS = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)
 COMPILER = $(if $(shell command -v cc),$(if $(wildcard $(HEADERS)/Python.h),$(comma)compiler))
 

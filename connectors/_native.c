@@ -11,6 +11,7 @@ Why C and no parser of others: a parser makes a tree or objects first; here a va
 #include <Python.h>
 #include "_native.h"
 #include "_texts.h"
+#include "_lasting.h"
 
 #define GUESSES 256 /* keys of a record whose order is remembered */
 
@@ -317,23 +318,35 @@ static int prepare(Reader *r, PyObject *spec) {
     return 0;
 }
 
-static PyObject *strings(const Vocabulary *words) {
+/* Give the strings of a column and their lasting numbers. */
+static PyObject *strings(const Reader *r, const Column *c) {
+    const Vocabulary *words = &c->words;
     PyObject *list = PyList_New(words->count);
+    int32_t *numbers = malloc((size_t)(words->count + 1) * sizeof(int32_t));
+    if (numbers == NULL && list != NULL) {
+        Py_CLEAR(list);
+        PyErr_NoMemory();
+    }
     for (int32_t i = 0; list != NULL && i < words->count; i++) {
-        PyObject *text = PyUnicode_DecodeUTF8((const char *)words->texts[i].at, words->texts[i].size, "strict");
+        const char *at = (const char *)words->texts[i].at;
+        PyObject *text = lasting_text(at, words->texts[i].size, words->hashes[i], &numbers[i]);
         if (text == NULL || PyList_SetItem(list, i, text) < 0) Py_CLEAR(list);
     }
-    return list;
+    PyObject *out = NULL;
+    if (list != NULL)
+        out = Py_BuildValue("(NNNL)", array(c->at.codes, r->count, 4), list, array(numbers, words->count, 4), lasting.generation);
+    return free(numbers), out;
 }
 
 static PyObject *column_of(const Reader *r, const Column *c) {
-    if (c->kind == 's') return Py_BuildValue("(NN)", array(c->at.codes, r->count, 4), strings(&c->words));
+    if (c->kind == 's') return strings(r, c);
     if (c->kind == 'i')
         return Py_BuildValue("(NNN)", array(c->at.times, r->count, 8), array(c->sizes, r->count, 4), array(c->hashes, r->count, 8));
     return array(c->at.flags, c->kind == 'h' ? 0 : r->count, c->kind == 'f' ? 1 : 8);
 }
 
 static PyObject *result(const Reader *r) {
+    if (lasting.count > LASTING) forget_lasting();
     PyObject *columns = PyTuple_New(r->width);
     for (int c = 0; columns != NULL && c < r->width; c++) {
         PyObject *column = column_of(r, &r->columns[c]);

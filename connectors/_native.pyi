@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-_Column: TypeAlias = bytearray | tuple[bytearray, list[str]] | tuple[bytearray, bytearray, bytearray]
+_Column: TypeAlias = bytearray | tuple[bytearray, list[str], bytearray, int] | tuple[bytearray, bytearray, bytearray]
 
 def read(
     keys: tuple[tuple[bytes, str, int], ...],
@@ -20,9 +20,10 @@ def read(
     A key is (name, kind, position): kind n(umber) s(tring) f(lag) t(ime) i(dentity) or h, of which the column is empty: a
     record that holds an object there is left out. Position in an array or -1; those of one name are all scalars or all
     positions. Gives payload (n,) int32, index (n,) int32, a column a key, and what was left out, (m, 4) int64 of payload,
-    index (-1: the whole payload), begin and end. Columns are float64 (NaN), (int32 codes, strings), int8 (-1), int64 ms,
-    and (int64 start in the payload, int32 size or -1, uint64 hash or 0). `seed` is of the vocabularies' hash, results do
-    not depend on it.
+    index (-1: the whole payload), begin and end. Columns are float64 (NaN), (int32 codes, strings, int32 numbers that the
+    strings keep in this process as long as the generation is the same, or -1, and the generation), int8 (-1), int64 ms, and
+    (int64 start in the payload, int32 size or -1, uint64 hash or 0). `seed` is of the vocabularies' hash, results do not
+    depend on it.
     """
 
 def read_block(

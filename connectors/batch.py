@@ -43,11 +43,27 @@ def identity_hashes(texts: Sequence[bytes]) -> NDArray[np.uint64]:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """Numbers (v,) int32 that the strings of a vocabulary keep from batch to batch, or -1: in one process, one generation."""
+
+    numbers: NDArray[np.int32]
+    generation: int
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Be None in another process, where the numbers mean nothing."""
+        return type(None), ()
+
+
+@dataclass(frozen=True, slots=True)
 class Strings:
-    """A dictionary-encoded string column: `codes` (n,) int32, -1 where absent, into `vocabulary`."""
+    """A dictionary-encoded string column: `codes` (n,) int32, -1 where absent, into `vocabulary` (v,), all different.
+
+    With `lasting`, what was found out of a string needs no looking up in the batches behind.
+    """
 
     codes: NDArray[np.int32]
     vocabulary: list[str]
+    lasting: Lasting | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -83,6 +83,8 @@ def joined(parts: Sequence[Decoded], source: Callable[[int, int], bytes]) -> Dec
 def coalesced(columns: Sequence[Strings]) -> Strings:
     """Take each value from the first column that has one."""
     used = [column for column in columns if column.vocabulary] or list(columns[:1])
+    if len(used) == 1:
+        return used[0]
     codes, vocabulary = _one_vocabulary(used)
     out = codes[0]
     for other in codes[1:]:
@@ -94,12 +96,15 @@ def folded(column: Strings) -> Strings:
     """Make all values lower case."""
     place: dict[str, int] = {}
     renamed = [place.setdefault(text.lower(), len(place)) for text in column.vocabulary]
+    if list(place) == column.vocabulary:
+        return column
     return Strings(np.array([*renamed, -1], np.int32)[column.codes], list(place))
 
 
 def _together(columns: Sequence[Strings], order: NDArray[np.int64]) -> Strings:
     codes, vocabulary = _one_vocabulary(columns)
-    return Strings(np.concatenate(codes)[order], vocabulary)
+    lasting = columns[0].lasting if len(vocabulary) == len(columns[0].vocabulary) else None
+    return Strings(np.concatenate(codes)[order], vocabulary, lasting)
 
 
 def _one_vocabulary(columns: Sequence[Strings]) -> tuple[list[NDArray[np.int32]], list[str]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.batch import Identities, Strings
+from connectors.batch import Identities, Lasting, Strings
 from connectors.block import Block
 from connectors.dataset import Dataset, Field
 from connectors.decoded import Decoded, coalesced, folded
@@ -140,7 +140,7 @@ class NativeReader:
 
     def _strings(self, found: Found, name: str) -> Strings:
         columns = [found.columns[i] for i in self._places[name]]
-        return coalesced([Strings(np.frombuffer(codes, np.int32), vocabulary) for codes, vocabulary in columns])
+        return coalesced([_strings_of(*column) for column in columns])
 
     def _identities(self, found: Found, name: str) -> Identities:
         begin, long, hashed = found.columns[self._places[name][0]]
@@ -150,3 +150,7 @@ class NativeReader:
             whole = np.zeros(len(size), np.int32)
             return Identities([payloads.data], whole, payloads.start[found.source] + start, size, hashes)
         return Identities(payloads, found.source, start, size, hashes)
+
+
+def _strings_of(codes: bytearray, vocabulary: list[str], numbers: bytearray, generation: int) -> Strings:
+    return Strings(np.frombuffer(codes, np.int32), vocabulary, Lasting(np.frombuffer(numbers, np.int32), generation))

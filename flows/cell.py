@@ -1,7 +1,7 @@
 """Cell: one metric over the rows of one pane of a batch, how its keys fall to shards, and which of its records are bad."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +35,15 @@ class Split:
         self.occupied = np.flatnonzero(np.bincount(shard_of_key)).tolist()
         self._seen = self.per_key(None)
 
-    def members(self, shard: int) -> list[int]:
-        """Give the codes of the keys of a shard, in the order of their numbers there."""
-        return self._order[self._edges[shard] : self._edges[shard + 1]].tolist()  # type: ignore[no-any-return]
+    def members(self, shard: int) -> NDArray[np.int32]:
+        """Give the numbers, over all batches, of the keys of a shard, in the order of their numbers there."""
+        return self.of_shard(self.numbers, shard)
 
     def counts(self, shard: int) -> NDArray[np.int64]:
         """Count the rows of each key of a shard."""
         return self.of_shard(self._seen, shard)
 
-    def of_shard(self, per_key: NDArray[np.int64], shard: int) -> NDArray[np.int64]:
+    def of_shard(self, per_key: NDArray[Any], shard: int) -> NDArray[Any]:
         """Take the values of a shard's keys."""
         return per_key[self._order[self._edges[shard] : self._edges[shard + 1]]]
 
@@ -140,9 +140,8 @@ def extra_of(batch: Batch, weight: str) -> NDArray[np.int64] | None:
     return extra.astype(np.int64) if extra.any() else None
 
 
-def bad_of(cell: Cell, split: Split, named: tuple[int, int, list[str]], groups: list[GroupPart]) -> list[Found]:
+def bad_of(cell: Cell, split: Split, number: int, grouping: int, groups: list[GroupPart]) -> list[Found]:
     """Find the bad records of a cell, if any, and count those of a distribution."""
-    number, grouping, keys = named
     places = np.flatnonzero(cell.bad() & (split.codes >= 0) if grouping else cell.bad())  # grouping 0 has one key
     if not len(places):
         return []
@@ -154,4 +153,4 @@ def bad_of(cell: Cell, split: Split, named: tuple[int, int, list[str]], groups: 
             if isinstance(part, SamplePart):
                 part.beyond = split.of_shard(counts, shard)
     rows = places if cell.rows is None else cell.rows[places]
-    return [Found(Bad(number, grouping, keys, codes, rows), split, groups)]
+    return [Found(Bad(number, grouping, split.numbers, codes, rows), split, groups)]

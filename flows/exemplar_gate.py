@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.exemplar import PER_KEY, first_of_each
+from flows.grown import grown
 
 _PANES = 32  # whose limits are remembered; one that is forgotten costs time only
 _MOST = 1 << 19  # records remembered over all panes
@@ -30,11 +31,9 @@ class Limits:
         """Give the places of the candidates among records (n,), and remember them; `number` is of their keys."""
         if not len(number):
             return np.zeros(0, np.int64)
-        more = int(number.max()) + 1 - len(self._rank)
-        if more > 0:
-            more += len(self._rank)
-            self._rank = np.concatenate((self._rank, np.full(more, np.inf)))
-            self._time = np.concatenate((self._time, np.full(more, 2**63 - 1)))
+        size = int(number.max()) + 1
+        if size > len(self._rank):
+            self._rank, self._time = grown(self._rank, 2 * size, np.inf), grown(self._time, 2 * size, 2**63 - 1)
         limit = self._rank[number]
         places = np.flatnonzero((rank < limit) | ((rank == limit) & (time <= self._time[number])))
         number, rank, time = number[places], rank[places], time[places]

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.measure import Measure, grown, new_measure
+from flows.grown import grown
+from flows.measure import Measure, new_measure
 from flows.metric import Metric
 from flows.output import canonical
-from flows.partial import GroupPart
+from flows.partial import GroupPart, Keys
 
 OTHER = "(other)"
 _SLACK = 1.25  # how far over the limit the keys grow before the surplus is merged
@@ -48,6 +49,7 @@ class Group:
             number: new_measure(metric, grouping.exact_samples) for number, metric in grouping.metrics.items()
         }
         self._threshold: tuple[int, str] | None = None  # keys at or beyond this hash belong to (other)
+        self._learn(None)
 
     def add(self, part: GroupPart) -> None:
         """Add one batch's part."""
@@ -67,7 +69,7 @@ class Group:
 
     def absorb(self, other: "Group") -> None:
         """Add another group of the same grouping; `other` is of no use afterwards."""
-        ids = self._numbers(list(other.keys))
+        ids = self._looked_up(list(other.keys))
         self._resize()
         np.add.at(self.seen, ids, other.seen)
         for number, measure in self.measures.items():  # one that is new since the snapshot of this pane is left out
@@ -82,8 +84,26 @@ class Group:
         measure.add(added, np.arange(size))
         self.measures[number].absorb(measure, ids)
 
-    def _numbers(self, keys: list[str]) -> NDArray[np.int64]:
+    def _learn(self, names: list[str] | None) -> None:
+        """Begin to remember the keys of a fold, by its names; -1 is one whose number is not known yet."""
+        self._names = names
+        self._places: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def _numbers(self, keys: Keys) -> NDArray[np.int64]:
         """Give the numbers of different keys, which are made known."""
+        if not keys.is_lasting:
+            return self._looked_up(keys.texts())
+        if keys.names is not self._names:
+            self._learn(keys.names)
+        self._places = grown(self._places, len(keys.names), -1)
+        ids = self._places[keys.numbers]
+        fresh = np.flatnonzero(ids < 0)
+        if len(fresh):
+            ids[fresh] = self._looked_up(keys.texts(fresh))
+            self._places[keys.numbers[fresh]] = ids[fresh]
+        return ids
+
+    def _looked_up(self, keys: list[str]) -> NDArray[np.int64]:
         if not self.keys and self._threshold is None:
             self.keys = dict(zip(keys, range(len(keys)), strict=True))
             return np.arange(len(keys))
@@ -120,10 +140,15 @@ class Group:
         kept = [key for key in self.keys if key != other and _rank(key) < self._threshold]
         slim = merged([self], [*kept, other])
         self.keys, self.seen, self.measures = slim.keys, slim.seen, slim.measures
+        self._learn(None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Cross to another process without the grouping, which every process has; the barrier puts it back."""
-        return {name: value for name, value in self.__dict__.items() if name != "grouping"}
+        """Cross to another process without what that one has, or has no use for; the barrier puts the grouping back."""
+        left = {"grouping": None, "_names": None, "_places": np.zeros(0, np.int64)}
+        return self.__dict__ | left
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""

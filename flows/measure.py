@@ -14,6 +14,7 @@ from flows.bad_records import BadRecords
 from flows.distinct import Distinct
 from flows.exact_sum import ExactSums, times
 from flows.exemplar import Candidates, Exemplars
+from flows.grown import grown
 from flows.metric import Metric
 from flows.partial import CountPart, DistinctPart, RatioPart, SamplePart
 from flows.samples import Samples
@@ -77,12 +78,6 @@ def new_measure(metric: Metric, exact_samples: int) -> Measure:
 
 def _bad_records(metric: Metric) -> BadRecords | None:
     return BadRecords(metric.meaning, len(metric.dimensions)) if metric.dimensions else None
-
-
-def grown(column: NDArray[Any], size: int, fill: float = 0) -> NDArray[Any]:
-    """Give the column with room for `size` keys."""
-    more = size - len(column)
-    return column if more <= 0 else np.concatenate((column, np.full(more, fill, column.dtype)))
 
 
 def _restored(bad: BadRecords | None, state: dict[str, Any]) -> BadRecords | None:

@@ -5,12 +5,9 @@ everything else is counting over integer codes.
 """
 
 import hashlib
-import math
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +19,9 @@ from flows.event import Event, first_of_each_key, in_time, record_at
 from flows.exemplar import Candidates
 from flows.exemplar_gate import ExemplarGate
 from flows.expression import Expression
+from flows.key_numbers import KeyNumbers, different, groups_of
 from flows.output import canonical
 from flows.partial import CountPart, DistinctPart, GroupPart, Partial, Picked, RatioPart, SamplePart
-from flows.path import template
 from flows.pick import Picker
 
 KINDS = {
@@ -36,7 +33,6 @@ KINDS = {
     "sum": ("sum",),
 }
 TOTAL = "{}"
-_CACHED_KEYS = 200_000
 _Masks = tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]  # which records take part, and which are chosen
 
 
@@ -154,7 +150,7 @@ class Fold:
         self._shards = shards
         self._pane_ms = pane_ms
         self._events = [n for n, metric in enumerate(self.metrics) if metric.options.name in events]
-        self._keys = {grouping: _Keys(grouping, shards) for grouping in self.groupings}
+        self._keys = {grouping: KeyNumbers(grouping, shards) for grouping in self.groupings}
         self._gate = ExemplarGate()
         self._picker = Picker(tuple(dataset.dimensions), dataset.paths)
 
@@ -171,6 +167,7 @@ class Fold:
             if keys.full:
                 keys.clear()
                 self._gate.forget()
+                self._picker.forget()
         in_time = None if not batch.late.any() else np.flatnonzero(~batch.late)
         times = batch.times if in_time is None else batch.times[in_time]
         if len(times):
@@ -199,11 +196,12 @@ class Fold:
                 continue
             ends = (batch.times[places] // self._pane_ms + 1) * self._pane_ms
             for grouping in dict.fromkeys(((), metric.group_by)):
-                codes, texts = self._codes(batch, places, grouping)
-                keys, shards, _ = self._keys[grouping].of(texts)
-                for row in first_of_each_key(codes, ends):
-                    code, end = codes[row], int(ends[row])
-                    event = Event(metric.name, keys[code], end - self._pane_ms, end, record_at(batch, int(places[row])))
+                groups, keys = groups_of(batch, places, grouping, self.dataset.paths), self._keys[grouping]
+                numbers = keys.of(groups)
+                names, shards = keys.named(numbers).texts(), keys.shards(numbers)
+                for row in first_of_each_key(groups.codes, ends):
+                    code, end = groups.codes[row], int(ends[row])
+                    event = Event(metric.name, names[code], end - self._pane_ms, end, record_at(batch, int(places[row])))
                     found.setdefault(int(shards[code]), []).append(event)
         for shard, events in found.items():
             partials[shard] = replace(partials[shard], events=tuple(events))
@@ -224,11 +222,11 @@ class Fold:
         bad = []
         masks, extra = weighed
         extra = extra if extra is None or rows is None else extra[rows]
-        codes, texts = self._codes(batch, rows, grouping)
-        keys, shard_of_key, numbers = self._keys[grouping].of(texts)
-        split = Split(codes, shard_of_key, self._shards, numbers)
+        found, keys = groups_of(batch, rows, grouping, self.dataset.paths), self._keys[grouping]
+        numbers = keys.of(found)
+        split = Split(found.codes, keys.shards(numbers), self._shards, numbers)
         groups = [
-            GroupPart(place[0], place[1], [keys[k] for k in split.members(shard)], split.counts(shard), {})
+            GroupPart(place[0], place[1], keys.named(split.members(shard)), split.counts(shard), {})
             for shard in range(self._shards)
         ]
         for number, metric in enumerate(self.metrics):
@@ -238,9 +236,9 @@ class Fold:
                 cell = Cell(batch, rows, metric, where, chosen, extra, limits)
                 _fold_metric(cell, split, number, groups)
                 if metric.dimensions:
-                    bad += bad_of(cell, split, (number, place[1], keys), groups)
+                    bad += bad_of(cell, split, number, place[1], groups)
         for shard, group in enumerate(groups):
-            if group.keys:
+            if len(group.keys):
                 partials[shard].groups.append(group)
         return bad
 
@@ -255,85 +253,6 @@ class Fold:
                 if len(at) and isinstance(part, RatioPart | SamplePart):
                     details = [chosen.details[place] for place in at.tolist()]
                     part.bad = Picked(each.split.local_of(codes[at]), chosen.ranks[at], details)
-
-    def _codes(
-        self, batch: Batch, rows: NDArray[np.int64] | None, grouping: tuple[str, ...]
-    ) -> tuple[NDArray[np.int32], list[Any]]:
-        """Give a dense key code per row (-1 where a group value is absent) and each code's group values (of one, itself)."""
-        count = len(batch) if rows is None else len(rows)
-        if not grouping:
-            return np.zeros(count, np.int32), [()]
-        combined = np.zeros(count, np.int64)
-        absent = np.zeros(count, np.bool_)
-        columns = []
-        for name in grouping:
-            codes, vocabulary = self._column(batch, name)
-            codes = codes if rows is None else codes[rows]
-            absent |= codes < 0
-            combined = combined * max(len(vocabulary), 1) + codes
-            columns.append(vocabulary)
-        combined[absent] = -1
-        size = math.prod(max(len(v), 1) for v in columns)
-        present = _different(combined[~absent], size)
-        if _countable(count, size):
-            lookup: NDArray[np.int32] = np.full(size + 1, -1, np.int32)  # what is absent takes the last
-            lookup[present] = np.arange(len(present), dtype=np.int32)
-            codes = lookup[combined]
-        else:
-            codes = np.where(absent, -1, np.searchsorted(present, combined)).astype(np.int32)
-        if len(columns) == 1:
-            return codes, list(map(columns[0].__getitem__, present.tolist()))
-        return codes, [_values_of(code, columns) for code in present.tolist()]
-
-    def _column(self, batch: Batch, name: str) -> tuple[NDArray[np.int32], list[str]]:
-        """Give a string column; a path is templated before it may be a key."""
-        column = batch.strings[name]
-        if name not in self.dataset.paths:
-            return column.codes, column.vocabulary
-        templated = [template(text) for text in column.vocabulary]
-        vocabulary = list(dict.fromkeys(templated))
-        place = {text: i for i, text in enumerate(vocabulary)}
-        lookup = np.array([*(place[text] for text in templated), -1], np.int32)
-        return lookup[column.codes], vocabulary
-
-
-class _Keys:
-    """The keys of a grouping that a fold has seen, numbered in the order in which they came."""
-
-    def __init__(self, grouping: tuple[str, ...], shards: int) -> None:
-        self._grouping = grouping
-        self._count = shards
-        self._known: dict[Any, int] = {}
-        self._names: list[str] = []
-        self._shards: NDArray[np.uint8] = np.zeros(0, np.uint8)
-
-    @property
-    def full(self) -> bool:
-        return len(self._known) > _CACHED_KEYS
-
-    def clear(self) -> None:
-        """Forget all keys: those that come are numbered anew."""
-        self._known.clear()
-        self._names.clear()
-        self._shards = np.zeros(0, np.uint8)
-
-    def of(self, groups: list[Any]) -> tuple[list[str], NDArray[np.uint8], NDArray[np.int32]]:
-        """Give the key of each group, by its values, the shard it falls to, and its number."""
-        found: list[Any] = list(map(self._known.get, groups))
-        try:
-            numbers = np.array(found, np.int32)  # which refuses None: looking for it before would take as long again
-        except TypeError:
-            fresh = []
-            for place in [place for place, number in enumerate(found) if number is None]:
-                values = groups[place]
-                named = zip(self._grouping, (values,) if isinstance(values, str) else values, strict=True)
-                key = canonical(dict(named))
-                fresh.append(zlib.crc32(key) % self._count)
-                found[place] = self._known[values] = len(self._names)
-                self._names.append(key.decode())
-            self._shards = np.concatenate((self._shards, np.array(fresh, np.uint8)))
-            numbers = np.array(found, np.int32)
-        return list(map(self._names.__getitem__, found)), self._shards[numbers], numbers
 
 
 def _spans(batch: Batch, rows: NDArray[np.int64] | None) -> dict[str, tuple[int, int]]:
@@ -357,14 +276,6 @@ def _rows(in_time: NDArray[np.int64] | None, chosen: NDArray[np.bool_]) -> NDArr
     if chosen.all():
         return in_time
     return np.flatnonzero(chosen) if in_time is None else in_time[chosen]
-
-
-def _values_of(code: int, columns: list[list[str]]) -> tuple[str, ...]:
-    values = []
-    for vocabulary in reversed(columns):
-        code, place = divmod(code, max(len(vocabulary), 1))
-        values.append(vocabulary[place])
-    return tuple(reversed(values))
 
 
 def _fold_metric(cell: Cell, split: Split, number: int, groups: list[GroupPart]) -> None:
@@ -425,19 +336,9 @@ def _fold_distinct(cell: Cell, split: Split, number: int, groups: list[GroupPart
             continue
         local = split.local(places)
         counts = np.bincount(local, minlength=len(groups[shard].keys))
-        pairs = _different(local.astype(np.int64) * len(vocabulary) + codes[places], len(counts) * len(vocabulary))
+        pairs = different(local.astype(np.int64) * len(vocabulary) + codes[places], len(counts) * len(vocabulary))
         strings = [vocabulary[code] for code in (pairs % len(vocabulary)).tolist()]
         groups[shard].metrics[number] = DistinctPart(counts, pairs // len(vocabulary), strings)
-
-
-def _different(codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Give the different codes, all in [0, size), in rising order: by counting where there is not much to count."""
-    return np.flatnonzero(np.bincount(codes, minlength=size)) if _countable(len(codes), size) else np.unique(codes)
-
-
-def _countable(count: int, size: int) -> bool:
-    """Tell whether so many codes in [0, size) are told apart sooner by a table over all of them than by sorting."""
-    return size <= 4 * count + 64
 
 
 def _show(

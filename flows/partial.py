@@ -4,7 +4,7 @@ Key numbers in the columns are places in the group's `keys`.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,12 +71,41 @@ class DistinctPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys (k,), all different: `names`, canonical JSON, by their `numbers` in it.
+
+    The names of a fold stay where they are and only grow, so who has them once need not look for them again. To another process
+    go the names in question alone, and `is_lasting` no more.
+    """
+
+    names: list[str]
+    numbers: NDArray[np.int32]
+    is_lasting: bool = True
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def texts(self, places: NDArray[np.int64] | None = None) -> list[str]:
+        """Give the keys at some places, or all."""
+        numbers = self.numbers if places is None else self.numbers[places]
+        return list(map(self.names.__getitem__, numbers.tolist()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Take along what is used."""
+        return _own_keys, (self.texts(),)
+
+
+def _own_keys(names: list[str]) -> Keys:
+    return Keys(names, np.arange(len(names), dtype=np.int32), is_lasting=False)
+
+
+@dataclass(frozen=True, slots=True)
 class GroupPart:
-    """One pane and grouping: keys as canonical JSON, records per key (k,), and each metric's part by number."""
+    """One pane and grouping: its keys (k,), records per key (k,), and each metric's part by number."""
 
     pane: int  # start, ms
     grouping: int
-    keys: list[str]
+    keys: Keys
     seen: NDArray[np.int64]
     metrics: dict[int, "CountPart | RatioPart | SamplePart | DistinctPart"]
 

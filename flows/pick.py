@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.batch import Batch, Detail
+from flows.grown import grown
 from flows.path import template
 
 KEPT = 64
 _GATES = 32  # panes whose ranks are remembered; one that is forgotten costs time only
 _ROOM = 2 * KEPT
 _LAST = np.uint64(2**64 - 1)
+_NONE: NDArray[np.int32] = np.zeros(0, np.int32)
 # Steele, Lea and Flood: Fast splittable pseudorandom number generators (2014), the finalizer of SplitMix64.
 _STEP, _FIRST, _SECOND = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _THIRTY, _TWENTY_SEVEN, _THIRTY_ONE = (np.uint64(n) for n in (30, 27, 31))
@@ -54,11 +56,11 @@ def lowest(key: NDArray[np.int32], rank: NDArray[np.uint64]) -> NDArray[np.int64
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """The bad records of one metric and grouping in a batch and pane: rows (n,), and their keys: `keys[code]`."""
+    """The bad records of one metric and grouping in a batch and pane: rows (n,), and their keys: `numbers[code]`."""
 
     metric: int
     grouping: int
-    keys: Sequence[str]
+    numbers: NDArray[np.int32]  # (k,) of keys, over all batches
     codes: NDArray[np.int32]
     rows: NDArray[np.int64]
 
@@ -79,6 +81,10 @@ class Picker:
         """Take the names of the dimensions; those in `paths` are templated."""
         self._paths = [place for place, name in enumerate(dimensions) if name in paths]
         self._gates: dict[int, _Gate] = {}
+
+    def forget(self) -> None:
+        """Forget all ranks: keys are numbered anew."""
+        self._gates.clear()
 
     def pick(self, batch: Batch, pane: int, found: Sequence[Bad]) -> list[Chosen]:
         """Give the candidates among what was found bad in a pane of a batch, in the same order."""
@@ -131,7 +137,7 @@ class _Gate:
     """Of one pane: by metric, grouping and key, the rank beyond which no record is in the sample any more."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], dict[str, int]] = {}
+        self._known: dict[tuple[int, int], NDArray[np.int32]] = {}
         self._count = 0
         self._limits: NDArray[np.uint64] = np.zeros(0, np.uint64)
         self._given: list[tuple[NDArray[np.int32], NDArray[np.uint64]]] = []
@@ -139,16 +145,15 @@ class _Gate:
 
     def numbers(self, bad: Bad) -> NDArray[np.int32]:
         """Give the numbers (n,) of the keys of bad records, counted over all metrics and groupings."""
-        known = self._known.setdefault((bad.metric, bad.grouping), {})
-        used = np.flatnonzero(np.bincount(bad.codes)).tolist()
-        lookup = np.zeros(len(bad.keys), np.int32)
-        for code in used:
-            key = bad.keys[code]
-            number = known.get(key)
-            if number is None:
-                number = known[key] = self._count
-                self._count += 1
-            lookup[code] = number
+        place = bad.metric, bad.grouping
+        used = np.flatnonzero(np.bincount(bad.codes))
+        keys = bad.numbers[used]
+        known = self._known[place] = grown(self._known.get(place, _NONE), int(keys.max()) + 1, -1)
+        fresh = keys[known[keys] < 0]
+        known[fresh] = np.arange(self._count, self._count + len(fresh))
+        self._count += len(fresh)
+        lookup = np.zeros(len(bad.numbers), np.int32)
+        lookup[used] = known[keys]
         return lookup[bad.codes]
 
     def admit(self, number: NDArray[np.int32], rank: NDArray[np.uint64]) -> NDArray[np.int64]:

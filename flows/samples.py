@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.exact_sum import ExactSums, times
+from flows.grown import grown
 
 QUANTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _SHIFT = 45  # the float's sign, exponent and 7 bits of mantissa stay
@@ -221,10 +222,7 @@ class _Folded:
 
     def resize(self, size: int) -> None:
         self.sums.resize(size)
-        more = size - len(self._low)
-        if more > 0:
-            self._low = np.concatenate((self._low, np.full(more, np.inf)))
-            self._high = np.concatenate((self._high, np.full(more, -np.inf)))
+        self._low, self._high = grown(self._low, size, np.inf), grown(self._high, size, -np.inf)
 
     def add(self, keys: NDArray[np.int32], values: NDArray[np.float64], extra: NDArray[np.int64] | None, size: int) -> None:
         self.resize(size)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 WINDOW_MS, LATENESS_MS = 2000, 1000
 CYCLE_MS, BAD_MS = 8_000, 4_000  # of every cycle, for so long host "a" fails
@@ -156,7 +156,15 @@ class Load:
         self.ledger.record(partition, at)
 
     def _send(self, value: bytes | None, now: int, partition: int) -> None:
-        self._producer.produce(self.topic, value, None, partition, timestamp=now)
+        while True:
+            try:
+                self._producer.produce(self.topic, value, None, partition, timestamp=now)
+                return
+            except KafkaException as error:
+                # A topic that grew: brokers learn of it one after the other, and this client may ask one that knows less.
+                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or self._end.is_set():
+                    raise
+                self._producer.poll(0.1)
 
     def _told(self, error: object, _: object) -> None:
         if error is not None:
