@@ -3,10 +3,10 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
-# A process for each processor; among all tests two more, each with a broker, as many tests mostly wait.
+# A process for each processor; among all tests one more, each with a broker, as many tests mostly wait.
 # PARALLEL= and TOGETHER= for one process.
 PARALLEL ?= -n auto
-TOGETHER ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+TOGETHER ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 VENV := .venv
 BIN := $(VENV)/bin

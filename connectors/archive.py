@@ -176,6 +176,11 @@ class ArchiveLane:
         """Tell whether every partition was read to its end."""
         return not self._fresh and all(part.progress.done for part in self._parts)
 
+    @property
+    def caught_up(self) -> bool:
+        """Files have an end."""
+        return False
+
     def read(self) -> list[Batch]:
         """Give the next chunk of one partition; nothing while held."""
         ready = [part for part in self._parts if not part.progress.done]

@@ -145,7 +145,7 @@ class KafkaLane:
         self._take_recorded(self._advances.known if self._advances else recorded)
         self._ending: list[_Part] = []  # have no more to read; their last watermarks are heard before their ends
         self._messages = _FIRST_MESSAGES
-        self._fresh = True
+        self._fresh, self._drained = True, False
         self._committed = time.monotonic()
         self._check_offsets()
         self._fetched = messages_of(consumer, self._parts)
@@ -211,6 +211,11 @@ class KafkaLane:
         """Tell whether every partition of a bounded lane was read to its end."""
         return not self._fresh and not self._open()
 
+    @property
+    def caught_up(self) -> bool:
+        """Tell whether it is live, and its last read took all that the client had."""
+        return self._advances is not None and self._drained
+
     def read(self) -> list[Batch]:
         """Give what came; at the end of a bounded partition its last mark."""
         batches = self._read()
@@ -223,6 +228,7 @@ class KafkaLane:
     def _read(self) -> list[Batch]:
         if self._watch.fatal is not None:
             raise SourceError(self._watch.fatal)
+        self._drained = False
         if self._fresh:
             self._fresh = False
             return self._first_marks()
@@ -232,6 +238,7 @@ class KafkaLane:
             time.sleep(_HELD_S)
             return []
         runs, events = self._fetched.take(self._messages)
+        self._drained = sum(len(run.offsets) for run in runs) < self._messages
         batches = self._take(runs, events) if runs or events else []
         if self._advances is not None:
             batches += self._idle()

@@ -26,6 +26,10 @@ class Lane(Protocol):
     def done(self) -> bool:
         """Tell whether every partition of a bounded lane was read to its end."""
 
+    @property
+    def caught_up(self) -> bool:
+        """Tell whether a live lane's last read took all that was there; False of a bounded one, which has an end."""
+
     def read(self) -> list[Batch]:
         """Give what came, at most one batch a dataset; nothing where nothing came within about 50 ms."""
 

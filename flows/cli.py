@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+import flows.lean  # noqa: F401 (before all others)
 from flows.as_json import print_json
 from flows.later import Later, with_later
 from flows.observe import RunProgress

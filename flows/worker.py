@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import flows.lean  # noqa: F401 (before all others)
 from flows.config import Config, load
 from flows.engine import PeerLost
 from flows.failure import explained

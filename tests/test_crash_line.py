@@ -26,7 +26,7 @@ environment = "crash"
 [input.kafka]
 brokers = ["127.0.0.1:9"]
 topics = { "requests" = "http_requests" }
-poll_records = 10
+poll_records = 1000
 
 [window]
 allowed_lateness = "60s"
@@ -66,7 +66,7 @@ _CHANGES = re.compile(r'"(sent_at|id|span_id|trace_id)": ?"[^"]*",?')  # what Se
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    return make_logs(tmp_path_factory.mktemp("archive") / "logs", records=100_000, dirt=False)
+    return make_logs(tmp_path_factory.mktemp("archive") / "logs", records=50_000, dirt=False)
 
 
 @contextlib.contextmanager
@@ -117,13 +117,17 @@ def apart_of(there):
 
 
 def kill_behind_the_spool(folder, archive, there):
-    """Kill a run whose first notifications are in the spool and at all channels, and in no snapshot."""
+    """Kill a run whose first notifications are in the spool and at all channels, and in no snapshot; it reads slowly."""
+    config = folder / "monitor.toml"
+    quick = config.read_text()
+    config.write_text(quick.replace("poll_records = 1000", "poll_records = 10"))
     process = start(folder, archive)
     while not (folder / "log").exists() or not all(arrived(folder, there).values()):
         assert process.poll() is None, (folder / "log").read_text()
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    config.write_text(quick)
     with contextlib.closing(sqlite3.connect(folder / "state" / "spool" / "spool-0.db")) as db:
         (stored,) = db.execute("SELECT count(DISTINCT at) FROM items").fetchone()
     assert 0 < stored < len(NOTIFIED)  # in the midst of the run

@@ -23,6 +23,7 @@ from tests.runs import ROOT, wait_until
 DATASET = "http_requests"
 _LIVE_MS = 2 * WINDOW_MS + LATENESS_MS + 500  # as far as the last closed window may be behind the clock
 _LAG = 1000  # messages of a partition that may wait
+HANG_AFTER = "10s"  # on a busy machine a run that lives may seem to hang for half of that
 CONFIG = """
 environment = "faults"
 
@@ -140,7 +141,7 @@ class Line:
             "client": "",
             "token": "",
             "idle_after": "60s",
-            "hang_after": "5s",
+            "hang_after": HANG_AFTER,
             "directory": self.state,
             "port": self._port,
         }

@@ -65,7 +65,7 @@ class Load:
         self.ledger = Ledger()
         self.on = True
         self.silent: set[int] = set()  # partitions that get nothing for now
-        settings = {"bootstrap.servers": brokers, "linger.ms": 5, "log_level": 0, "acks": "all"}
+        settings = {"bootstrap.servers": brokers, "linger.ms": 20, "log_level": 0, "acks": "all"}
         endless = {"enable.idempotence": True, "delivery.timeout.ms": 0, "queue.buffering.max.messages": 5_000_000}
         soon = {"reconnect.backoff.max.ms": 500, "topic.metadata.refresh.interval.ms": 2000}
         self._producer = Producer(settings | endless | soon | {"on_delivery": self._told})

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.faults.line import CONFIG, Line
+from tests.faults.line import CONFIG, HANG_AFTER, Line
 from tests.faults.wire import Wire
 from tests.ports import free_ports
 from tests.runs import ROOT, checked, wait_until
@@ -32,7 +32,7 @@ class Machines(Line):
         self._others = [f"127.0.0.1:{port}" for port in ports[1:]]
         self._first = (ports[0], door)
         self.ports = [self._port, *free_ports(2)]  # of the probes
-        known = {"client": "", "token": "", "idle_after": "60s", "hang_after": "5s"}
+        known = {"client": "", "token": "", "idle_after": "60s", "hang_after": HANG_AFTER}
         for machine in (1, 2):
             mine = {"directory": self.state_of(machine), "port": self.ports[machine]}
             self.config_of(machine).write_text(CONFIG.format(**{**known, **words, **mine}))

@@ -1,9 +1,10 @@
 """What tests do to topics: create, fill, read, cut off at the front, widen, delete."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 _WAIT_S = 30.0
@@ -21,7 +22,16 @@ class Sent(NamedTuple):
 def create(brokers: str, name: str, partitions: int, settings: Mapping[str, str], *, copies: int = 1) -> None:
     """Make a topic and wait until it takes messages."""
     admin = _admin(brokers)
-    admin.create_topics([NewTopic(name, partitions, copies, config=dict(settings))])[name].result(_WAIT_S)
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            admin.create_topics([NewTopic(name, partitions, copies, config=dict(settings))])[name].result(_WAIT_S)
+            break
+        except KafkaException as error:
+            # A busy machine kept the broker from its own controller for a moment.
+            if "fenced" not in error.args[0].str() or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
     while len(admin.list_topics(name, timeout=_WAIT_S).topics[name].partitions) < partitions:
         pass
 
