@@ -33,6 +33,7 @@ from connectors.vitals import UNWATCHED, Vitals
 _HELD_S = 0.005
 _CHUNK_BYTES = 4 << 20
 _FIRST_MESSAGES = 16
+_MUCH, _MUCH_BYTES, _BUSY_S = 1_000, 1 << 18, 5.0  # messages, bytes
 _SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's without a note
 _COMMIT_S = 5.0
 _ADVANCE_S = 1.0
@@ -145,7 +146,7 @@ class KafkaLane:
         self._take_recorded(self._advances.known if self._advances else recorded)
         self._ending: list[_Part] = []  # have no more to read; their last watermarks are heard before their ends
         self._messages = _FIRST_MESSAGES
-        self._fresh, self._drained = True, False
+        self._fresh, self._drained, self._busy = True, False, -_BUSY_S
         self._committed = time.monotonic()
         self._check_offsets()
         self._fetched = messages_of(consumer, self._parts)
@@ -213,8 +214,11 @@ class KafkaLane:
 
     @property
     def caught_up(self) -> bool:
-        """Tell whether it is live, and its last read took all that the client had."""
-        return self._advances is not None and self._drained
+        """Tell whether it is live, its last read took all that the client had, and no read of the last seconds took much.
+
+        Where much comes it is read as it comes: the client's queue holds only so much.
+        """
+        return self._advances is not None and self._drained and time.monotonic() - self._busy >= _BUSY_S
 
     def read(self) -> list[Batch]:
         """Give what came; at the end of a bounded partition its last mark."""
@@ -350,6 +354,8 @@ class KafkaLane:
             if len(column):
                 part.progress.next_offset = max(part.progress.next_offset, int(column[-1]) + 1)
             self._past_range(part)
+        if count >= _MUCH or size >= _MUCH_BYTES:
+            self._busy = time.monotonic()
         if count:
             self._messages = max(1, min(self._reading.chunk_records, _CHUNK_BYTES * count // max(size, 1)))
         return out + [self._marked(read_batch(self._decoders[name], chunks), chunks) for name, chunks in by_dataset.items()]

@@ -28,7 +28,7 @@ class Lane(Protocol):
 
     @property
     def caught_up(self) -> bool:
-        """Tell whether a live lane's last read took all that was there; False of a bounded one, which has an end."""
+        """Tell whether a live lane has little to read, and has read it; False of a bounded one, which has an end."""
 
     def read(self) -> list[Batch]:
         """Give what came, at most one batch a dataset; nothing where nothing came within about 50 ms."""
