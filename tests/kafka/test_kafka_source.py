@@ -498,27 +498,3 @@ def test_a_live_lane_says_how_its_partitions_are_and_takes_none_for_silent_that_
     assert vitals.read(f"{name}/1").high is None
     lane.close()
     silent.close()
-
-
-@pytest.mark.usefixtures("either_way")
-def test_a_live_lane_tells_when_it_has_little_to_read_and_a_bounded_one_never(brokers, topic, tmp_path):
-    name = topic(1)
-    lane = source(brokers, tmp_path / "live", {name: "http_requests"}, live=True).open("lane-0", None)
-    found = []
-
-    def came(records):
-        found.extend(lane.read())
-        return len(hosts(found)) >= records
-
-    topics.send(brokers, name, [Sent(None, line(n), START, 0) for n in range(5)])
-    wait_until(lambda: came(5), what="records")
-    assert lane.caught_up
-    topics.send(brokers, name, [Sent(None, b"\n".join(line(n) for n in range(5000)), START, 0)])
-    wait_until(lambda: came(5005), what="a large message")
-    assert not lane.caught_up
-    lane.close()
-    bounded = source(brokers, tmp_path / "bounded", {name: "http_requests"}).open("lane-0", None)
-    while not bounded.done:
-        bounded.read()
-        assert not bounded.caught_up
-    bounded.close()
