@@ -36,7 +36,7 @@ demo: $(VENV)/.demo
 
 test: export EDGEWATCH_REQUIRE_SERVICES ?= kafka,chdb$(if $(shell command -v clickhouse-server),$(comma)clickhouse-server)$(ALERTMANAGER)$(BROWSER)$(STRACE)$(SHELLS)$(COMPILER)
 test: java $(JARS)/classes.jsa lint types
-	@$(BIN)/pytest $(TOGETHER) $(ARGS)
+	@MAKEFLAGS= $(BIN)/pytest $(TOGETHER) $(ARGS)
 
 check: lint types
 	@$(BIN)/pytest -q $(PARALLEL) -m "not kafka and not slow" $(ARGS)

@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from connectors.source import SourceError
 from flows.controls import ControlsBroken
 from flows.engine import PeerLost
-from flows.history import HistoryError
-from flows.recovery_file import ArchiveRefused
 from flows.recovery_store import StoreBroken
-from flows.report_source import ReportError
 from flows.run_folder import FolderInUse
 from flows.sealed import SchemaUnknown
 from flows.supervisor import ProcessDied
 from sinks.notification import DeliveryError
 from sinks.spool import SpoolBroken, SpoolFull
 
-OUTSIDE = (
-    *(ReportError, SourceError, SpoolBroken, SpoolFull, DeliveryError, HistoryError),
-    *(FolderInUse, ProcessDied, PeerLost, ControlsBroken, SchemaUnknown, StoreBroken, ArchiveRefused),
+_OUTSIDE = (
+    *(SourceError, SpoolBroken, SpoolFull, DeliveryError),
+    *(FolderInUse, ProcessDied, PeerLost, ControlsBroken, SchemaUnknown, StoreBroken),
 )
+# Of commands that a process of a run does without: what was not imported raised nothing.
+_OF_COMMANDS = {
+    "flows.history": "HistoryError",
+    "flows.recovery_file": "ArchiveRefused",
+    "flows.report_source": "ReportError",
+}
 
 
 @contextlib.contextmanager
@@ -40,9 +43,10 @@ def explained() -> Iterator[None]:
 def outside_cause(error: BaseException | None) -> BaseException | None:
     """Find the outside error in a chain of causes."""
     seen: set[int] = set()
+    outside = (*_OUTSIDE, *(getattr(sys.modules[m], name) for m, name in _OF_COMMANDS.items() if m in sys.modules))
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, OUTSIDE) or (isinstance(error, OSError) and error.errno == 28):  # noqa: PLR2004 (ENOSPC)
+        if isinstance(error, outside) or (isinstance(error, OSError) and error.errno == 28):  # noqa: PLR2004 (ENOSPC)
             return error
         error = error.__cause__ or error.__context__
     return None

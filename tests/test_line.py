@@ -15,6 +15,7 @@ from tests.runs import (
     checked,
     config_for,
     edgewatch,
+    hurry,
     is_defined,
     judge,
     make_logs,
@@ -199,6 +200,7 @@ def test_kill_9_twice_and_resume_equals_the_unbroken_run(archive, replayed, tmp_
 
     kills = [killed_while_running(command, log, victim) for victim in (child, lambda pid: pid)]
     assert kills == [True, True], log.read_text()
+    hurry(config)
     checked(*command)
     assert outputs(out) == outputs(replayed)
 
@@ -214,6 +216,7 @@ def test_sigterm_writes_state_exits_0_and_the_next_start_goes_on(archive, replay
     process.send_signal(signal.SIGTERM)
     assert process.wait(240) == 0, (tmp_path / "log").read_text()
     assert not (tmp_path / "out" / "windows.ndjson").exists()
+    hurry(config)
     checked(*command)
     assert outputs(tmp_path / "out") == outputs(replayed)
     assert set(FILES) <= {path.stem for path in (tmp_path / "out").glob("*.ndjson")}

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.runs import ACCEPTANCE, checked, config_for, make_logs, outputs, produce_archive, start, wait_until
+from tests.runs import ACCEPTANCE, checked, config_for, hurry, make_logs, outputs, produce_archive, start, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -117,5 +117,6 @@ def test_kill_9_and_resume_equals_the_unbroken_run(archive, replayed, tmp_path, 
     assert process.poll() is None, (tmp_path / "log").read_text()
     os.kill(process.pid, signal.SIGKILL)
     process.wait(240)
+    hurry(config)
     checked("run", "-c", config, "--until-end", "--out", out)
     assert outputs(out) == outputs(replayed)
