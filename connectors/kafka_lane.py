@@ -33,7 +33,7 @@ from connectors.vitals import UNWATCHED, Vitals
 _HELD_S = 0.005
 _CHUNK_BYTES = 4 << 20
 _FIRST_MESSAGES = 16
-_MUCH, _MUCH_BYTES, _BUSY_S = 1_000, 1 << 18, 5.0  # messages, bytes
+_MUCH, _MUCH_BYTES, _BUSY_S, _FIRST_S = 1_000, 1 << 18, 5.0, 1.0  # messages, bytes
 _SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's without a note
 _COMMIT_S = 5.0
 _ADVANCE_S = 1.0
@@ -146,7 +146,8 @@ class KafkaLane:
         self._take_recorded(self._advances.known if self._advances else recorded)
         self._ending: list[_Part] = []  # have no more to read; their last watermarks are heard before their ends
         self._messages = _FIRST_MESSAGES
-        self._fresh, self._drained, self._busy = True, False, -_BUSY_S
+        self._fresh, self._drained = True, False
+        self._busy = time.monotonic() - _BUSY_S + _FIRST_S  # what waits comes within a moment
         self._committed = time.monotonic()
         self._check_offsets()
         self._fetched = messages_of(consumer, self._parts)

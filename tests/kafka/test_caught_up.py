@@ -26,7 +26,12 @@ def test_a_live_lane_tells_when_it_has_little_to_read_and_a_bounded_one_never(br
 
     topics.send(brokers, name, [Sent(None, line(n), START, 0) for n in range(5)])
     wait_until(lambda: came(5), what="records", seconds=60)
-    assert lane.caught_up
+
+    def caught_up():
+        lane.read()
+        return lane.caught_up
+
+    wait_until(caught_up, what="rest", seconds=60)
     topics.send(brokers, name, [Sent(None, b"\n".join(line(n % 100) for n in range(5000)), START, 0)])
     wait_until(lambda: came(5005), what="a large message", seconds=60)
     assert not lane.caught_up
