@@ -147,9 +147,6 @@ class Group:
         left = {"grouping": None, "_names": None, "_places": np.zeros(0, np.int64)}
         return self.__dict__ | left
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
     def to_state(self) -> dict[str, Any]:
         """Give plain values for a snapshot."""
         metrics = self.grouping.metrics

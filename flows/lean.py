@@ -3,7 +3,6 @@
 Why: every process of a run starts anew after a fault, and until it has imported all it reads nothing.
 """
 
-import gc
 import os
 import sys
 from typing import Any
@@ -13,5 +12,3 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # The command line of httpx, with the libraries that it is drawn by.
 _modules: dict[str, Any] = sys.modules
 _modules.setdefault("httpx._main", None)
-# Modules stay: looking at them again and again for what could be freed takes as long as the smaller of them.
-gc.set_threshold(50_000, 20, 50)
