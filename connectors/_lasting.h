@@ -1,7 +1,7 @@
 /* Lasting texts: the short strings that columns have held lately, each as one Python object and with a number that stays.
 
 Of ten thousand keys every batch shows thousands, mostly those of the batch before: making a string of each again, and looking
-it up in tables of Python's, took as long as reading the records. All of it happens under the interpreter's lock. */
+it up in tables of Python's, took a fifth of a record's time. All of it happens under the interpreter's lock. */
 
 #define LASTING 131072 /* so many are kept; then all are forgotten, and those that come are numbered anew */
 #define LASTING_SIZE 128 /* bytes; longer ones are hardly keys */

@@ -33,7 +33,7 @@ from connectors.vitals import UNWATCHED, Vitals
 _HELD_S = 0.005
 _CHUNK_BYTES = 4 << 20
 _FIRST_MESSAGES = 16
-_MUCH, _MUCH_BYTES, _BUSY_S, _FIRST_S = 1_000, 1 << 18, 5.0, 1.0  # messages, bytes
+_MUCH, _MUCH_BYTES, _BUSY_S, _FIRST_S = 1_000, 1 << 18, 5.0, 1.0  # messages, bytes, seconds
 _SKEW_MS = 60_000  # how far a producer's clock may be ahead of this machine's without a note
 _COMMIT_S = 5.0
 _ADVANCE_S = 1.0

@@ -1,7 +1,7 @@
 """Key numbers: the groups of a batch's rows, and the number that each of their keys has over all batches of a fold.
 
 A key is written as JSON and falls to a shard once; from then on it is its number. Strings that last (connectors/batch.py) lead
-to that by their own, so that ten thousand keys cost a batch hardly more than one.
+to that by their own, so that a batch looks up only the keys that it is the first to bring.
 """
 
 import math

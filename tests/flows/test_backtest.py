@@ -263,7 +263,7 @@ def test_a_backtest_goes_on_from_alerts_as_they_were(tmp_path_factory, drawn, be
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.tuples(*DRAWN))
 def test_a_backtest_decides_alike_whatever_the_rules_and_the_policy(tmp_path_factory, drawn):
     agree(tmp_path_factory.mktemp("run"), drawn)
